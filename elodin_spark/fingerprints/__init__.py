@@ -1,0 +1,1 @@
+"""Windows to vectors and label sets."""

@@ -1,0 +1,1 @@
+"""A sample of vectors to the plane."""

@@ -1,0 +1,161 @@
+"""The tables: one Arrow schema each, declared here and nowhere else.
+
+Each field's metadata holds ``unit`` and ``meaning``. Spark sees the same schemas through
+:mod:`elodin_spark.spark.tables`.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, unit: str = "", null: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable=null, metadata={"meaning": meaning, "unit": unit})
+
+
+#: One row per file to read: the input of a run.
+FILES = pa.schema(
+    [
+        _field("uri", pa.string(), "where the file is", null=False),
+        _field("path", pa.string(), "path below the archive root; part of every ID", null=False),
+        _field("size_bytes", pa.int64(), "size of the file", "byte", null=False),
+    ]
+)
+
+#: One row per image plane.
+IMAGES = pa.schema(
+    [
+        _field("image_id", pa.int64(), "stable hash of path and HDU", null=False),
+        _field("uri", pa.string(), "where the file is", null=False),
+        _field("path", pa.string(), "path below the archive root", null=False),
+        _field("hdu", pa.int32(), "index of the HDU (0 for raster formats)"),
+        _field("bands", pa.string(), "filter names, comma separated, or RGB"),
+        _field("width", pa.int32(), "number of columns", "px"),
+        _field("height", pa.int32(), "number of rows", "px"),
+        _field("wcs", pa.string(), "FITS header text of the celestial WCS"),
+        _field("ra", pa.float64(), "ICRS right ascension of the centre", "deg"),
+        _field("dec", pa.float64(), "ICRS declination of the centre", "deg"),
+        _field("pixel_scale", pa.float64(), "side of a pixel at the reference point", "arcsec/px"),
+        _field("mjd", pa.float64(), "start of the observation", "d"),
+        _field("size_bytes", pa.int64(), "size of the file", "byte", null=False),
+        _field("status", pa.string(), "ok or failed", null=False),
+        _field("error", pa.string(), "why it failed"),
+    ]
+)
+
+#: One row per window. x is the column, y the row, both from 0; windows are half-open.
+CUTOUTS = pa.schema(
+    [
+        _field("cutout_id", pa.int64(), "stable hash of path, HDU and window"),
+        _field("image_id", pa.int64(), "the image it was cut from"),
+        _field("x0", pa.int32(), "first column", "px"),
+        _field("y0", pa.int32(), "first row", "px"),
+        _field("x1", pa.int32(), "one past the last column", "px"),
+        _field("y1", pa.int32(), "one past the last row", "px"),
+        _field("ra", pa.float64(), "ICRS right ascension of the centre", "deg"),
+        _field("dec", pa.float64(), "ICRS declination of the centre", "deg"),
+        _field("thumbnail", pa.binary(), "the window as a small JPEG"),
+    ]
+)
+
+#: Pixels of a window, kept only when asked for.
+PIXELS = pa.schema(
+    [
+        _field("pixel_shape", pa.list_(pa.int32()), "(height, width) or (height, width, 3)", "px"),
+        _field("pixels", pa.binary(), "uint8, C order, rows from y0 upwards"),
+    ]
+)
+
+#: One row per window that has a fingerprint.
+FINGERPRINTS = pa.schema(
+    [
+        _field("cutout_id", pa.int64(), "the window"),
+        _field("vector", pa.list_(pa.float32()), "pooled features of the backbone"),
+        _field("labels", pa.list_(pa.int32()), "top classes, or top units, best first"),
+        _field("label_scores", pa.list_(pa.float32()), "probability of the class, or the unit's value"),
+        _field("recipe", pa.string(), "hash of everything the vector depends on"),
+    ]
+)
+
+#: One row per neighbor of one query.
+NEIGHBORS = pa.schema(
+    [
+        _field("cutout_id", pa.int64(), "the query", null=False),
+        _field("rank", pa.int32(), "1 is nearest", null=False),
+        _field("neighbor_id", pa.int64(), "a cutout near the query", null=False),
+        _field("distance", pa.float64(), "Euclidean, or 1 - Jaccard index", null=False),
+    ]
+)
+
+#: One row per window of the sample that was projected to the plane.
+PROJECTION = pa.schema(
+    [
+        _field("cutout_id", pa.int64(), "the window", null=False),
+        _field("x", pa.float32(), "first coordinate of the map", null=False),
+        _field("y", pa.float32(), "second coordinate of the map", null=False),
+    ]
+)
+
+#: One row per refused input.
+FAILURES = pa.schema(
+    [
+        _field("stage", pa.string(), "images, cutouts or fingerprints"),
+        _field("uri", pa.string(), "the file"),
+        _field("hdu", pa.int32(), "the HDU, where known"),
+        _field("cutout_id", pa.int64(), "the window, where one window failed"),
+        _field("kind", pa.string(), "short reason"),
+        _field("message", pa.string(), "what was wrong and what to do"),
+    ]
+)
+
+
+def _struct(schema: pa.Schema) -> pa.DataType:
+    # Nested in another table every column may be null: the struct itself is.
+    return pa.struct([f.with_nullable(True) for f in schema])
+
+
+#: What the tile stage emits. Each row is one of three things: a window (``cutout_id`` and
+#: ``pixels`` set), an image that was dealt with (``image`` set), a refusal (``failure`` set).
+#: Later stages pass on the rows that are not theirs, so one pass over the files fills
+#: the four tables of a batch.
+TILED = pa.schema(
+    [
+        *CUTOUTS,
+        *PIXELS,
+        pa.field("image", _struct(IMAGES)),
+        pa.field("failure", _struct(FAILURES)),
+    ]
+)
+
+#: What the fingerprint stage emits: ``TILED`` with the fingerprint beside it.
+FINGERPRINTED = pa.schema([*TILED, *(f for f in FINGERPRINTS if f.name != "cutout_id")])
+
+#: The tables of a catalog, by name.
+TABLES: dict[str, pa.Schema] = {
+    "images": IMAGES,
+    "cutouts": CUTOUTS,
+    "fingerprints": FINGERPRINTS,
+    "failures": FAILURES,
+    "projection": PROJECTION,
+}
+
+
+def rows_to_batch(rows: list[dict[str, object]], schema: pa.Schema) -> pa.RecordBatch:
+    """Build one batch from dictionaries; a column a row lacks is null.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Column name to value. A name the schema lacks is an error.
+    schema : pyarrow.Schema
+
+    Returns
+    -------
+    pyarrow.RecordBatch
+    """
+    names = set(schema.names)
+    for row in rows:
+        if not names.issuperset(row):
+            raise KeyError(f"columns {sorted(set(row) - names)} are not in {schema.names}")
+    arrays = [pa.array([row.get(f.name) for row in rows], type=f.type) for f in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

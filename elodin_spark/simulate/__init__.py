@@ -1,0 +1,1 @@
+"""A synthetic survey with known truth."""

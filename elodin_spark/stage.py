@@ -1,0 +1,109 @@
+"""The one contract of the pipeline.
+
+A stage is a function over Arrow batches. It is built where it runs from a small picklable
+:class:`StageSpec`, so a model is born on the executor. From that follow: the same stage
+runs in a plain loop, in a test and on Spark with the same answer, and two stages fuse by
+composition without their rows leaving the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+
+#: Turns a path on the driver into a path on this machine.
+Locate = Callable[[str], str]
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """Maps an iterator of batches to an iterator of batches of `output_schema`."""
+
+    output_schema: pa.Schema
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]: ...
+
+
+@runtime_checkable
+class StageSpec(Protocol):
+    """What a stage is built from: small, picklable, holding no model and no data.
+
+    Attributes
+    ----------
+    output_schema : pyarrow.Schema
+        Of the stage it builds; needed before anything is built.
+    files : tuple of str
+        Paths on the driver that every worker needs (weights).
+    """
+
+    @property
+    def output_schema(self) -> pa.Schema: ...
+
+    @property
+    def files(self) -> tuple[str, ...]: ...
+
+    def build(self, locate: Locate) -> Stage:
+        """Build the stage; `locate` maps each of `files` to its path on this machine."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Several stages as one, in one process.
+
+    Parameters
+    ----------
+    specs : tuple of StageSpec
+        In the order they run.
+    """
+
+    specs: tuple[StageSpec, ...]
+
+    @property
+    def output_schema(self) -> pa.Schema:
+        return self.specs[-1].output_schema
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(path for spec in self.specs for path in spec.files)
+
+    def build(self, locate: Locate) -> Stage:
+        return _Chain([spec.build(locate) for spec in self.specs])
+
+
+class _Chain:
+    def __init__(self, stages: list[Stage]) -> None:
+        self._stages = stages
+        self.output_schema = stages[-1].output_schema
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for stage in self._stages:
+            batches = stage(batches)
+        return batches
+
+
+def fuse(*specs: StageSpec) -> Fused:
+    """Compose stages: ``fuse(tile, fingerprint)`` runs both in one worker."""
+    if not specs:
+        raise ValueError("fuse needs at least one stage")
+    return Fused(tuple(specs))
+
+
+def run_plain(spec: StageSpec, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    """Run a stage in this process, without Spark.
+
+    Parameters
+    ----------
+    spec : StageSpec
+    batches : iterable of pyarrow.RecordBatch
+
+    Returns
+    -------
+    pyarrow.Table
+        Of ``spec.output_schema``.
+    """
+    stage = spec.build(lambda path: path)
+    return pa.Table.from_batches(list(stage(iter(batches))), schema=spec.output_schema)
