@@ -147,7 +147,9 @@ class SlidingWindow(_Model):
     @model_validator(mode="after")
     def _covering(self) -> Self:
         if self.step > self.size:
-            raise ValueError(f"step {self.step} px is larger than size {self.size} px: pixels between windows are lost")
+            raise ValueError(
+                f"step {self.step} px is larger than size {self.size} px: pixels between windows are lost"
+            )
         return self
 
 

@@ -24,7 +24,9 @@ class Stage(Protocol):
 
     output_schema: pa.Schema
 
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]: ...
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Map the batches, lazily."""
+        ...
 
 
 @runtime_checkable
@@ -40,10 +42,14 @@ class StageSpec(Protocol):
     """
 
     @property
-    def output_schema(self) -> pa.Schema: ...
+    def output_schema(self) -> pa.Schema:
+        """Of the batches that come out."""
+        ...
 
     @property
-    def files(self) -> tuple[str, ...]: ...
+    def files(self) -> tuple[str, ...]:
+        """Paths on the driver."""
+        ...
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage; `locate` maps each of `files` to its path on this machine."""
@@ -64,13 +70,16 @@ class Fused:
 
     @property
     def output_schema(self) -> pa.Schema:
+        """Of the last stage."""
         return self.specs[-1].output_schema
 
     @property
     def files(self) -> tuple[str, ...]:
+        """Of all stages."""
         return tuple(path for spec in self.specs for path in spec.files)
 
     def build(self, locate: Locate) -> Stage:
+        """Build every stage and chain them."""
         return _Chain([spec.build(locate) for spec in self.specs])
 
 

@@ -1,0 +1,342 @@
+"""The catalog: one folder with a run's tables and indices, and neighbors by cutout ID."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
+from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
+from elodin_spark.catalog.store import Store
+from elodin_spark.config import dump_settings, load_config
+from elodin_spark.errors import CatalogError, ConfigError, InputError, UnknownCutoutError
+from elodin_spark.fingerprints.weights import Weights, resolve_weights
+from elodin_spark.images.listing import archive_root
+from elodin_spark.neighbors.jaccard import JaccardIndex
+from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.overlap import WindowTable
+from elodin_spark.neighbors.search import Index, TieBroken, find_neighbors
+from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
+from elodin_spark.settings import Metric, Settings
+
+_WINDOW_COLUMNS = ["cutout_id", "image_id", "x0", "y0", "x1", "y1", "ra", "dec"]
+_LABELS_SHOWN = 10
+
+
+class Catalog:
+    """One folder holding a run's tables and indices.
+
+    :meth:`create` makes one, :meth:`open` opens one; :meth:`run` does what is missing and
+    :meth:`neighbors` asks it what looks alike.
+
+    Parameters
+    ----------
+    store : Store
+    settings : Settings
+    weights : Weights, optional
+        Resolved from the settings when they are first needed.
+
+    Examples
+    --------
+    >>> catalog = Catalog.create("runs/carina", settings)                       # doctest: +SKIP
+    >>> catalog.run()                                                           # doctest: +SKIP
+    >>> catalog.neighbors(catalog.cutout_ids()[0], k=9)                         # doctest: +SKIP
+    """
+
+    def __init__(self, store: Store, settings: Settings, weights: Weights | None = None) -> None:
+        self._store, self.settings = store, settings
+        if weights is not None:
+            self._weights = weights  # fills the cached property
+
+    @classmethod
+    def create(cls, path: str | Path, settings: Settings) -> Catalog:
+        """Make an empty catalog.
+
+        Parameters
+        ----------
+        path : str or Path
+            A folder that does not exist or is empty, on a file system that the driver and
+            all executors share.
+        settings : Settings
+            See :func:`elodin_spark.config.load_config`.
+
+        Raises
+        ------
+        CatalogError
+            `path` holds a catalog already, or anything else.
+        InputError
+            There are no images where the settings say.
+        WeightsError
+            The network weights cannot be had.
+        """
+        _refuse_remote(str(path))
+        if (Path(path) / "catalog.json").exists():
+            raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
+        root = archive_root(settings.images.paths, settings.images.root)
+        settings = settings.model_copy(update={"catalog": str(path)})
+        weights = _resolve(settings)
+        recipe = make_recipe(settings, weights.name, weights.sha256)
+        return cls(Store.create(path, settings, recipe, weights, root), settings, weights)
+
+    @classmethod
+    def open(cls, path: str | Path, settings: Settings | None = None) -> Catalog:
+        """Open a catalog.
+
+        Parameters
+        ----------
+        path : str or Path
+        settings : Settings, optional
+            To run it with; those of its last run otherwise.
+
+        Raises
+        ------
+        CatalogError
+            There is none at `path`, or `settings` are of another recipe.
+        """
+        store = Store(path)
+        if settings is None:
+            return cls(store, load_config(store.path / "config.yaml"))
+        weights = _resolve(settings)
+        recipe = make_recipe(settings, weights.name, weights.sha256)
+        if recipe_id(recipe) != store.meta["recipe_id"]:
+            different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
+            raise CatalogError(
+                f"{path} was made by another recipe ({different}): vectors of two recipes cannot be "
+                "compared. Use those settings, or choose another folder"
+            )
+        settings = settings.model_copy(update={"catalog": str(path)})
+        (store.path / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
+        return cls(store, settings, weights)
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._store.path
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return _resolve(self.settings)
+
+    def run(self, stages: Sequence[RunStage] = RUN_STAGES) -> RunReport:
+        """Do what is missing; see :func:`elodin_spark.catalog.run.run_catalog`."""
+        report = run_catalog(self._store, self.settings, self._weights, stages)
+        for name in ("_l2", "_jaccard", "_windows", "_image_paths"):
+            self.__dict__.pop(name, None)
+        return report
+
+    # ---- looking ----------------------------------------------------------------------------
+
+    def cutout_ids(self) -> NDArray[np.int64]:
+        """IDs of all cutouts, ascending, shape (n,)."""
+        return self._windows.column("cutout_id").to_numpy()
+
+    def table(self, name: str) -> pa.Table:
+        """A whole table, in memory: images, cutouts, fingerprints or failures."""
+        if name not in ("images", "cutouts", "fingerprints", "failures"):
+            raise InputError(f"no table {name!r}; one of images, cutouts, fingerprints, failures")
+        return self._store.dataset(name).to_table()
+
+    def neighbors(
+        self, cutout_id: int, k: int | None = None, metric: Metric = "l2", *, allow_overlap: bool = False
+    ) -> list[dict[str, Any]]:
+        """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
+
+        Parameters
+        ----------
+        cutout_id : int
+        k : int, optional
+            How many; ``neighbors.k`` of the settings by default. Fewer come back only where
+            the catalog holds no more.
+        metric : {"l2", "jaccard"}
+            Euclidean distance of the vectors, or 1 - Jaccard index of the label sets, ties
+            broken by the Euclidean distance and then by ID.
+        allow_overlap : bool
+            Keep windows that share pixels of one image with the query or a nearer neighbor.
+
+        Returns
+        -------
+        list of dict
+            `cutout_id`, `rank`, `distance`, `image` (path below the archive root), `x0`, `y0`,
+            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`.
+
+        Raises
+        ------
+        UnknownCutoutError
+            The catalog has no fingerprint of that cutout.
+        CatalogError
+            The index has not been built, or not for that metric.
+        """
+        k = self.settings.neighbors.k if k is None else k
+        found = find_neighbors(
+            cutout_id, k, self._index(metric), windows_of=self._windows_of, allow_overlap=allow_overlap
+        )
+        rows = self.describe_cutouts(found.column("neighbor_id").to_pylist())
+        ranks, distances = found.column("rank").to_pylist(), found.column("distance").to_pylist()
+        return [
+            {"cutout_id": row.pop("cutout_id"), "rank": rank, "distance": distance, **row}
+            for row, rank, distance in zip(rows, ranks, distances, strict=True)
+        ]
+
+    def describe_cutouts(self, cutout_ids: Iterable[int]) -> list[dict[str, Any]]:
+        """Window, image, sky position and labels of cutouts, in the order given.
+
+        Raises
+        ------
+        UnknownCutoutError
+            The catalog does not hold one of them.
+        """
+        ids = np.asarray(list(cutout_ids), dtype=np.int64)
+        rows = self._windows.take(self._rows_of(ids)).to_pylist()
+        labels = self._labels_of(ids)
+        return [
+            {
+                "cutout_id": row["cutout_id"],
+                "image": self._image_paths[row["image_id"]],
+                **{name: row[name] for name in ("x0", "y0", "x1", "y1", "ra", "dec")},
+                "labels": labels[row["cutout_id"]],
+            }
+            for row in rows
+        ]
+
+    def plot_neighbors(
+        self,
+        cutout_id: int,
+        path: str | Path,
+        k: int | None = None,
+        metric: Metric = "l2",
+        *,
+        allow_overlap: bool = False,
+    ) -> Path:
+        """Draw a cutout and its neighbors; see :meth:`neighbors`.
+
+        Returns
+        -------
+        Path
+            The file written: PNG, PDF or SVG by its extension.
+        """
+        from elodin_spark.display.neighbors import Panel, neighbors_figure
+        from elodin_spark.display.style import save_figure
+
+        found = self.neighbors(cutout_id, k, metric, allow_overlap=allow_overlap)
+        rows = [*self.describe_cutouts([cutout_id]), *found]
+        thumbnails = thumbnails_of(self._store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
+        query, *others = (Panel(**row, thumbnail=image) for row, image in zip(rows, thumbnails, strict=True))
+        return save_figure(neighbors_figure(query, others, metric=metric, subtitle=self.describe()), path)
+
+    def figures(self) -> list[Path]:
+        """The figures the last run drew."""
+        return sorted(self._store.product_folder("figures").glob("*.png"))
+
+    def describe(self) -> str:
+        """One line for figures and outputs: backbone, weights, recipe."""
+        return self._store.describe()
+
+    def info(self) -> dict[str, Any]:
+        """Tables, counts, recipe, timings, failures and disk use, as plain values."""
+        from elodin_spark.catalog.report import gather
+
+        return gather(self._store)
+
+    # ---- what a query needs, loaded once ----------------------------------------------------
+
+    def _index(self, metric: Metric) -> Index:
+        if metric not in ("l2", "jaccard"):
+            raise ConfigError(f"unknown metric {metric!r}: l2 or jaccard")
+        return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
+
+    @cached_property
+    def _l2(self) -> L2Index:
+        return L2Index.load(self._store.product_folder("index") / L2_FILE)
+
+    @cached_property
+    def _jaccard(self) -> JaccardIndex:
+        file = self._store.product_folder("index") / JACCARD_FILE
+        if not file.exists():
+            raise CatalogError(
+                f"{self.path} has no Jaccard index; add jaccard to neighbors.metrics and run it again"
+            )
+        return JaccardIndex.load(file)
+
+    @cached_property
+    def _windows(self) -> pa.Table:
+        return self._store.dataset("cutouts").to_table(columns=_WINDOW_COLUMNS).sort_by("cutout_id")
+
+    @cached_property
+    def _image_paths(self) -> dict[int, str]:
+        images = self._store.dataset("images").to_table(columns=["image_id", "path"])
+        return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
+
+    def _rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        known = self.cutout_ids()
+        rows = np.searchsorted(known, ids)
+        missing = (
+            (rows == known.size) | (known[np.minimum(rows, known.size - 1)] != ids)
+            if known.size
+            else ids == ids
+        )
+        if missing.any():
+            raise UnknownCutoutError(f"{self.path} holds no cutout {ids[missing][0]}")
+        return rows
+
+    def _windows_of(self, ids: NDArray[np.int64]) -> WindowTable:
+        return WindowTable.from_arrow(self._windows.take(self._rows_of(ids)))
+
+    def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
+        found = self._store.dataset("fingerprints").to_table(
+            columns=["cutout_id", "labels"], filter=pc.field("cutout_id").isin(pa.array(ids))
+        )
+        named: dict[int, list[str]] = {int(i): [] for i in ids}
+        for row in found.to_pylist():
+            named[row["cutout_id"]] = [
+                self._store.label_name(label) for label in row["labels"][:_LABELS_SHOWN]
+            ]
+        return named
+
+
+def run_config(
+    config: str | Path, overrides: Iterable[str] = (), stages: Sequence[RunStage] = RUN_STAGES
+) -> RunReport:
+    """Run a configuration file: make its catalog, or take up what a run before left.
+
+    Parameters
+    ----------
+    config : str or Path
+        YAML with at least `catalog` and `images.paths`.
+    overrides : iterable of str
+        ``section.key=value``.
+    stages : sequence of str
+        See :data:`~elodin_spark.catalog.run.RUN_STAGES`.
+
+    Returns
+    -------
+    RunReport
+    """
+    settings = load_config(config, overrides)
+    if settings.catalog is None:
+        raise ConfigError(f"{config} names no catalog; add 'catalog: FOLDER' or --set catalog=FOLDER")
+    return open_or_create(settings.catalog, settings).run(stages)
+
+
+def open_or_create(path: str | Path, settings: Settings) -> Catalog:
+    """Open the catalog at `path`, or make it."""
+    exists = (Path(path) / "catalog.json").exists()
+    return Catalog.open(path, settings) if exists else Catalog.create(path, settings)
+
+
+def _resolve(settings: Settings) -> Weights:
+    return resolve_weights(settings.fingerprints.weights, settings.fingerprints.backbone)
+
+
+def _refuse_remote(path: str) -> None:
+    if "://" in path:
+        raise CatalogError(
+            f"{path}: a catalog lives on a file system that driver and executors mount (local disk, NFS, "
+            "Lustre, CephFS); object stores are not supported yet"
+        )

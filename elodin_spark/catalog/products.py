@@ -1,0 +1,191 @@
+"""What is made from the tables of a catalog: the indices, the maps, the figures.
+
+Each product is made whole in a folder of its own and then recorded with a digest of what
+it was made from, so it is made again only when that has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from elodin_spark import schema
+from elodin_spark.catalog.store import Store
+from elodin_spark.errors import InputError
+from elodin_spark.neighbors.jaccard import JaccardIndex
+from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.progress import Progress
+from elodin_spark.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
+
+#: Files of the index product.
+L2_FILE, JACCARD_FILE = "l2.index", "jaccard.index"
+
+_BATCH_ROWS = 4096
+
+
+def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
+    """Build the exact indices over all committed fingerprints.
+
+    The L2 index is always built: it holds the vectors, and Jaccard ties are broken by it.
+
+    Returns
+    -------
+    bool
+        False where the indices were up to date.
+    """
+    count = store.n_rows("fingerprints")
+    digest = _digest(store, sorted(settings.neighbors.metrics))
+    if not count or _up_to_date(store, "index", digest):
+        return False
+    started = time.monotonic()
+    folder = store.new_product("index")
+    dataset = store.dataset("fingerprints")
+    dimension = len(dataset.head(1, columns=["vector"]).column("vector")[0])
+    with Progress(count, "indexing L2", "vectors") as progress:
+
+        def vectors() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+            for batch in dataset.to_batches(columns=["cutout_id", "vector"], batch_size=_BATCH_ROWS):
+                yield batch.column("cutout_id").to_numpy(), to_matrix(batch.column("vector"))
+                progress.add(len(batch))
+
+        l2 = L2Index.build(vectors(), dimension, expected=count)
+    l2.save(folder / L2_FILE)
+    if "jaccard" in settings.neighbors.metrics:
+        with Progress(count, "indexing Jaccard", "label sets") as progress:
+
+            def sets() -> Iterator[tuple[NDArray[np.int64], pa.Array]]:
+                for batch in dataset.to_batches(columns=["cutout_id", "labels"], batch_size=_BATCH_ROWS):
+                    yield batch.column("cutout_id").to_numpy(), batch.column("labels")
+                    progress.add(len(batch))
+
+            jaccard = JaccardIndex.build(sets(), store.meta["classes"] or dimension)
+        jaccard.save(folder / JACCARD_FILE)
+    record = {"digest": digest, "rows": count, "dimension": dimension, "metrics": settings.neighbors.metrics}
+    store.commit_product("index", folder, {**record, "seconds": _since(started)})
+    return True
+
+
+def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
+    """Project a stable sample of the fingerprints to the plane, once per method.
+
+    Returns
+    -------
+    bool
+        False where the maps were up to date, or there are too few cutouts for one.
+    """
+    chosen = settings.projection
+    digest = _digest(store, chosen.model_dump(mode="json"), settings.seed)
+    count = store.n_rows("fingerprints")
+    if not chosen.methods or not count or _up_to_date(store, "projection", digest):
+        return False
+    started = time.monotonic()
+    folder = store.new_product("projection")
+    from elodin_spark.projection.reduce import project
+    from elodin_spark.spark.batches import sample_vectors
+
+    sample = sample_vectors(spark(), store.parts("fingerprints"), chosen.sample, settings.seed)
+    ids, vectors = sample.column("cutout_id"), to_matrix(sample.column("vector").combine_chunks())
+    made = []
+    with Progress(len(chosen.methods), f"projecting {len(ids)} of {count} cutouts", "maps") as progress:
+        for method in chosen.methods:
+            try:
+                xy = project(
+                    vectors,
+                    method,
+                    pca=chosen.pca,
+                    perplexity=chosen.perplexity,
+                    n_neighbors=chosen.n_neighbors,
+                    min_dist=chosen.min_dist,
+                    seed=settings.seed,
+                )
+            except InputError as error:
+                log.warning("no %s map: %s", method, error)
+                continue
+            columns = [ids.combine_chunks(), pa.array(xy[:, 0]), pa.array(xy[:, 1])]
+            pq.write_table(pa.table(columns, schema=schema.PROJECTION), folder / f"{method}.parquet")
+            made.append(method)
+            progress.add()
+    record = {"digest": digest, "rows": len(ids), "methods": made, "seed": settings.seed}
+    store.commit_product("projection", folder, {**record, "seconds": _since(started)})
+    return True
+
+
+def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
+    """Draw the maps and the sky.
+
+    Returns
+    -------
+    bool
+        False where the figures were up to date or are not wanted.
+    """
+    projection = store.product("projection")
+    digest = _digest(store, projection and projection["digest"])
+    if not settings.run.figures or not store.n_rows("cutouts") or _up_to_date(store, "figures", digest):
+        return False
+    started = time.monotonic()
+    folder = store.new_product("figures")
+    from elodin_spark.display.map import map_figure
+    from elodin_spark.display.sky import sky_figure
+    from elodin_spark.display.style import save_figure
+
+    methods = projection["methods"] if projection else []
+    with Progress(len(methods) + 1, "drawing", "figures") as progress:
+        for method in methods:
+            points = pq.read_table(store.product_folder("projection") / f"{method}.parquet")
+            thumbnails = thumbnails_of(store, points.column("cutout_id"))
+            xy = np.column_stack([points.column("x").to_numpy(), points.column("y").to_numpy()])
+            figure = map_figure(xy, thumbnails, method=method, subtitle=store.describe())
+            save_figure(figure, folder / f"map_{method}.png")
+            progress.add()
+        cutouts = store.dataset("cutouts").to_table(columns=["ra", "dec", "cutout_id"]).sort_by("cutout_id")
+        ra, dec = (cutouts.column(name).to_numpy().astype(np.float64) for name in ("ra", "dec"))
+        save_figure(sky_figure(ra, dec, subtitle=store.describe()), folder / "sky.png")
+        progress.add()
+    store.commit_product("figures", folder, {"digest": digest, "seconds": _since(started)})
+    return True
+
+
+def to_matrix(vectors: pa.Array) -> NDArray[np.float32]:
+    """A list column whose lists have one length as a matrix, shape (n, d), without a copy."""
+    values = vectors.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(vectors), -1)
+
+
+def thumbnails_of(store: Store, ids: pa.Array | pa.ChunkedArray) -> list[bytes | None]:
+    """Thumbnails of cutouts, in the order of `ids`; None for one that has none."""
+    wanted = store.dataset("cutouts").to_table(
+        columns=["cutout_id", "thumbnail"],
+        filter=pc.field("cutout_id").isin(pa.array(ids.to_pylist(), pa.int64())),
+    )
+    columns = (wanted.column(name).to_pylist() for name in ("cutout_id", "thumbnail"))
+    found: dict[int, bytes] = dict(zip(*columns, strict=True))
+    return [found.get(i) for i in ids.to_pylist()]
+
+
+def _digest(store: Store, *settings: Any) -> str:
+    parts = [commit.tables.get("fingerprints", []) for commit in store.commits()]
+    return hashlib.sha256(json.dumps([parts, *settings]).encode()).hexdigest()
+
+
+def _up_to_date(store: Store, name: str, digest: str) -> bool:
+    record = store.product(name)
+    return record is not None and record["digest"] == digest
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)

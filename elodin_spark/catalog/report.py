@@ -1,0 +1,126 @@
+"""What a catalog holds and what it found, in words."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from elodin_spark.catalog.store import Store
+
+_PRODUCTS = ("index", "projection", "figures")
+_FAILURES_SHOWN = 20
+
+
+def gather(store: Store) -> dict[str, Any]:
+    """Facts about a catalog as plain values.
+
+    Returns
+    -------
+    dict
+        `path`, `described`, `recipe_id`, `recipe`, `files`, `batches`, `tables` (rows and
+        bytes of each), `products`, `seconds` (stage to wall time), `failures` (a list),
+        `failure_kinds` (kind to count), `disk_bytes`.
+    """
+    commits = store.commits()
+    seconds: Counter[str] = Counter()
+    for commit in commits:
+        seconds.update(commit.seconds)
+    products = {name: record for name in _PRODUCTS if (record := store.product(name)) is not None}
+    seconds.update({name: record["seconds"] for name, record in products.items()})
+    tables = ("images", "cutouts", "fingerprints", "failures")
+    failures = store.dataset("failures").to_table().to_pylist()
+    return {
+        "path": str(store.path),
+        "described": store.describe(),
+        "recipe_id": store.meta["recipe_id"],
+        "recipe": store.meta["recipe"],
+        "files": sum(len(commit.files) for commit in commits),
+        "batches": len(commits),
+        "tables": {
+            name: {"rows": store.n_rows(name), "bytes": sum(_bytes_below(part) for part in store.parts(name))}
+            for name in tables
+        },
+        "products": products,
+        "seconds": {stage: round(time, 1) for stage, time in seconds.items()},
+        "failure_kinds": dict(Counter(row["kind"] for row in failures).most_common()),
+        "failures": failures[:_FAILURES_SHOWN],
+        "disk_bytes": _bytes_below(store.path),
+    }
+
+
+def info_text(facts: dict[str, Any]) -> str:
+    """The facts of :func:`gather` for a terminal."""
+    lines = [
+        f"catalog    {facts['path']}  ({size_text(facts['disk_bytes'])})",
+        f"recipe     {facts['described']}",
+    ]
+    recipe = facts["recipe"]
+    generator = ", ".join(f"{key} {value}" for key, value in recipe["cutouts"]["generator"].items())
+    lines.append(f"cutouts    {generator}")
+    lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
+    lines += ["", f"{'table':<14}{'rows':>14}{'size':>12}"]
+    for name, table in facts["tables"].items():
+        lines.append(f"{name:<14}{table['rows']:>14,}{size_text(table['bytes']):>12}")
+    for name, record in facts["products"].items():
+        rows = f"{record['rows']:,}" if "rows" in record else ""
+        folder = Path(facts["path"]) / "products" / record["folder"]
+        lines.append(f"{name:<14}{rows:>14}{size_text(_bytes_below(folder)):>12}")
+    lines += ["", f"{'stage':<30}{'wall time':>10}"]
+    lines += [f"{stage:<30}{time:>8.1f} s" for stage, time in facts["seconds"].items()]
+    total = facts["tables"]["failures"]["rows"]
+    lines += ["", f"{total:,} refused" + (":" if total else "")]
+    lines += [f"  {count} x {kind}" for kind, count in facts["failure_kinds"].items()]
+    lines += [f"    {row['uri'] or row['cutout_id']}: {row['message']}" for row in facts["failures"]]
+    if total > len(facts["failures"]):
+        lines.append(f"    ... and {total - len(facts['failures'])} more, in the table 'failures'")
+    return "\n".join(lines)
+
+
+def neighbors_table(found: Sequence[dict[str, Any]], cutout_id: int, metric: str, described: str) -> str:
+    """Neighbors for a terminal."""
+    columns = ("rank", "cutout_id", "distance", "ra (deg)", "dec (deg)")
+    head = [
+        f"nearest neighbors of {cutout_id} ({'L2' if metric == 'l2' else 'Jaccard'} distance)",
+        described,
+        "{:>4}  {:>19}  {:>10}  {:>11}  {:>11}  window (px) and image".format(*columns),
+    ]
+    rows = [
+        f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>10.4f}  "
+        f"{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
+        f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}"
+        for row in found
+    ]
+    return "\n".join([*head, *(rows or ["      no other cutout to compare with"])])
+
+
+def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:
+    """Neighbors as CSV with a header; labels are separated by semicolons."""
+    text = io.StringIO()
+    columns = ["cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec", "labels"]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in found:
+        writer.writerow({**row, "labels": ";".join(row["labels"])})
+    return text.getvalue()
+
+
+def size_text(n_bytes: int) -> str:
+    """Bytes for people, in powers of 1024."""
+    size = float(n_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def _degrees(value: float | None) -> str:
+    return f"{value:>11.6f}" if value is not None else f"{'none':>11}"
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,300 @@
+"""Running a catalog: batches of files, then what is made from their tables.
+
+The work is cut into batches whose tables are committed together; then come three
+products (index, projection, figures), each made once for a set of commits. Whatever is
+done is skipped, so the same call after a kill does only what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from elodin_spark.catalog.products import make_figures, make_index, make_projection
+from elodin_spark.catalog.store import Commit, Store
+from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.errors import CatalogError, ConfigError, TooManyFailuresError
+from elodin_spark.fingerprints.stage import FingerprintSpec
+from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.images.listing import ImageFile, list_files
+from elodin_spark.images.stage import DescribeSpec
+from elodin_spark.progress import Progress
+from elodin_spark.settings import Settings
+from elodin_spark.stage import StageSpec, fuse
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
+
+RunStage = Literal["cutouts", "fingerprints", "index", "projection", "figures"]
+#: In the order they run.
+RUN_STAGES: tuple[RunStage, ...] = get_args(RunStage)
+
+_REASONS_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a catalog holds after a run, and what the run did for it.
+
+    Attributes
+    ----------
+    n_images, n_cutouts, n_failures : int
+        Rows of the catalog: images that were cut, windows, refusals.
+    batches_done : int
+        Batches this run committed; 0 where all had been done before.
+    made : tuple of str
+        Products this run made.
+    seconds : float
+        Wall time of this run.
+    """
+
+    n_images: int
+    n_cutouts: int
+    n_failures: int
+    batches_done: int
+    made: tuple[str, ...]
+    seconds: float
+
+    def text(self) -> str:
+        """One line for a terminal."""
+        holds = f"{self.n_images:,} images, {self.n_cutouts:,} cutouts, {self.n_failures:,} refused"
+        if not self.batches_done and not self.made:
+            return f"nothing to do: {holds}"
+        made = f"; made {', '.join(self.made)}" if self.made else ""
+        noun = "batch" if self.batches_done == 1 else "batches"
+        return f"{holds}; {self.batches_done} {noun} done{made} in {self.seconds:.1f} s"
+
+
+def run_catalog(
+    store: Store, settings: Settings, weights: Weights, stages: Sequence[RunStage] = RUN_STAGES
+) -> RunReport:
+    """Do what is missing.
+
+    Parameters
+    ----------
+    store : Store
+    settings : Settings
+        Of the same recipe as the catalog.
+    weights : Weights
+    stages : sequence of str
+        A subset of :data:`RUN_STAGES`. Cutouts and fingerprints together are one pass in
+        which pixels never leave the worker; cutouts alone are written with their pixels.
+
+    Returns
+    -------
+    RunReport
+
+    Raises
+    ------
+    TooManyFailuresError
+        More inputs were refused than ``run.max_failures``, or all of them; what was done
+        stays done.
+    CatalogError
+        Another run is writing, or two cutouts have the same ID.
+    """
+    unknown = [stage for stage in stages if stage not in RUN_STAGES]
+    if unknown or not stages:
+        raise ConfigError(f"stages are some of {', '.join(RUN_STAGES)}; got {', '.join(unknown) or 'none'}")
+    started = time.monotonic()
+    with ExitStack() as stack:
+        stack.enter_context(store.lock())
+        store.sweep()
+
+        @cache
+        def spark() -> SparkSession:
+            # Only here, so that a run with nothing to do starts no JVM.
+            from elodin_spark.spark.session import session
+
+            return stack.enter_context(session(settings.spark))
+
+        work = _Work(store, settings, weights, spark)
+        done = 0
+        if "cutouts" in stages:
+            done += work.new_files(fused="fingerprints" in stages)
+        if "fingerprints" in stages:
+            done += work.missing_fingerprints()
+        makers = {"index": make_index, "projection": make_projection, "figures": make_figures}
+        made = [name for name, make in makers.items() if name in stages and make(store, settings, spark)]
+        report = work.report(done, tuple(made), time.monotonic() - started)
+    return report
+
+
+class _Work:
+    """The batches of one run."""
+
+    def __init__(
+        self, store: Store, settings: Settings, weights: Weights, spark: Callable[[], SparkSession]
+    ) -> None:
+        self._store, self._settings, self._weights, self._spark = store, settings, weights, spark
+
+    def new_files(self, *, fused: bool) -> int:
+        """Cut, and where `fused` fingerprint, the files that no commit names."""
+        settings, store = self._settings, self._store
+        commits = store.commits()
+        known = {path for commit in commits for path in commit.files}
+        files = list_files(settings.images.paths, store.meta["root"])
+        new = [file for file in files if file.path not in known]
+        if not new:
+            log.info("all %d files are in the catalog already", len(files))
+            return 0
+        if known:
+            log.info("%d of %d files are in the catalog already", len(files) - len(new), len(files))
+        spec = self._spec(fused)
+        tables = ["images", "cutouts", "failures", *(("fingerprints",) if fused else ())]
+        keep_pixels = settings.cutouts.keep_pixels or not fused
+        size = settings.run.batch_images
+        first = max((commit.batch for commit in commits), default=-1) + 1
+        what = "cutting and fingerprinting" if fused else "cutting"
+        spark = self._spark()
+        from elodin_spark.spark.batches import run_batch
+
+        with Progress(len(new), what, "files") as progress:
+            for offset in range(0, len(new), size):
+                files = new[offset : offset + size]
+                batch = first + offset // size
+
+                def write(targets: dict[str, Path], files: Sequence[ImageFile] = files) -> None:
+                    run_batch(spark, files, spec, targets, keep_pixels)
+
+                commit = Commit(batch, tuple(file.path for file in files), {}, {})
+                self._commit(commit, tables, what, write, progress, offset, len(files))
+                progress.to(offset + len(files))
+                self._check_failures()
+        return -(-len(new) // size)
+
+    def missing_fingerprints(self) -> int:
+        """Fingerprint the batches that were cut by themselves."""
+        missing = [commit for commit in self._store.commits() if "fingerprints" not in commit.tables]
+        if not missing:
+            return 0
+        spec = FingerprintSpec.from_settings(
+            self._settings.fingerprints, self._weights, self._store.meta["recipe_id"]
+        )
+        spark = self._spark()
+        from elodin_spark.spark.batches import fingerprint_batch
+
+        what = "fingerprinting"
+        with Progress(len(missing), what, "batches") as progress:
+            for done, commit in enumerate(missing):
+                cutouts = [self._store.path / part for part in commit.tables["cutouts"]]
+                _require_pixels(cutouts)
+
+                def write(targets: dict[str, Path], cutouts: Sequence[Path] = cutouts) -> None:
+                    fingerprint_batch(spark, cutouts, spec, targets)
+
+                # The refusals of the cutting are kept: those of this stage go beside them.
+                self._commit(commit, ["fingerprints", "failures"], what, write, progress, done, 1)
+                progress.to(done + 1)
+                self._check_failures()
+        return len(missing)
+
+    def _commit(
+        self,
+        commit: Commit,
+        tables: Sequence[str],
+        what: str,
+        write: Callable[[dict[str, Path]], None],
+        progress: Progress,
+        before: int,
+        size: int,
+    ) -> None:
+        from elodin_spark.spark.watch import watch_tasks
+
+        started = time.monotonic()
+        parts = {table: self._store.new_part(table, commit.batch) for table in tables}
+        targets = {table: self._store.path / part for table, part in parts.items()}
+        with watch_tasks(self._spark(), lambda done, total: progress.to(before + size * done // total)):
+            write(targets)
+        rows = {table: _count_rows(folder) for table, folder in targets.items()}
+        if "cutouts" in targets:
+            _refuse_collisions(targets["cutouts"])
+        self._store.commit(
+            replace(
+                commit,
+                tables=commit.tables | {t: [*commit.tables.get(t, []), part] for t, part in parts.items()},
+                rows=commit.rows | {t: commit.rows.get(t, 0) + n for t, n in rows.items()},
+                seconds={**commit.seconds, what: round(time.monotonic() - started, 3)},
+            )
+        )
+
+    def _spec(self, fused: bool) -> StageSpec:
+        settings = self._settings
+        stages: list[StageSpec] = [DescribeSpec(settings.images.hdu), TileSpec.from_settings(settings)]
+        if fused:
+            recipe = self._store.meta["recipe_id"]
+            stages.append(
+                FingerprintSpec.from_settings(
+                    settings.fingerprints, self._weights, recipe, settings.cutouts.keep_pixels
+                )
+            )
+        return fuse(*stages)
+
+    def _check_failures(self) -> None:
+        failures, limit = self._store.n_rows("failures"), self._settings.run.max_failures
+        if failures > limit:
+            raise TooManyFailuresError(
+                f"{failures} inputs were refused and run.max_failures is {limit}: {self._reasons()}. "
+                "What was done is kept; mend the files or raise the limit with --set run.max_failures=N"
+            )
+
+    def report(self, done: int, made: tuple[str, ...], seconds: float) -> RunReport:
+        """Sum up; an archive in which nothing could be used is an error."""
+        failures, images = self._store.n_rows("failures"), self._store.n_rows("images")
+        cut = len(self._images_cut())
+        if images and not cut:
+            raise TooManyFailuresError(f"none of the {images} images could be used: {self._reasons()}")
+        return RunReport(cut, self._store.n_rows("cutouts"), failures, done, made, seconds)
+
+    def _images_cut(self) -> list[int]:
+        images = self._store.dataset("images").to_table(columns=["image_id", "status"])
+        return [
+            image
+            for image, status in zip(*(column.to_pylist() for column in images.columns), strict=True)
+            if status == "ok"
+        ]
+
+    def _reasons(self) -> str:
+        failures = self._store.dataset("failures").to_table(columns=["kind"]).column("kind").to_pylist()
+        common = Counter(failures).most_common(_REASONS_SHOWN)
+        return ", ".join(f"{count} x {kind}" for kind, count in common) + "; see 'elodin-spark info CATALOG'"
+
+
+def _count_rows(folder: Path) -> int:
+    return sum(pq.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
+
+
+def _refuse_collisions(cutouts: Path) -> None:
+    """IDs are hashes: two windows with one ID would silently be one cutout."""
+    columns = [
+        pq.read_table(file, columns=["cutout_id"]).column(0) for file in sorted(cutouts.glob("*.parquet"))
+    ]
+    ids = np.concatenate(
+        [np.asarray(column, dtype=np.int64) for column in columns] or [np.empty(0, np.int64)]
+    )
+    unique, counts = np.unique(ids, return_counts=True)
+    if len(unique) != len(ids):
+        twice = ", ".join(str(i) for i in unique[counts > 1][:5])
+        raise CatalogError(
+            f"{len(ids) - len(unique)} windows share their ID with another ({twice}): are there two files "
+            "of one path below the archive root? If not, report it: no batch was committed"
+        )
+
+
+def _require_pixels(cutouts: Sequence[Path]) -> None:
+    for file in (file for part in cutouts for file in sorted(part.glob("*.parquet"))[:1]):
+        if "pixels" not in pq.read_schema(file).names:
+            raise CatalogError(
+                f"the cutouts in {file.parent} have no pixels; run cutouts and fingerprints together"
+            )

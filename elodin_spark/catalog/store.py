@@ -1,0 +1,285 @@
+"""The folder of a catalog: what is written, what counts as done, and who may write.
+
+    CATALOG/
+      catalog.json            format, recipe, archive root
+      config.yaml             the settings of the last run
+      commits/000000.json     one per batch of files: written last, it says the batch is done
+      tables/<table>/000000-<token>/*.parquet
+      products/index.json     likewise for what is made from the tables:
+      products/index-<token>/ indices, maps, figures
+
+Every attempt writes to folders with a fresh token, and only a folder named in a commit
+counts, so whatever a killed run left behind is never read and is swept by the next one.
+The folder must be on a file system that the driver and all executors share.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+
+from elodin_spark import schema
+from elodin_spark.config import dump_settings
+from elodin_spark.errors import CatalogError
+from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.recipe import recipe_id
+from elodin_spark.settings import Settings
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One batch of files whose rows are all written.
+
+    Attributes
+    ----------
+    batch : int
+    files : tuple of str
+        Paths below the archive root, in order.
+    tables : dict of str to list of str
+        Table name to the folders, below the catalog, that hold this batch's rows.
+    rows : dict of str to int
+        Table name to number of rows.
+    seconds : dict of str to float
+        Stage to wall time.
+    """
+
+    batch: int
+    files: tuple[str, ...]
+    tables: dict[str, list[str]]
+    rows: dict[str, int]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Store:
+    """Reads and writes the folder of one catalog; knows nothing of Spark.
+
+    Parameters
+    ----------
+    path : Path
+        An existing catalog; :meth:`create` makes a new one.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            meta = json.loads((self.path / "catalog.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CatalogError(
+                f"{self.path} holds no catalog; make one with 'elodin-spark run CONFIG.yaml'"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise CatalogError(f"{self.path / 'catalog.json'} cannot be read: {error}") from None
+        if meta.get("format") != FORMAT:
+            raise CatalogError(
+                f"{self.path} has catalog format {meta.get('format')!r} and this version reads {FORMAT}; "
+                "use the version that wrote it"
+            )
+        self.meta: dict[str, Any] = meta
+
+    @classmethod
+    def create(
+        cls, path: str | Path, settings: Settings, recipe: dict[str, Any], weights: Weights, root: str
+    ) -> Store:
+        """Make an empty catalog.
+
+        Parameters
+        ----------
+        path : str or Path
+            A folder that does not exist or is empty.
+        settings : Settings
+        recipe : dict
+            See :mod:`elodin_spark.recipe`.
+        weights : Weights
+            What the labels mean is kept, so that a query needs no network.
+        root : str
+            Archive root that the paths of images are relative to.
+
+        Raises
+        ------
+        CatalogError
+            `path` holds a catalog already, or anything else.
+        """
+        path = Path(path)
+        if (path / "catalog.json").exists():
+            raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise CatalogError(
+                f"{path} exists and is not an empty folder; choose another place for the catalog"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CatalogError(f"the folder {path} cannot be made: {error}") from None
+        for name in ("commits", "tables", "products"):
+            (path / name).mkdir()
+        (path / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
+        meta = {
+            "format": FORMAT,
+            "recipe_id": recipe_id(recipe),
+            "recipe": recipe,
+            "network": weights.describe(),
+            "classes": weights.classes,
+            "label_names": weights.label_names,
+            "root": root,
+        }
+        write_json(path / "catalog.json", meta)
+        return cls(path)
+
+    def describe(self) -> str:
+        """One line for figures and outputs: backbone, weights, recipe."""
+        return f"{self.meta['network']} · recipe {self.meta['recipe_id']}"
+
+    def label_name(self, label: int) -> str:
+        """What a label is called: its class, or the unit of the vector."""
+        names = self.meta["label_names"]
+        if names is not None:
+            return str(names[label])
+        return f"class {label}" if self.meta["classes"] is not None else f"unit {label}"
+
+    # ---- tables ---------------------------------------------------------------------------
+
+    def commits(self) -> list[Commit]:
+        """All finished batches, in order."""
+        found = []
+        for file in sorted((self.path / "commits").glob("*.json")):
+            try:
+                values = json.loads(file.read_text(encoding="utf-8"))
+                found.append(Commit(**{**values, "files": tuple(values["files"])}))
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                raise CatalogError(
+                    f"{file} is damaged ({error}); delete it to have its batch made again"
+                ) from None
+        return found
+
+    def commit(self, commit: Commit) -> None:
+        """Declare a batch done; its tables must be on disk."""
+        write_json(self.path / "commits" / f"{commit.batch:06d}.json", asdict(commit))
+
+    def new_part(self, table: str, batch: int) -> str:
+        """A folder, below the catalog, for the rows of a batch; nobody else has its name."""
+        return f"tables/{table}/{batch:06d}-{secrets.token_hex(4)}"
+
+    def dataset(self, table: str) -> ds.Dataset:
+        """The committed rows of a table.
+
+        Parameters
+        ----------
+        table : str
+            A name of :data:`elodin_spark.schema.TABLES`.
+
+        Returns
+        -------
+        pyarrow.dataset.Dataset
+        """
+        files = [str(file) for part in self.parts(table) for file in sorted(part.glob("*.parquet"))]
+        return ds.dataset(files, schema=schema.TABLES[table], format="parquet")
+
+    def parts(self, table: str) -> list[Path]:
+        """The committed folders of a table."""
+        return [self.path / part for commit in self.commits() for part in commit.tables.get(table, [])]
+
+    def n_rows(self, table: str) -> int:
+        """Committed rows of a table."""
+        return sum(commit.rows.get(table, 0) for commit in self.commits())
+
+    # ---- products -------------------------------------------------------------------------
+
+    def product(self, name: str) -> dict[str, Any] | None:
+        """What was recorded when the product (index, projection, figures) was finished."""
+        try:
+            record = json.loads((self.path / "products" / f"{name}.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise CatalogError(
+                f"{self.path}/products/{name}.json is damaged ({error}); delete it and run again"
+            ) from None
+        return record
+
+    def new_product(self, name: str) -> Path:
+        """A fresh folder for a product."""
+        folder = self.path / "products" / f"{name}-{secrets.token_hex(4)}"
+        folder.mkdir()
+        return folder
+
+    def commit_product(self, name: str, folder: Path, record: dict[str, Any]) -> None:
+        """Declare a product done; it replaces the one before."""
+        write_json(self.path / "products" / f"{name}.json", {**record, "folder": folder.name})
+        self._sweep_products()
+
+    def product_folder(self, name: str) -> Path:
+        """Where the finished product is.
+
+        Raises
+        ------
+        CatalogError
+            It has not been made yet.
+        """
+        record = self.product(name)
+        if record is None:
+            raise CatalogError(
+                f"{self.path} has no {name} yet; finish it with 'elodin-spark run {self.path}/config.yaml'"
+            )
+        return self.path / "products" / str(record["folder"])
+
+    # ---- writing --------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer; released by the system when the process dies."""
+        file = self.path / ".lock"
+        with file.open("a+", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                handle.seek(0)
+                raise CatalogError(
+                    f"{self.path} is being written by another run ({handle.read().strip() or 'unknown'}); "
+                    "wait for it or stop it"
+                ) from None
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+            handle.flush()
+            yield
+
+    def sweep(self) -> None:
+        """Delete what no commit names: the remains of killed runs. Only with the lock held."""
+        named = {part for commit in self.commits() for parts in commit.tables.values() for part in parts}
+        for part in (self.path / "tables").glob("*/*"):
+            if str(part.relative_to(self.path)) not in named:
+                shutil.rmtree(part)
+        for left in (*self.path.glob("*.tmp"), *(self.path / "commits").glob("*.tmp")):
+            left.unlink()
+        self._sweep_products()
+
+    def _sweep_products(self) -> None:
+        products = self.path / "products"
+        named = {json.loads(file.read_text(encoding="utf-8"))["folder"] for file in products.glob("*.json")}
+        for entry in products.iterdir():
+            if entry.is_dir() and entry.name not in named:
+                shutil.rmtree(entry)
+            elif entry.suffix == ".tmp":
+                entry.unlink()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file whole or not at all, and onto the disk."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as handle:
+        json.dump(value, handle, indent=1)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)

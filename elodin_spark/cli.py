@@ -1,0 +1,184 @@
+"""The command line: ``elodin-spark``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elodin_spark import __version__
+from elodin_spark.entry import EXIT_CODES, guarded
+
+app = typer.Typer(
+    name="elodin-spark",
+    help="Find what looks alike in survey images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=f"Exit codes: {EXIT_CODES}. ELODIN_DEBUG=1 shows tracebacks.",
+)
+
+
+class Metric(StrEnum):
+    """Distances between fingerprints."""
+
+    l2 = "l2"
+    jaccard = "jaccard"
+
+
+class Format(StrEnum):
+    """How neighbors are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"elodin-spark {__version__}")
+        raise typer.Exit
+
+
+CatalogPath = Annotated[Path, typer.Argument(metavar="CATALOG", help="Folder of a catalog.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="Folder to write to.")] = Path("demo"),
+    tiles: Annotated[int, typer.Option(min=1, help="Tiles of the simulated survey.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Of the survey and everything after it.")] = 0,
+) -> None:
+    """Simulate a small survey and run the main job on it.
+
+    Ends with the neighbors of three objects, figures, and the commands to type next.
+    A second run in the same folder takes up what is there.
+
+    Example: elodin-spark demo /tmp/demo
+    """
+    from elodin_spark.demo import run_demo
+
+    run_demo(out, tiles=tiles, seed=seed)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings of the run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a setting, e.g. cutouts.generator.step=64."
+        ),
+    ] = None,
+) -> None:
+    """Run the main job: images to cutouts, fingerprints, indices, maps and figures.
+
+    The catalog named in the settings is made, or taken up where a run before stopped; a
+    finished one is left as it is.
+
+    Example: elodin-spark run conf/local.yaml --set images.paths=/data/coadds --set catalog=runs/coadds
+    """
+    from elodin_spark.catalog import run_config
+
+    report = run_config(config, overrides or [])
+    typer.echo(report.text())
+
+
+@app.command()
+def neighbors(
+    catalog: CatalogPath,
+    cutout_id: Annotated[int, typer.Argument(metavar="CUTOUT_ID", help="The query.")],
+    k: Annotated[int, typer.Option("-k", help="How many neighbors.")] = 9,
+    metric: Annotated[
+        Metric, typer.Option(help="L2 of the vectors, or Jaccard of the label sets.")
+    ] = Metric.l2,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Keep windows that overlap the query or a nearer one.")
+    ] = False,
+    output: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = Format.table,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw query and neighbors.")] = None,
+) -> None:
+    """Print the nearest neighbors of a cutout, nearest first.
+
+    Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2) or
+    1 - Jaccard index.
+
+    Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
+    """
+    from elodin_spark.catalog import Catalog
+
+    opened = Catalog.open(catalog)
+    found = opened.neighbors(cutout_id, k=k, metric=metric.value, allow_overlap=allow_overlap)
+    if plot is not None:
+        opened.plot_neighbors(cutout_id, plot, k=k, metric=metric.value, allow_overlap=allow_overlap)
+        typer.echo(f"figure: {plot}", err=True)
+    if output is Format.json:
+        typer.echo(json.dumps(found, indent=1))
+    elif output is Format.csv:
+        from elodin_spark.catalog.report import neighbors_csv
+
+        typer.echo(neighbors_csv(found), nl=False)
+    else:
+        from elodin_spark.catalog.report import neighbors_table
+
+        typer.echo(neighbors_table(found, cutout_id, metric.value, opened.describe()))
+
+
+@app.command()
+def info(
+    catalog: CatalogPath,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a catalog holds: tables, counts, recipe, timings, failures, disk use.
+
+    Example: elodin-spark info runs/coadds
+    """
+    from elodin_spark.catalog import Catalog
+    from elodin_spark.catalog.report import info_text
+
+    facts = Catalog.open(catalog).info()
+    typer.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write to.")],
+    tiles: Annotated[int, typer.Option(min=1, help="Number of FITS tiles.")] = 12,
+    size: Annotated[int, typer.Option(min=128, help="Side of a tile, px.")] = 512,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Write a synthetic survey with known truth: FITS tiles and truth.csv.
+
+    Ellipticals, spirals, edge-on disks, irregulars, mergers, lenses, stars and artefacts
+    at 0.2 arcsec/px, on overlapping tiles with a mask plane.
+
+    Example: elodin-spark simulate /tmp/survey --tiles 30 --size 1024 --seed 7
+    """
+    from elodin_spark.progress import Progress
+    from elodin_spark.simulate import simulate as make_survey
+
+    with Progress(tiles, "simulating", "tiles") as progress:
+        survey = make_survey(
+            out, tiles=tiles, size_px=size, seed=seed, progress=lambda done, total: progress.to(done)
+        )
+    typer.echo(
+        f"{len(survey.tiles)} tiles and {survey.n_objects} objects in {out}; the truth is {survey.truth}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; ends the process with an exit code."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    return guarded(lambda: app(args=arguments, prog_name="elodin-spark", standalone_mode=False))

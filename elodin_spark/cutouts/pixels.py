@@ -1,0 +1,90 @@
+"""Conversions of pixel arrays, (ny, nx) or (ny, nx, 3): to one channel, to float, to 8 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elodin_spark.errors import ImageError
+
+#: Weights of R, G and B in grey (ITU-R BT.601).
+GRAY_WEIGHTS = (0.299, 0.587, 0.114)
+
+_TOLERANCE = 1e-6
+
+
+def gray(pixels: np.ndarray) -> np.ndarray:
+    """One channel, 0.299 R + 0.587 G + 0.114 B.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (ny, nx) or (ny, nx, 3)
+
+    Returns
+    -------
+    ndarray, shape (ny, nx)
+        Of the same dtype, integers rounded; `pixels` itself where it has one channel.
+    """
+    if pixels.ndim == 2:
+        return pixels
+    red, green, blue = GRAY_WEIGHTS
+    kind = np.float64 if pixels.dtype.itemsize > 4 else np.float32
+    mixed = pixels[..., 0] * kind(red) + pixels[..., 1] * kind(green) + pixels[..., 2] * kind(blue)
+    return like(mixed, pixels.dtype)
+
+
+def as_float(pixels: np.ndarray) -> NDArray[np.float32]:
+    """Pixels as float32: integers divided by the largest value of their dtype."""
+    if pixels.dtype.kind in "ui":
+        return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    return pixels.astype(np.float32, copy=False)
+
+
+def like(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Values as `dtype`, rounded and clipped to its range where it holds integers."""
+    if dtype.kind in "ui" and values.dtype != dtype:
+        limits = np.iinfo(dtype)
+        return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
+    return values.astype(dtype, copy=False)
+
+
+def to_uint8(pixels: np.ndarray) -> NDArray[np.uint8]:
+    """Pixels as 8 bits, black 0 and white 255.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        uint8 (returned as it is), uint16 (65535 is white), bool, or float in [0, 1]
+        within 1e-6, NaN becoming black.
+
+    Returns
+    -------
+    ndarray, uint8, of the same shape
+
+    Raises
+    ------
+    ImageError
+        Kind ``needs_stretch``: the values are physical ones, without a black and a white.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype.kind != "f":
+        raise ImageError(
+            f"pixels of type {pixels.dtype} have no black and white; {_REMEDY}", kind="needs_stretch"
+        )
+    # NaN compares false, so it passes here and becomes black below.
+    if np.any(pixels < -_TOLERANCE) or np.any(pixels > 1 + _TOLERANCE):
+        low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
+        raise ImageError(
+            f"pixel values from {low:.6g} to {high:.6g} lie outside [0, 1]: no 8 bits hold them; {_REMEDY}",
+            kind="needs_stretch",
+        )
+    scaled = np.nan_to_num(pixels.astype(np.float32), nan=0.0) * np.float32(255)
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+_REMEDY = "add a stretch such as AsinhStretch or RescaleIntensity to images.steps"

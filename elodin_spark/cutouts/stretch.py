@@ -1,0 +1,147 @@
+"""Steps that change pixel values: stretches and histogram equalizations.
+
+All give float32 in [0, 1]. Pixels that are not finite become 0, black; an image whose finite
+pixels are all alike becomes all 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elodin_spark.cutouts.pixels import as_float
+
+#: Pixels that statistics of a stretch are taken from; larger images are sampled regularly.
+SAMPLE_PIXELS = 2**20
+
+_MAD_TO_SIGMA = 1.482602218505602  # of a normal distribution
+
+
+def asinh_stretch(
+    pixels: np.ndarray, black_sigma: float = 1.5, softening_sigma: float = 4.0, white_percentile: float = 99.8
+) -> NDArray[np.float32]:
+    """Stretch sky-subtracted values by asinh (Lupton et al. 1999, AJ 118, 1406).
+
+    The sky is the median of the image and the noise 1.4826 x its median absolute deviation;
+    where more than half of the pixels equal the sky, the deviation is that of the others.
+    ``asinh((v - black) / softening)`` runs from 0 at black = sky - `black_sigma` x noise to 1 at
+    white = the `white_percentile`, with softening = `softening_sigma` x noise.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (ny, nx) or (ny, nx, 3)
+        The channels of colour share one stretch, that of their mean.
+    black_sigma, softening_sigma : float
+        In units of the noise.
+    white_percentile : float
+        In (50, 100].
+
+    Returns
+    -------
+    ndarray, float32 in [0, 1], of the same shape
+    """
+    values = pixels.astype(np.float32, copy=False)
+    mono = values if values.ndim == 2 else values.mean(axis=2)
+    sample = _sample(mono)
+    stretched = np.zeros(values.shape, np.float32)
+    if sample.size == 0:
+        return stretched
+    sky = float(np.median(sample))
+    deviations = np.abs(sample - sky)
+    noise = float(np.median(deviations))
+    if noise == 0 and deviations.any():
+        noise = float(np.median(deviations[deviations > 0]))
+    noise *= _MAD_TO_SIGMA
+    black = sky - black_sigma * noise
+    white = float(np.percentile(sample, white_percentile))
+    if white <= black:
+        white = float(sample.max())
+    if not (white > black and noise > 0 and math.isfinite(white - black)):
+        return stretched
+    softening = softening_sigma * noise
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.subtract(values, np.float32(black), out=stretched)
+        stretched /= np.float32(softening)
+        np.arcsinh(stretched, out=stretched)
+        stretched /= np.float32(math.asinh((white - black) / softening))
+    return _black_where_unknown(np.clip(stretched, 0, 1, out=stretched), values)
+
+
+def rescale_intensity(pixels: np.ndarray, low: float = 2.0, high: float = 98.0) -> NDArray[np.float32]:
+    """Stretch linearly from the percentile `low` (black) to the percentile `high` (white).
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (ny, nx) or (ny, nx, 3)
+        The channels of colour share one stretch.
+    low, high : float
+        Percentiles of the finite values.
+
+    Returns
+    -------
+    ndarray, float32 in [0, 1], of the same shape
+    """
+    values = as_float(pixels)
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return np.zeros(values.shape, np.float32)
+    black, white = np.percentile(finite, [low, high])
+    if white <= black:  # all but a few pixels are alike
+        black, white = float(finite.min()), float(finite.max())
+    if white <= black:
+        return np.zeros(values.shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (values - np.float32(black)) / np.float32(white - black)
+    return _black_where_unknown(np.clip(scaled, 0, 1, out=scaled), values)
+
+
+def equalize(pixels: np.ndarray) -> NDArray[np.float32]:
+    """Spread the values so that each is equally frequent; 256 bins, all channels together."""
+    from skimage import exposure
+
+    finite = np.isfinite(pixels)
+    if not finite.any() or pixels[finite].min() == pixels[finite].max():
+        return np.zeros(pixels.shape, np.float32)
+    values = pixels if finite.all() else np.where(finite, pixels, pixels[finite].min())
+    # Flat, because scikit-image warns about three columns that might be colour.
+    flat = exposure.equalize_hist(values.reshape(1, -1), mask=finite.reshape(1, -1))
+    equalized = flat.reshape(pixels.shape).astype(np.float32)
+    return _black_where_unknown(np.clip(equalized, 0, 1), pixels)
+
+
+def equalize_adaptive(pixels: np.ndarray, clip_limit: float = 0.03) -> NDArray[np.float32]:
+    """Contrast-limited adaptive equalization (CLAHE) in tiles of an eighth of the image.
+
+    Colour is equalized in the value channel of HSV, as scikit-image does.
+    """
+    from skimage import exposure
+
+    values = as_float(pixels)
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(values.shape, np.float32)
+    low, high = float(values[finite].min()), float(values[finite].max())
+    if low == high:
+        return np.zeros(values.shape, np.float32)
+    scaled = np.where(finite, values, np.float32(low)).astype(np.float64)
+    if low < 0 or high > 1:  # scikit-image takes no physical values
+        scaled = (scaled - low) / (high - low)
+    equalized = exposure.equalize_adapthist(scaled, clip_limit=clip_limit).astype(np.float32)
+    return _black_where_unknown(np.clip(equalized, 0, 1), values)
+
+
+def _sample(mono: np.ndarray) -> np.ndarray:
+    """Finite pixels, at most about `SAMPLE_PIXELS` of them, at regular intervals."""
+    stride = -(-mono.size // SAMPLE_PIXELS)
+    # A stride that shares no factor with the width visits all columns alike.
+    while stride > 1 and math.gcd(stride, mono.shape[1]) > 1:
+        stride += 1
+    sample = mono.reshape(-1)[::stride]
+    return sample[np.isfinite(sample)]
+
+
+def _black_where_unknown(stretched: NDArray[np.float32], values: np.ndarray) -> NDArray[np.float32]:
+    stretched[~np.isfinite(values)] = 0
+    return stretched

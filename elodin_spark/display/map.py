@@ -1,0 +1,321 @@
+"""The 2-D projection as a map of points with cutouts drawn on it.
+
+Pictures stand where their points are. A grid chooses them: at most one per cell, the one
+nearest the middle of the cell that would not cover another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from elodin_spark.display import style
+from elodin_spark.display.groups import color_groups, draw_legend
+from elodin_spark.display.thumbnails import square_thumbnail
+from elodin_spark.errors import InputError
+from elodin_spark.settings import Method
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.float64]
+
+#: How a projection is named on its axes.
+METHOD_NAMES: dict[Method, str] = {"tsne": "t-SNE", "umap": "UMAP"}
+
+_BORDER, _GROUP_BORDER = 0.02, 0.05  # of a picture's side; the wider one shows a colour
+_CANVAS_PX = 1800  # pictures are pasted on one canvas: one artist draws as fast as one picture
+_FEWEST_CELLS, _MOST_CELLS = 11, 60
+_MAP_IN = 8.0
+_NARROWEST = 0.5  # of the longer side: a long thin map keeps some air
+_TRIES = 32  # points of a cell tried before it is left without a picture
+_LEGEND_COLUMNS = 4
+
+
+def choose_thumbnails(xy: npt.ArrayLike, available: npt.ArrayLike, *, cells: int) -> npt.NDArray[np.intp]:
+    """Choose points spread evenly over the map whose pictures do not cover one another.
+
+    The square around all points is cut into `cells` x `cells` cells; a picture is as large
+    as a cell and stands centred on its point. Points are taken nearest the middle of their
+    cell first, at most one per cell, and passed over where they overlap one taken; the 32
+    nearest of a cell are tried.
+
+    Parameters
+    ----------
+    xy : array_like of float, shape (n, 2)
+        Places on the map.
+    available : array_like of bool, shape (n,)
+        Which points have a picture.
+    cells : int
+        On a side.
+
+    Returns
+    -------
+    ndarray of int
+        Chosen rows of `xy`, ascending; ties go to the lower row.
+    """
+    points = _checked(xy)
+    rows = np.flatnonzero(np.asarray(available, dtype=bool))
+    if not len(rows):
+        return rows
+    centre, half = _square(points)
+    unit = (points[rows] - (centre - half)) / (2 * half) * cells
+    cell = np.clip(np.floor(unit).astype(np.int64), 0, cells - 1)
+    off_middle = ((unit - cell - 0.5) ** 2).sum(axis=1)
+    order = np.lexsort((rows, off_middle))
+    flat = cell[:, 1] * cells + cell[:, 0]
+    taken: dict[tuple[int, int], int] = {}
+    for at in order[_rank_within(flat[order]) < _TRIES]:
+        column, row = int(cell[at, 0]), int(cell[at, 1])
+        if (column, row) in taken:
+            continue
+        around = [taken.get((column + i, row + j)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        if all(other is None or np.abs(unit[at] - unit[other]).max() >= 1.0 for other in around):
+            taken[column, row] = int(at)
+    return np.sort(rows[list(taken.values())])
+
+
+def draw_map(
+    ax: Axes,
+    xy: npt.ArrayLike,
+    thumbnails: Sequence[bytes | None],
+    *,
+    method: Method = "tsne",
+    max_thumbnails: int = 300,
+    size_px: int | None = None,
+    title: str = "",
+    labels: Sequence[str | None] | None = None,
+) -> Axes:
+    """Draw a projection as points with some of the cutouts on it.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    xy : array_like of float, shape (n, 2)
+        Places on the map; finite.
+    thumbnails : sequence of bytes or None, length n
+        JPEG of each cutout; None draws the point alone.
+    method : {"tsne", "umap"}
+        Names the axes.
+    max_thumbnails : int
+        Most pictures drawn; 0 draws points only.
+    size_px : int, optional
+        Side of a picture, px of the figure; else chosen from the number of points.
+    title : str
+    labels : sequence of str or None, length n, optional
+        Group of each point, shown by colour with a legend below the map.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        `ax`.
+
+    Raises
+    ------
+    InputError
+        `xy` has another shape or holds a value that is not finite, or lengths differ.
+    ImageError
+        A thumbnail that is to be drawn cannot be decoded.
+    """
+    points = _checked(xy)
+    count = len(points)
+    _check_length("thumbnails", thumbnails, count)
+    if labels is not None:
+        _check_length("labels", labels, count)
+    style.style_axes(ax)
+    name = METHOD_NAMES[method]
+    style.name_axes(ax, f"{name} 1", f"{name} 2")
+    if title:
+        style.title_axes(ax, title)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_aspect("equal", adjustable="box")
+    if not count:
+        return style.note_axes(ax, "no cutouts to show")
+    groups = color_groups(labels, count)
+    chosen, side = _choose(ax, points, thumbnails, max_thumbnails, size_px)
+    centre, half = _square(points)
+    shape = _shape(points)
+    reach = shape * (half * 1.03 + (side / 2 / shape.min() if len(chosen) else 0.0))
+    ax.set_xlim(centre[0] - reach[0], centre[0] + reach[0])
+    ax.set_ylim(centre[1] - reach[1], centre[1] + reach[1])
+    size = float(np.clip(3000.0 / count, 2.5, 22.0))
+    ax.scatter(
+        points[:, 0],
+        points[:, 1],
+        s=size,
+        c=list(groups.colors),
+        alpha=0.6,
+        linewidths=0,
+        zorder=2,
+        rasterized=count > 2000,
+    )
+    if len(chosen):
+        frames = None if labels is None else [groups.colors[at] for at in chosen]
+        canvas = _paste(points[chosen], [thumbnails[at] for at in chosen], frames, centre, reach, side)
+        extent = (*ax.get_xlim(), *ax.get_ylim())
+        ax.imshow(
+            canvas, extent=extent, origin="upper", interpolation="antialiased", zorder=3, aspect="equal"
+        )
+    if groups.legend:
+        figure = ax.get_figure(root=True)
+        dpi = figure.dpi if figure is not None else style.DPI
+        box = ax.get_window_extent()
+        draw_legend(
+            ax,
+            groups.legend,
+            columns=_LEGEND_COLUMNS,
+            width_in=box.width / dpi,
+            loc="upper left",
+            bbox_to_anchor=(0.0, -0.3 * dpi / box.height),
+        )
+    return ax
+
+
+def map_figure(
+    xy: npt.ArrayLike,
+    thumbnails: Sequence[bytes | None],
+    *,
+    method: Method,
+    subtitle: str = "",
+    labels: Sequence[str | None] | None = None,
+    max_thumbnails: int = 300,
+    size_px: int | None = None,
+) -> Figure:
+    """Draw a projection as a whole figure.
+
+    Parameters
+    ----------
+    xy, thumbnails, method, labels, max_thumbnails, size_px
+        As for :func:`draw_map`.
+    subtitle : str
+        Recipe and weights, written below the map.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    points = _checked(xy)
+    count = len(points)
+    if labels is not None:
+        _check_length("labels", labels, count)
+    rows = -(-len(color_groups(labels, count).legend) // _LEGEND_COLUMNS)
+    below = 0.3 + rows * 0.16 + (0.1 if rows else 0.0)
+    noun = "cutout" if count == 1 else "cutouts"
+    title = f"{METHOD_NAMES[method]} map of {count:,} {noun}"
+    note = "Cutouts that lie near each other have similar fingerprints. Distances across the map mean little."
+    width, height = _MAP_IN * (_shape(points) if count else np.ones(2))
+    page = style.new_page(
+        width + 0.3, height + below, title=title, note=note if count else "", footer=subtitle
+    )
+    ax = page.axes(0.3, below, width, height)
+    draw_map(
+        ax, points, thumbnails, method=method, labels=labels, max_thumbnails=max_thumbnails, size_px=size_px
+    )
+    return page.figure
+
+
+def _choose(
+    ax: Axes, points: Floats, thumbnails: Sequence[bytes | None], limit: int, size_px: int | None
+) -> tuple[npt.NDArray[np.intp], float]:
+    """Rows to draw as pictures, and the side of a picture in units of the map."""
+    if limit < 0 or (size_px is not None and size_px < 1):
+        raise InputError(f"max_thumbnails must be 0 or more and size_px 1 or more, got {limit} and {size_px}")
+    available = np.array([picture is not None for picture in thumbnails], dtype=bool)
+    _, half = _square(points)
+    if limit == 0:
+        return np.empty(0, np.intp), 0.0
+    if size_px is None:
+        cells = int(np.clip(np.ceil(1.4 * np.sqrt(min(available.sum(), limit))), _FEWEST_CELLS, _MOST_CELLS))
+        side = None
+    else:
+        # The map reaches half a picture beyond the points: see `reach` in `draw_map`.
+        share = min(size_px / _longest_px(ax), 0.5)
+        side = 2.06 * half * share / max(1.0 - share / _shape(points).min(), 0.1)
+        cells = max(1, int(2 * half / side))
+    chosen = choose_thumbnails(points, available, cells=cells)
+    while len(chosen) > limit:
+        cells -= 1
+        chosen = choose_thumbnails(points, available, cells=cells)
+    return chosen, 2 * half / cells if side is None else side
+
+
+def _paste(
+    places: Floats,
+    pictures: Sequence[bytes | None],
+    frames: Sequence[str] | None,
+    centre: Floats,
+    reach: Floats,
+    side: float,
+) -> npt.NDArray[np.uint8]:
+    """All pictures in their frames on one transparent canvas, rows from the top down."""
+    from matplotlib.colors import to_rgb
+
+    scale = _CANVAS_PX / (2 * float(reach.max()))
+    width, height = (int(np.ceil(2 * edge * scale)) for edge in reach)
+    canvas = np.full((height, width, 4), (255, 255, 255, 0), np.uint8)
+    # A hair smaller than its room, so that neighbors do not touch.
+    size = max(6, int(side * scale * 0.97))
+    border = max(1, round(size * (_BORDER if frames is None else _GROUP_BORDER)))
+    colors = [style.MUTED] * len(pictures) if frames is None else frames
+    for (x, y), data, color in zip(places, pictures, colors, strict=True):
+        if data is None:
+            continue
+        left = round((x - centre[0] + reach[0]) * scale - size / 2)
+        top = round((centre[1] + reach[1] - y) * scale - size / 2)
+        left, top = min(max(left, 0), width - size), min(max(top, 0), height - size)
+        tile = canvas[top : top + size, left : left + size]
+        tile[..., :3] = np.round(np.array(to_rgb(color)) * 255)
+        tile[..., 3] = 255
+        tile[border:-border, border:-border, :3] = square_thumbnail(data, size - 2 * border)
+    return canvas
+
+
+def _square(points: Floats) -> tuple[Floats, float]:
+    """Centre and half side of the square around the points."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    half = float((high - low).max()) / 2
+    return (low + high) / 2, half if half > 0 else 0.5
+
+
+def _shape(points: Floats) -> Floats:
+    """Width and height of the map, of its longer side."""
+    spans = points.max(axis=0) - points.min(axis=0)
+    return np.clip(spans / spans.max(), _NARROWEST, 1.0) if spans.max() > 0 else np.ones(2)
+
+
+def _rank_within(values: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """How many equal values stand before each."""
+    order = np.argsort(values, kind="stable")
+    _, first, sizes = np.unique(values[order], return_index=True, return_counts=True)
+    ranks = np.empty(len(values), np.intp)
+    ranks[order] = np.arange(len(values)) - np.repeat(first, sizes)
+    return ranks
+
+
+def _longest_px(ax: Axes) -> float:
+    box = ax.get_window_extent()
+    return float(max(box.width, box.height))
+
+
+def _checked(xy: npt.ArrayLike) -> Floats:
+    points = np.asarray(xy, dtype=np.float64)
+    if points.size == 0:
+        return np.empty((0, 2))
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise InputError(f"a map needs places of shape (n, 2), got {points.shape}; project the vectors first")
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if len(bad):
+        raise InputError(f"place {bad[0]} on the map is {points[bad[0]].tolist()}; leave such cutouts out")
+    return points
+
+
+def _check_length(name: str, values: Sequence[object], count: int) -> None:
+    if len(values) != count:
+        raise InputError(
+            f"{len(values)} {name} for {count} places; give one for each, None where there is none"
+        )

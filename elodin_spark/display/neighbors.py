@@ -1,0 +1,256 @@
+"""One cutout and its nearest neighbors, side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from elodin_spark.display import style
+from elodin_spark.display.thumbnails import decode_thumbnail
+from elodin_spark.settings import Metric
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: How a distance is named under a picture.
+DISTANCE_NAMES: dict[Metric, str] = {"l2": "L2 distance", "jaccard": "Jaccard distance"}
+
+_SHOWN_LABELS = 3
+_SIDE_IN = 1.85  # of a neighbor's picture, inch
+_QUERY_IN = 2.5  # of the query's picture, which grows beside many neighbors to
+_LARGEST_QUERY_IN = 3.6
+_PAD_IN = 0.16  # round the query, inch
+_GAP_IN = 0.22  # between pictures, inch
+_CAPTION_GAP_IN = 0.09  # from a picture to its caption, inch
+_WIDE = 1.4  # width to height that the figure aims at
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One cutout and what is written under it.
+
+    Attributes
+    ----------
+    cutout_id : int
+    image : str
+        Name of the file it was cut from.
+    x0, y0, x1, y1 : int
+        Window, px, half-open; x is the column.
+    ra, dec : float or None
+        ICRS position of the centre, deg.
+    thumbnail : bytes or None
+        JPEG.
+    distance : float or None
+        From the query: Euclidean, or 1 - Jaccard index.
+    rank : int or None
+        1 is nearest.
+    labels : sequence of str
+        Best first; the first three are shown.
+    """
+
+    cutout_id: int
+    image: str
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    ra: float | None = None
+    dec: float | None = None
+    thumbnail: bytes | None = None
+    distance: float | None = None
+    rank: int | None = None
+    labels: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Line:
+    text: str
+    size_pt: float
+    weight: style.Weight = "normal"
+    color: str = style.INK
+
+
+def sky_position(ra: float | None, dec: float | None) -> str:
+    """Write a position as ``10h02m03.4s +02°12′34″``.
+
+    Parameters
+    ----------
+    ra, dec : float or None
+        ICRS, deg; rounded to 0.1 s and 1 arcsec.
+
+    Returns
+    -------
+    str
+        ``no sky position`` where either is missing or not finite.
+    """
+    if ra is None or dec is None or not (math.isfinite(ra) and math.isfinite(dec)):
+        return "no sky position"
+    # Rounded as whole units first, so that no part ever reads 60.
+    minutes, tenths = divmod(round(ra % 360.0 * 2400.0) % 864_000, 600)
+    hours, minutes = divmod(minutes, 60)
+    arcsecs = round(dec * 3600.0)
+    arcmin, arcsec = divmod(abs(arcsecs), 60)
+    degrees, arcmin = divmod(arcmin, 60)
+    sign = "−" if arcsecs < 0 else "+"
+    return f"{hours:02d}h{minutes:02d}m{tenths / 10:04.1f}s {sign}{degrees:02d}°{arcmin:02d}′{arcsec:02d}″"
+
+
+def write_distance(distance: float, metric: Metric) -> str:
+    """Write a distance with its name: ``L2 distance 12.34``, ``Jaccard distance 0.412``."""
+    number = f"{distance:.3f}" if metric == "jaccard" else f"{distance:.4g}"
+    return f"{DISTANCE_NAMES[metric]} {number}"
+
+
+def grid_columns(count: int) -> int:
+    """Columns for `count` neighbors: few holes in the last row, somewhat wider than high.
+
+    Parameters
+    ----------
+    count : int
+        At least 1.
+
+    Returns
+    -------
+    int
+    """
+    if count <= 3:
+        return count
+
+    def unfit(columns: int) -> float:
+        rows = -(-count // columns)
+        holes = (columns * rows - count) / columns
+        # The query takes 3 inch of the width; a cell with its caption is about 2.1 by 3.1 inch.
+        return abs(math.log((2.1 * columns + 3.0) / (3.1 * rows) / _WIDE)) + holes
+
+    return min(range(2, count + 1), key=unfit)
+
+
+def neighbors_figure(
+    query: Panel, neighbors: Sequence[Panel], *, metric: Metric, subtitle: str = ""
+) -> Figure:
+    """Draw a cutout, set apart, and its neighbors, nearest first, in a grid.
+
+    Parameters
+    ----------
+    query : Panel
+    neighbors : sequence of Panel
+        In the order they are drawn: row by row.
+    metric : {"l2", "jaccard"}
+        Names the distances.
+    subtitle : str
+        Recipe and weights, written at the foot.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImageError
+        A thumbnail cannot be decoded.
+    """
+    count = len(neighbors)
+    side = _QUERY_IN if count <= 2 else _SIDE_IN
+    columns = grid_columns(count) if count else 1
+    rows = -(-count // columns)
+    captions = [_caption(panel, metric, side) for panel in neighbors]
+    tops = [captions[row * columns : (row + 1) * columns] for row in range(rows)]
+    row_heights = [side + _CAPTION_GAP_IN + max(map(_height, line)) for line in tops]
+    grid_height = sum(row_heights) + _GAP_IN * max(0, rows - 1)
+    query_side = min(max(0.28 * grid_height, _QUERY_IN), _LARGEST_QUERY_IN)
+    query_lines = _caption(query, metric, query_side, is_query=True)
+    box_width = query_side + 2 * _PAD_IN
+    box_height = query_side + _CAPTION_GAP_IN + _height(query_lines) + 2 * _PAD_IN
+    height = max(box_height, grid_height + 2 * _PAD_IN)
+    grid_left = box_width + _GAP_IN * 1.3
+    width = grid_left + columns * side + (columns - 1) * _GAP_IN + 0.05
+
+    noun = "nearest neighbor" if count == 1 else f"{count} nearest neighbors"
+    by = "Euclidean (L2) distance" if metric == "l2" else "Jaccard distance of label sets"
+    title = (
+        f"Cutout {query.cutout_id} and its {noun} by {by}"
+        if count
+        else f"Cutout {query.cutout_id}: no neighbors"
+    )
+    page = style.new_page(width, height, title=title, footer=subtitle)
+    backdrop = page.axes(0.0, 0.0, box_width, height, facecolor=style.EMPTY, zorder=-1)
+    backdrop.set_axis_off()
+    backdrop.add_artist(backdrop.patch)
+    top = height - _PAD_IN
+    _draw(page, query, query_lines, _PAD_IN, top, query_side, is_query=True)
+    for row, line in enumerate(tops):
+        for column, caption in enumerate(line):
+            left = grid_left + column * (side + _GAP_IN)
+            _draw(page, neighbors[row * columns + column], caption, left, top, side)
+        top -= row_heights[row] + _GAP_IN
+    if not count:
+        page.write(grid_left, height / 2, "No other cutout to compare with", color=style.MUTED, va="center")
+    return page.figure
+
+
+def _caption(panel: Panel, metric: Metric, width_in: float, is_query: bool = False) -> list[_Line]:
+    """Lines under a picture, each fitting its width."""
+    head_pt, small_pt = (
+        (style.TEXT_PT + 1, style.SMALL_PT + 1.5) if is_query else (style.TEXT_PT - 0.5, style.SMALL_PT)
+    )
+    lines = []
+    if is_query:
+        lines.append(_Line("Query", head_pt, "bold", style.ACCENT))
+    heading = [] if panel.rank is None else [f"{panel.rank}"]
+    if panel.distance is not None:
+        heading.append(write_distance(panel.distance, metric))
+    if heading:
+        lines.append(_Line(style.shorten(" · ".join(heading), width_in, head_pt, "bold"), head_pt, "bold"))
+    lines.append(_Line(style.shorten(panel.image, width_in, small_pt), small_pt))
+    window = f"x {panel.x0}:{panel.x1}, y {panel.y0}:{panel.y1} px"
+    sky = sky_position(panel.ra, panel.dec)
+    lines += [
+        _Line(line, small_pt, color=style.MUTED)
+        for text in (window, sky)
+        for line in style.wrap(text, width_in, small_pt)
+    ]
+    lines += [
+        _Line(style.shorten(label, width_in, small_pt), small_pt) for label in panel.labels[:_SHOWN_LABELS]
+    ]
+    if not is_query:  # whose ID is in the title
+        lines.append(_Line(f"ID {panel.cutout_id}", small_pt, color=style.MUTED))
+    return lines
+
+
+def _height(lines: Sequence[_Line]) -> float:
+    return sum(style.line_height_in(line.size_pt) for line in lines)
+
+
+def _draw(
+    page: style.Page,
+    panel: Panel,
+    lines: Sequence[_Line],
+    left: float,
+    top: float,
+    side: float,
+    is_query: bool = False,
+) -> None:
+    """Draw a picture whose upper left corner is at (left, top), inch, and its caption below."""
+    ax = page.axes(left, top - side, side, side, facecolor=style.EMPTY)
+    ax.set_label("query" if is_query else "neighbor")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if panel.thumbnail is None:
+        style.note_axes(ax, "no picture kept")
+    else:
+        # An oblong window keeps its shape: the box stays square, its limits widen.
+        pixels = decode_thumbnail(panel.thumbnail)
+        ny, nx, _ = pixels.shape
+        ax.imshow(pixels, interpolation="antialiased", aspect="equal")
+        half = max(nx, ny) / 2
+        ax.set_xlim((nx - 1) / 2 - half, (nx - 1) / 2 + half)
+        ax.set_ylim((ny - 1) / 2 + half, (ny - 1) / 2 - half)
+    for spine in ax.spines.values():
+        spine.set_edgecolor(style.ACCENT if is_query else style.LINE)
+        spine.set_linewidth(3.0 if is_query else 0.8)
+    y = top - side - _CAPTION_GAP_IN
+    for line in lines:
+        page.write_below(left, y, line.text, size_pt=line.size_pt, weight=line.weight, color=line.color)
+        y -= style.line_height_in(line.size_pt)

@@ -1,0 +1,192 @@
+"""Weights files as Keras has written them over the years, read as named arrays.
+
+Three layouts are told apart by what is inside, not by the name:
+
+- the zip archive of ``model.save("x.keras")``;
+- HDF5 of ``model.save_weights("x.weights.h5")``: groups below ``layers``;
+- the older HDF5 of ``model.save("x.h5")`` and ``tf.keras``: a list ``layer_names``.
+
+Nothing is unpickled, and a model's own code (``Lambda`` layers) is refused.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+
+from elodin_spark.errors import WeightsError
+from elodin_spark.fingerprints.backbones import HEAD_LAYER, Backbone, build_model
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def read_arrays(path: Path, backbone: Backbone) -> Arrays:
+    """Read the weights of a network from a file.
+
+    A head is taken where the file holds exactly one dense layer and that stands on the pooled
+    features, with two classes or more; any other head is left out.
+
+    Parameters
+    ----------
+    path : Path
+        A local file.
+    backbone : Backbone
+        The network the file must hold.
+
+    Returns
+    -------
+    dict of str to ndarray of float32
+        ``layer/variable`` as in :func:`~elodin_spark.fingerprints.backbones.build_model`, in
+        its order; the head, if any, is ``predictions``.
+
+    Raises
+    ------
+    WeightsError
+        The file is damaged, is of another format, or holds another network.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            return _from_archive(path, backbone)
+        with h5py.File(path, "r") as file:
+            root = file.get("model_weights", file)
+            if "layer_names" in root.attrs or "layer_names0" in root.attrs:
+                return _from_legacy(root, path, backbone)
+            if "layers" in file:
+                return _from_groups(file, path, backbone)
+    except WeightsError:
+        raise
+    except Exception as error:  # h5py, zipfile and Keras raise many kinds for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"weights file {path} cannot be read ({reason}): it is damaged, truncated or not a Keras file; "
+            "copy or save it again"
+        ) from error
+    raise WeightsError(
+        f"weights file {path} is HDF5 but not a Keras weights file: expected what model.save_weights or "
+        "model.save wrote"
+    )
+
+
+def _from_archive(path: Path, backbone: Backbone) -> Arrays:
+    from elodin_spark.fingerprints.runtime import load_keras
+
+    keras = load_keras()
+    # Keras goes by the suffix, not by the content.
+    with _linked(path, "model.keras") as link:
+        model = keras.models.load_model(str(link), compile=False, safe_mode=True)
+    found: dict[str, NDArray[Any]] = {}
+    dense: list[str] = []
+    for layer in _leaves(model):
+        for variable in layer.weights:
+            found[f"{layer.name}/{variable.name}"] = variable.numpy()
+        if isinstance(layer, keras.layers.Dense):
+            dense.append(layer.name)
+    return _fit(found, dense, _shapes(backbone), path, backbone)
+
+
+def _from_legacy(root: Any, path: Path, backbone: Backbone) -> Arrays:
+    shapes = _shapes(backbone)
+    layers = {name.split("/")[0] for name in shapes}
+    found: dict[str, NDArray[Any]] = {}
+    for group_name, group in root.items():
+        for name, dataset in _datasets(group).items():
+            parts = name.split("/")
+            # A plain layer's group has the layer's name; a nested model's holds its layers.
+            layer = group_name if group_name in layers or len(parts) < 2 else parts[-2]
+            found[f"{layer}/{parts[-1].removesuffix(':0')}"] = dataset[()]
+    dense = [name.split("/")[0] for name, array in found.items() if array.ndim == 2]
+    return _fit(found, dense, shapes, path, backbone)
+
+
+def _from_groups(file: Any, path: Path, backbone: Backbone) -> Arrays:
+    stored = {name: dataset.shape for name, dataset in _datasets(file["layers"]).items()}
+    dense = [shape for shape in stored.values() if len(shape) == 2]
+    # Keras passes over, in silence, what a file holds beyond the model: count first. A dense
+    # layer is a kernel and a bias.
+    expected = len(_shapes(backbone)) + 2 * len(dense)
+    if len(stored) != expected:
+        raise _misfit(path, backbone, f"it holds {len(stored)} arrays, not {expected}")
+    classes = dense[0][1] if _is_head(dense, backbone) else None
+    model = build_model(backbone.name, backbone.input_px, classes)
+    with _linked(path, "model.weights.h5") as link:
+        try:
+            model.load_weights(str(link))
+        except ValueError as error:
+            raise _misfit(path, backbone, " ".join(str(error).split())[:200]) from error
+    return {variable.path: variable.numpy() for variable in model.variables}
+
+
+def _fit(
+    found: dict[str, NDArray[Any]],
+    dense: list[str],
+    shapes: dict[str, tuple[int, ...]],
+    path: Path,
+    backbone: Backbone,
+) -> Arrays:
+    """Pick the variables of the network, and of its head if there is one, by name."""
+    arrays: Arrays = {}
+    for name, shape in shapes.items():
+        if name not in found:
+            raise _misfit(path, backbone, f"{name} is missing")
+        if found[name].shape != shape:
+            raise _misfit(path, backbone, f"{name} has shape {found[name].shape}, not {shape}")
+        arrays[name] = np.asarray(found[name], np.float32)
+    kernels = [found[f"{layer}/kernel"] for layer in dense]
+    if _is_head([kernel.shape for kernel in kernels], backbone):
+        classes = kernels[0].shape[1]
+        bias = found.get(f"{dense[0]}/bias", np.zeros(classes))
+        arrays[f"{HEAD_LAYER}/kernel"] = np.asarray(kernels[0], np.float32)
+        arrays[f"{HEAD_LAYER}/bias"] = np.asarray(bias, np.float32)
+    return arrays
+
+
+def _is_head(dense: list[tuple[int, ...]], backbone: Backbone) -> bool:
+    return len(dense) == 1 and dense[0][0] == backbone.vector_length and dense[0][1] >= 2
+
+
+def _misfit(path: Path, backbone: Backbone, reason: str) -> WeightsError:
+    return WeightsError(
+        f"weights file {path} does not fit {backbone.title} as keras.applications builds it ({reason}): "
+        "give weights of that network, saved by Keras with its layer names"
+    )
+
+
+def _shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
+    """Shape of each variable of the network without a head."""
+    model = build_model(backbone.name, backbone.input_px)
+    return {variable.path: tuple(variable.shape) for variable in model.variables}
+
+
+def _leaves(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _leaves(layer)
+        else:
+            yield layer
+
+
+def _datasets(group: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item
+
+    group.visititems(note)
+    return found
+
+
+@contextmanager
+def _linked(path: Path, name: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        link = Path(scratch) / name
+        link.symlink_to(path.resolve())
+        yield link

@@ -1,0 +1,259 @@
+"""Which files a run reads: folders, globs, files and lists of files to rows of ``schema.FILES``."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+
+from elodin_spark import schema
+from elodin_spark.errors import InputError
+
+#: Extensions read as FITS, before an extension of :data:`COMPRESSIONS`.
+FITS_EXTENSIONS = (".fits", ".fit", ".fts")
+#: Extensions that may follow one of :data:`FITS_EXTENSIONS`.
+COMPRESSIONS = (".fz", ".gz", ".bz2")
+#: Extensions read as pictures.
+RASTER_EXTENSIONS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)://")
+
+
+class ImageFile(NamedTuple):
+    """One file to read, a row of ``schema.FILES``.
+
+    Attributes
+    ----------
+    uri : str
+        Absolute path.
+    path : str
+        Path below the archive root with ``/`` as separator; part of every ID.
+    size_bytes : int
+        Size of the file, bytes.
+    """
+
+    uri: str
+    path: str
+    size_bytes: int
+
+
+class _Selection(NamedTuple):
+    root: str
+    files: list[str]
+
+
+def list_files(paths: Sequence[str], root: str | None = None) -> list[ImageFile]:
+    """List the image files below `paths`.
+
+    Hidden files and folders, and files of other kinds, are passed over in a folder or
+    glob. Symbolic links are followed; a file reached in two ways is listed once, under
+    the path that is no link where there is one.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Each a folder (searched recursively), a glob (``**`` crosses folders), a file, or
+        ``@list.txt``: a text file with one such path a line, where empty lines and lines
+        that start with ``#`` are skipped. Relative paths start at the working directory.
+        ``file://`` is allowed.
+    root : str, optional
+        Archive root; ``path`` is relative to it. By default the folder itself, for a glob
+        the longest folder without a wildcard, for a file its folder, and for several of
+        these their common parent.
+
+    Returns
+    -------
+    list of ImageFile
+        Sorted by path, without duplicates.
+
+    Raises
+    ------
+    InputError
+        A path is missing, holds no images, is of an unknown kind or scheme, or lies
+        outside `root`.
+    """
+    base, selections = _selected(paths, root)
+    unique: dict[str, tuple[tuple[bool, str], ImageFile]] = {}
+    real_base = os.path.realpath(base)
+    for file in (file for selection in selections for file in selection.files):
+        path = _below(file, base)
+        target = os.path.realpath(file)
+        order = (str(Path(real_base, path)) != target, path)
+        if target not in unique or order < unique[target][0]:
+            unique[target] = (order, ImageFile(file, path, _size(file)))
+    return sorted((entry for _, entry in unique.values()), key=lambda entry: entry.path)
+
+
+def archive_root(paths: Sequence[str], root: str | None = None) -> str:
+    """The folder that :func:`list_files` takes as archive root for `paths`.
+
+    IDs depend on the path below it, so a catalog remembers it: another folder of images
+    added later must not move it.
+    """
+    return _selected(paths, root)[0]
+
+
+def _selected(paths: Sequence[str], root: str | None) -> tuple[str, list[_Selection]]:
+    if isinstance(paths, str):
+        paths = [paths]
+    selections = [_select(entry) for path in paths for entry in _entries(path)]
+    if not selections:
+        raise InputError("no paths were given to read images from; set images.paths")
+    if root is None:
+        return os.path.commonpath([selection.root for selection in selections]), selections
+    base = _absolute(root)
+    if not Path(base).is_dir():
+        raise InputError(f"the archive root {root} is not a folder; correct images.root")
+    return base, selections
+
+
+def files_to_batches(files: Iterable[ImageFile], rows: int = 256) -> Iterator[pa.RecordBatch]:
+    """Turn a list of files into batches of ``schema.FILES`` of at most `rows` rows."""
+    if rows < 1:
+        raise ValueError(f"a batch needs at least one row, got {rows}")
+    pending: list[dict[str, object]] = []
+    for file in files:
+        pending.append(dict(file._asdict()))
+        if len(pending) == rows:
+            yield schema.rows_to_batch(pending, schema.FILES)
+            pending = []
+    if pending:
+        yield schema.rows_to_batch(pending, schema.FILES)
+
+
+def local_path(uri: str) -> str:
+    """Path on this machine of a path or ``file://`` URI.
+
+    Raises
+    ------
+    InputError
+        The URI has another scheme or names another host.
+    """
+    scheme = _SCHEME.match(uri)
+    if scheme is None:
+        return uri
+    if scheme.group(1).lower() != "file":
+        raise InputError(
+            f"{uri}: {scheme.group(1)}:// cannot be read; copy or mount the files and give a local path"
+        )
+    parts = urlsplit(uri.replace("?", "%3F").replace("#", "%23"))
+    if parts.netloc not in ("", "localhost"):
+        raise InputError(f"{uri} names the host {parts.netloc!r}; a local file is file:///folder/name")
+    return unquote(parts.path, errors="surrogateescape")
+
+
+def is_fits(path: str) -> bool:
+    """Whether the name has an extension that is read as FITS."""
+    name = path.lower()
+    for compression in COMPRESSIONS:
+        name = name.removesuffix(compression)
+    return name.endswith(FITS_EXTENSIONS)
+
+
+def is_raster(path: str) -> bool:
+    """Whether the name has an extension that is read as a picture."""
+    return path.lower().endswith(RASTER_EXTENSIONS)
+
+
+def _entries(path: str) -> Iterator[str]:
+    if not path.startswith("@"):
+        yield path
+        return
+    listing = Path(local_path(path[1:]))
+    try:
+        lines = listing.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise InputError(f"the list of files {listing} cannot be read: {error.strerror or error}") from None
+    entries = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not entries:
+        raise InputError(f"the list of files {listing} is empty; write one path a line")
+    yield from entries
+
+
+def _select(entry: str) -> _Selection:
+    if not entry:
+        raise InputError("an empty path was given to read images from; correct images.paths")
+    path = _absolute(entry)
+    if Path(path).is_dir():
+        files = _walk(path)
+        if not files:
+            raise InputError(f"the folder {path} holds no image files ({_known()}); correct images.paths")
+        return _Selection(path, files)
+    if Path(path).is_file():
+        if not (is_fits(path) or is_raster(path)):
+            raise InputError(f"{path} is not a known kind of image; rename it to one of {_known()}")
+        return _Selection(str(Path(path).parent), [path])
+    if not glob.has_magic(path):
+        raise InputError(f"there is no file or folder {path}; correct images.paths")
+    parts = Path(path).parts
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    files = []
+    # Path.glob would match hidden files.
+    for match in sorted(glob.glob(path, recursive=True)):  # noqa: PTH207
+        if Path(match).is_dir():
+            # "**" already names every folder below: descending again would only repeat them.
+            files += [] if "**" in parts else _walk(match)
+        elif Path(match).is_file() and (is_fits(match) or is_raster(match)):
+            files.append(match)
+    if not files:
+        raise InputError(f"no image file ({_known()}) matches {entry}; correct images.paths")
+    return _Selection(str(Path(*parts[:first])), files)
+
+
+def _absolute(path: str) -> str:
+    # Not resolved: a link keeps the name the user gave it.
+    return os.path.normpath(Path(local_path(path)).expanduser().absolute())
+
+
+def _walk(folder: str) -> list[str]:
+    """Image files below a folder, following links but never into a folder it is already in."""
+    found: list[str] = []
+
+    def visit(directory: str, above: frozenset[str]) -> None:
+        real = os.path.realpath(directory)
+        if real in above:
+            return
+        try:
+            with os.scandir(directory) as scan:
+                children = sorted(scan, key=lambda child: child.name)
+        except OSError as error:
+            raise InputError(f"the folder {directory} cannot be read: {error.strerror or error}") from None
+        for child in children:
+            if child.name.startswith("."):
+                continue
+            if child.is_dir():
+                visit(child.path, above | {real})
+            elif (is_fits(child.name) or is_raster(child.name)) and child.is_file():
+                found.append(child.path)
+
+    visit(folder, frozenset())
+    return found
+
+
+def _below(file: str, base: str) -> str:
+    relative = os.path.relpath(file, base)
+    if relative == os.pardir or relative.startswith(os.pardir + os.sep):
+        raise InputError(f"{file} is not below the archive root {base}; correct images.root")
+    path = relative.replace(os.sep, "/")
+    try:
+        file.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"the file name {file!r} is not valid UTF-8; rename it") from None
+    return path
+
+
+def _size(file: str) -> int:
+    try:
+        return Path(file).stat().st_size
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def _known() -> str:
+    return " ".join((*FITS_EXTENSIONS, *RASTER_EXTENSIONS)) + ", FITS also with " + " ".join(COMPRESSIONS)

@@ -1,0 +1,269 @@
+"""Pictures (JPEG, PNG, TIFF) to descriptions and pixels.
+
+Row 0 of an array is the first row as stored, the top of the picture: y points down. The
+orientation tag is applied, so "as stored" means as a viewer shows it.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from elodin_spark.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from tifffile import TiffPage
+
+#: Largest picture, px, that is read: 3 GB of 8-bit RGB.
+MAX_PIXELS = 2**30
+
+_ORIENTATION = 274  # tag number, in EXIF as in TIFF
+_READ_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    SyntaxError,
+    EOFError,
+    zlib.error,
+    struct.error,
+)
+
+
+class RasterImage(NamedTuple):
+    """What the header says of a picture.
+
+    Attributes
+    ----------
+    width, height : int
+        Columns and rows, px, after the orientation tag is applied.
+    colour : bool
+        Whether its pixels are RGB.
+    """
+
+    width: int
+    height: int
+    colour: bool
+
+
+def describe_raster(path: str) -> RasterImage:
+    """Read the header of a JPEG, PNG or TIFF file.
+
+    Raises
+    ------
+    ImageError
+        Kinds ``empty_file``, ``truncated``, ``not_2d``, ``too_large``, ``unreadable``.
+    """
+    with _failures_named(path):
+        if _is_tiff(path):
+            with _tiff_page(path) as page:
+                height, width, colour = _tiff_layout(page)
+                turned = _tiff_orientation(page) >= 5
+        else:
+            with _picture(path) as picture:
+                width, height = picture.size
+                colour = _mode(picture) == "RGB"
+                turned = _orientation(picture) >= 5
+        if width * height > MAX_PIXELS:
+            raise ImageError(
+                f"the picture has {width} x {height} px, more than {MAX_PIXELS}; cut it into tiles first",
+                kind="too_large",
+            )
+        return RasterImage(*((height, width) if turned else (width, height)), colour)
+
+
+def read_raster(path: str) -> np.ndarray:
+    """Read the pixels of a picture.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    ndarray, shape (ny, nx) or (ny, nx, 3)
+        uint8 or uint16 as stored, float32 of any other TIFF. A palette and CMYK become RGB,
+        transparency is dropped, and PNG colour of 16 bits is reduced to 8. Row 0 is the top.
+
+    Raises
+    ------
+    ImageError
+        Kinds as for :func:`describe_raster`.
+    """
+    with _failures_named(path):
+        if _is_tiff(path):
+            with _tiff_page(path) as page:
+                _tiff_layout(page)
+                pixels, orientation = _tiff_pixels(page, path), _tiff_orientation(page)
+        else:
+            with _picture(path) as picture:
+                pixels, orientation = np.asarray(_converted(picture)), _orientation(picture)
+    pixels = _oriented(pixels, orientation)
+    if pixels.dtype.kind == "b":
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    elif pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
+        with np.errstate(over="ignore"):  # beyond float32 is infinite
+            pixels = pixels.astype(np.float32)
+    return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+
+
+@contextmanager
+def _failures_named(path: str) -> Iterator[None]:
+    """Give what the libraries raise a kind and a remedy."""
+    from PIL.Image import DecompressionBombError
+
+    try:
+        if Path(path).stat().st_size == 0:
+            raise ImageError("the file is empty; fetch it again", kind="empty_file")
+        yield
+    except DecompressionBombError:
+        raise ImageError(
+            f"the picture has more than {MAX_PIXELS} px; cut it into tiles first", kind="too_large"
+        ) from None
+    except _READ_ERRORS as error:
+        text = str(error)
+        if "truncated" in text.lower() or isinstance(error, EOFError):
+            raise ImageError(f"the file ends early ({text}); fetch it again", kind="truncated") from None
+        raise ImageError(f"the picture cannot be read: {type(error).__name__}: {text}") from None
+
+
+# ---- JPEG and PNG --------------------------------------------------------------------------
+
+
+@contextmanager
+def _picture(path: str, formats: tuple[str, ...] = ("JPEG", "MPO", "PNG")) -> Iterator[Image]:
+    from PIL import Image
+
+    # Pillow's limit is a module variable, and half of it is already refused with a
+    # warning: survey mosaics are larger. Ours is checked against the header instead.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+            with Image.open(path, formats=formats) as picture:
+                yield picture
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _mode(picture: Image) -> str:
+    """Name the mode to convert to."""
+    if picture.mode in ("1", "L", "LA", "La"):
+        return "L"
+    if picture.mode.startswith("I;16"):
+        return picture.mode
+    return picture.mode if picture.mode in ("I", "F") else "RGB"
+
+
+def _converted(picture: Image) -> Image:
+    mode = _mode(picture)
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _orientation(picture: Image) -> int:
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except (
+        SyntaxError,
+        ValueError,
+        KeyError,
+        TypeError,
+        struct.error,
+    ):  # damaged EXIF; the pixels may be whole
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation (EXIF 2.3, tag 274): rows and columns as a viewer shows them."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+# ---- TIFF ----------------------------------------------------------------------------------
+
+
+def _is_tiff(path: str) -> bool:
+    with Path(path).open("rb") as stream:
+        return stream.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@contextmanager
+def _tiff_page(path: str) -> Iterator[TiffPage]:
+    from tifffile import TiffFile, TiffFileError, TiffPage
+
+    try:
+        with TiffFile(path) as tiff:
+            page = tiff.pages[0]
+            if not isinstance(page, TiffPage):
+                raise ImageError("the first page of the TIFF file holds no image")
+            end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
+            length = Path(path).stat().st_size
+            if end > length:
+                raise ImageError(
+                    f"the file ends {end - length} bytes early; fetch it again", kind="truncated"
+                )
+            yield page
+    except TiffFileError as error:
+        raise ImageError(f"the picture cannot be read as TIFF: {error}") from None
+
+
+def _tiff_layout(page: TiffPage) -> tuple[int, int, bool]:
+    """Rows, columns and whether RGB, as stored."""
+    axes, shape = page.axes, page.shape
+    rows, columns = int(page.imagelength), int(page.imagewidth)
+    samples = int(page.samplesperpixel)
+    photometric = int(page.photometric)
+    if axes not in ("YX", "YXS", "SYX") or 0 in shape:
+        raise ImageError(
+            f"the TIFF page is {axes} {shape}, not a 2-D image; cut planes of it first", kind="not_2d"
+        )
+    if samples > 2 and photometric not in (2, 5, 6):  # RGB, CMYK, YCbCr
+        raise ImageError(
+            f"the TIFF page has {samples} channels that are not RGB; save one channel a file", kind="not_2d"
+        )
+    return rows, columns, samples > 2 or photometric == 3
+
+
+def _tiff_orientation(page: TiffPage) -> int:
+    tag = page.tags.get(_ORIENTATION)
+    return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
+
+
+def _tiff_pixels(page: TiffPage, path: str) -> Any:
+    photometric = int(page.photometric)
+    if photometric in (3, 5, 6) or int(page.compression) not in (1, 8, 32773, 32946):
+        # A palette, CMYK, YCbCr, or a compression that tifffile leaves to a further package
+        # (LZW among them); Pillow reads these unless that would lose bits.
+        if photometric != 3 and page.bitspersample > 8 and page.samplesperpixel > 1:
+            raise ImageError(
+                f"16-bit colour TIFF with compression {page.compression!s}; save it uncompressed"
+            )
+        with _picture(path, ("TIFF",)) as picture:
+            # Pillow turns some TIFF files itself when they load; the caller turns them all.
+            if _orientation(picture) != 1:
+                raise ImageError("turned TIFF with a palette or compression; save it upright or uncompressed")
+            return np.asarray(_converted(picture))
+    pixels = page.asarray()
+    if page.axes == "SYX":
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.ndim == 3:
+        pixels = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., 0]
+    if photometric == 0:  # MINISWHITE
+        pixels = ~pixels if pixels.dtype.kind in "ub" else -pixels
+    return pixels

@@ -1,0 +1,254 @@
+"""Where pixels are on the sky, when they were taken and through which filter."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import ArrayLike, NDArray
+
+#: Largest effect, px, of look-up table distortions that may be left out of the header text.
+MAX_LOOKUP_PX = 0.25
+
+_LOOKUP = re.compile(
+    r"^(CPDIS|CQDIS|DP|DQ|CPERR|CQERR|D2IMDIS|D2IMERR|D2IM|D2IMEXT|D2IMARR|AXISCORR)\d*(\.|$)"
+)
+_NOT_A_FILTER = ("", "CLEAR", "NONE", "N/A", "UNKNOWN")
+
+
+def header_text(header: fits.Header, hdulist: fits.HDUList | None = None) -> str | None:
+    """Header cards of a celestial WCS as text, one a line.
+
+    The text is all that is needed later: SIP, TPV and DSS plate solutions are cards. Tables
+    of distortions (HST ``D2IMARR``, ``WCSDVARR``) live in other HDUs and are left out where
+    they move no pixel by more than :data:`MAX_LOOKUP_PX`; where they move more there is no text,
+    since a position that is quietly wrong is worse than none.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+        Of the image.
+    hdulist : astropy.io.fits.HDUList, optional
+        The open file, where the tables of distortions are.
+
+    Returns
+    -------
+    str or None
+        Cards other than COMMENT, HISTORY and blank ones, to be read by :func:`wcs_of`;
+        None where there is no celestial WCS that astropy can build and convert to ICRS.
+    """
+    lookup = "AXISCORR" in header or any(
+        str(value).strip().upper() == "LOOKUP"
+        for keyword in ("CPDIS1", "CPDIS2", "CQDIS1", "CQDIS2", "D2IMDIS1", "D2IMDIS2")
+        for value in _values([header], keyword)
+    )
+    lines: list[str] = []
+    for card in header.cards:
+        if card.keyword in ("COMMENT", "HISTORY", "") or (lookup and _LOOKUP.match(card.keyword)):
+            continue
+        try:
+            image = str(card)
+        except (fits.VerifyError, ValueError):  # beyond repair, and no WCS card is missed by leaving it out
+            continue
+        lines += [image[start : start + 80].rstrip() for start in range(0, len(image), 80)]
+    text = "\n".join(lines)
+    # Headers in the wild make astropy and wcslib raise nearly anything; without a WCS an
+    # image still has its pixels.
+    try:
+        wcs = _build(text)
+        if not wcs.has_celestial:
+            return None
+        width, height = header.get("NAXIS1", 1), header.get("NAXIS2", 1)
+        _to_icrs(wcs, np.array([(width - 1) / 2]), np.array([(height - 1) / 2]))
+        if lookup and _lookup_effect_px(header, hdulist, wcs, width, height) > MAX_LOOKUP_PX:
+            return None
+    except Exception:
+        return None
+    return text
+
+
+@lru_cache(maxsize=64)
+def wcs_of(text: str) -> WCS:
+    """WCS of the first two axes of a header given as :func:`header_text` text."""
+    return _build(text)
+
+
+def pixel_to_sky(wcs: WCS, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """ICRS positions of pixels, all distortions applied.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        In any celestial frame; equatorial (FK4, FK5) and galactic ones are transformed.
+    x, y : array_like, shape (n,) or scalar
+        Column and row, px, from 0; integers are the centres of pixels.
+
+    Returns
+    -------
+    ra, dec : ndarray, shape (n,), float64
+        ICRS, deg, ``0 <= ra < 360``; NaN where the projection has no sky.
+    """
+    columns, rows = np.broadcast_arrays(
+        np.atleast_1d(np.asarray(x, np.float64)), np.atleast_1d(np.asarray(y, np.float64))
+    )
+    return _to_icrs(wcs, columns, rows)
+
+
+def pixel_scale_arcsec(wcs: WCS) -> float | None:
+    """Side of the square as large as a pixel at the reference point, arcsec; None where undefined.
+
+    The square root of ``|det CD|``: the linear part of the WCS, without distortions.
+    """
+    from astropy.wcs.utils import proj_plane_pixel_area
+
+    scale = math.sqrt(proj_plane_pixel_area(wcs.celestial)) * 3600.0
+    return scale if math.isfinite(scale) and scale > 0 else None
+
+
+def observation_mjd(headers: Sequence[fits.Header]) -> float | None:
+    """Start of the observation, MJD in days, from MJD-OBS, DATE-OBS (with TIME-OBS) or MJD.
+
+    Parameters
+    ----------
+    headers : sequence of astropy.io.fits.Header
+        Of the image, then of the primary HDU; the first that has a keyword decides.
+    """
+    for keyword in ("MJD-OBS", "DATE-OBS", "MJD"):
+        for value in _values(headers, keyword):
+            mjd = _date_to_mjd(str(value), headers) if keyword == "DATE-OBS" else _number(value)
+            if mjd is not None:
+                return mjd
+    return None
+
+
+def band_names(headers: Sequence[fits.Header]) -> str | None:
+    """Filter names, comma separated, as the headers spell them; empty slots of a wheel are left out.
+
+    Parameters
+    ----------
+    headers : sequence of astropy.io.fits.Header
+        Of the image, then of the primary HDU.
+    """
+    for keywords in (
+        ("FILTER",),
+        ("FILTER1", "FILTER2", "FILTER3"),
+        ("FILTNAM1", "FILTNAM2"),
+        ("BAND",),
+        ("FILTERS",),
+        ("FILTNAME",),
+        ("BANDNAME",),
+    ):
+        names: list[str] = []
+        for keyword in keywords:
+            for value in _values(headers, keyword):
+                name = " ".join(str(value).split())
+                wheel_slot = name.upper().rstrip("0123456789LS")
+                if wheel_slot not in _NOT_A_FILTER and name.upper() not in _NOT_A_FILTER:
+                    names.append(name)
+                    break
+        if names:
+            return ",".join(dict.fromkeys(names))
+    return None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence astropy's remarks on header style within a block; errors still raise."""
+    from astropy.utils.exceptions import AstropyWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        warnings.filterwarnings("ignore", message="ERFA function")  # a date before UTC
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module="astropy")
+        yield
+
+
+def _build(text: str) -> WCS:
+    with quiet():
+        return WCS(fits.Header.fromstring(text, sep="\n"), naxis=2)
+
+
+def _to_icrs(
+    wcs: WCS, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from astropy import units
+    from astropy.coordinates import ICRS, UnitSphericalRepresentation
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    with quiet():
+        frame = wcs_to_celestial_frame(wcs)
+        world = wcs.all_pix2world(x, y, 0)
+        longitude = np.array(world[wcs.wcs.lng], np.float64)
+        latitude = np.array(world[wcs.wcs.lat], np.float64)
+        known = np.isfinite(longitude) & np.isfinite(latitude) & (np.abs(latitude) <= 90)
+        longitude[~known] = latitude[~known] = np.nan
+        if not isinstance(frame, ICRS) and known.any():
+            points = UnitSphericalRepresentation(longitude[known] * units.deg, latitude[known] * units.deg)
+            sky = frame.realize_frame(points).transform_to(ICRS())
+            longitude[known], latitude[known] = sky.ra.deg, sky.dec.deg
+        elif not isinstance(frame, ICRS):
+            frame.realize_frame(UnitSphericalRepresentation(0 * units.deg, 0 * units.deg)).transform_to(
+                ICRS()
+            )
+    ra = np.mod(longitude, 360.0)
+    ra[ra == 360.0] = 0.0  # mod rounds a tiny negative angle up to the full circle
+    return ra, latitude
+
+
+def _lookup_effect_px(
+    header: fits.Header, hdulist: fits.HDUList | None, reduced: WCS, width: int, height: int
+) -> float:
+    """Largest shift on a grid over the image when the tables of distortions are left out."""
+    if hdulist is None:
+        return math.inf
+    with quiet():
+        full = WCS(header, hdulist, naxis=2)
+        grid_x, grid_y = np.meshgrid(np.linspace(0, width - 1, 33), np.linspace(0, height - 1, 33))
+        x, y = grid_x.ravel(), grid_y.ravel()
+        shift = np.array(full.pix2foc(x, y, 0)) - np.array(reduced.pix2foc(x, y, 0))
+    return float(np.hypot(*shift).max())
+
+
+def _values(headers: Sequence[fits.Header], keyword: str) -> Iterator[Any]:
+    for header in headers:
+        try:
+            value = header.get(keyword)
+        except (fits.VerifyError, ValueError):  # a card that cannot be parsed
+            continue
+        if value is not None and not isinstance(value, fits.card.Undefined):
+            yield value
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _date_to_mjd(date: str, headers: Sequence[fits.Header]) -> float | None:
+    from astropy.time import Time
+
+    date = date.strip().rstrip("Z")
+    old = re.fullmatch(r"(\d\d)/(\d\d)/(\d\d)", date)  # FITS before the year 2000
+    if old:
+        date = f"19{old[3]}-{old[2]}-{old[1]}"
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", date):
+        for time in (str(value).strip() for value in _values(headers, "TIME-OBS")):
+            if re.fullmatch(r"\d\d:\d\d:\d\d(\.\d*)?", time):
+                date = f"{date}T{time}"
+                break
+    try:
+        with quiet():
+            return float(Time(date.replace(" ", "T"), format="fits", scale="utc").mjd)
+    except ValueError:
+        return None

@@ -1,0 +1,74 @@
+"""What the spark-submit entry points share: arguments, exit codes, one call."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from elodin_spark.entry import guarded
+
+if TYPE_CHECKING:
+    from elodin_spark.catalog.run import RunStage
+
+
+def run_job(doc: str | None, *stages: RunStage, arguments: Sequence[str] | None = None) -> None:
+    """Run stages of the catalog that a configuration names; all of them by default.
+
+    Parameters
+    ----------
+    doc : str
+        Shown by ``--help``.
+    *stages : str
+        See :data:`elodin_spark.catalog.RUN_STAGES`.
+    arguments : sequence of str, optional
+        Of the command line.
+    """
+    options = _parser(doc).parse_args(arguments)
+
+    def job() -> None:
+        from elodin_spark.catalog import RUN_STAGES, run_config
+
+        print(run_config(options.config, options.overrides, stages or RUN_STAGES).text())
+
+    sys.exit(guarded(job))
+
+
+def describe_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> None:
+    """Write the images table of an archive as Parquet, without a catalog."""
+    parser = _parser(doc)
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="Parquet folder to write; must not exist"
+    )
+    options = parser.parse_args(arguments)
+
+    def job() -> None:
+        from elodin_spark.config import load_config
+        from elodin_spark.spark.session import session
+        from elodin_spark.spark.verbs import read_images
+
+        settings = load_config(options.config, options.overrides)
+        images = settings.images
+        with session(settings.spark) as spark:
+            read_images(spark, images.paths, root=images.root, hdu=images.hdu).write.parquet(options.out)
+            counts = spark.read.parquet(options.out).groupBy("status").count().collect()
+        print(", ".join(f"{row['count']} {row['status']}" for row in counts) + f" in {options.out}")
+
+    sys.exit(guarded(job))
+
+
+def _parser(doc: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", required=True, metavar="FILE.yaml", help="settings of the run")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting, e.g. cutouts.generator.step=64; may be repeated",
+    )
+    return parser

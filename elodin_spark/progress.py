@@ -1,0 +1,79 @@
+"""Progress of long work: a bar on a terminal, sparse lines in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Counts what is done of `total`.
+
+    On a terminal it is a tqdm bar. Elsewhere (a log file, a pipe) it is one line at the
+    start, one at the end, and one every `interval_s` seconds between, without control
+    characters.
+
+    Parameters
+    ----------
+    total : int
+    what : str
+        What is being done.
+    unit : str
+        What is counted.
+    stream : file, optional
+        Standard error by default.
+    interval_s : float
+        Between lines where the stream is no terminal.
+    """
+
+    def __init__(
+        self, total: int, what: str, unit: str, stream: TextIO | None = None, interval_s: float = 15.0
+    ) -> None:
+        self.total, self.what, self.unit = total, what, unit
+        self._stream = stream or sys.stderr
+        self._interval_s = interval_s
+        self._done = 0
+        self._started = self._printed = time.monotonic()
+        self._bar = (
+            tqdm(total=total, desc=what, unit=unit, file=self._stream, dynamic_ncols=True)
+            if self._stream.isatty()
+            else None
+        )
+        if self._bar is None:
+            self._line(f"{what}: 0 of {total} {unit}")
+
+    def to(self, done: int) -> None:
+        """Set what is done; it never goes back."""
+        done = min(max(done, self._done), self.total)
+        step, self._done = done - self._done, done
+        if self._bar is not None:
+            self._bar.update(step)
+            return
+        now = time.monotonic()
+        if step and done < self.total and now - self._printed >= self._interval_s:
+            left_s = (now - self._started) / done * (self.total - done)
+            self._line(f"{self.what}: {done} of {self.total} {self.unit}, about {left_s:.0f} s left")
+            self._printed = now
+
+    def add(self, step: int = 1) -> None:
+        """Count `step` more."""
+        self.to(self._done + step)
+
+    def _line(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif error is None:
+            elapsed_s = time.monotonic() - self._started
+            self._line(f"{self.what}: {self._done} of {self.total} {self.unit} in {elapsed_s:.1f} s")

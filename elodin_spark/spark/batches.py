@@ -1,0 +1,106 @@
+"""One bounded batch of a run: files in, Parquet tables out, in one pass over the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from elodin_spark import schema
+from elodin_spark.images.listing import ImageFile
+from elodin_spark.projection.stage import SampleKeySpec
+from elodin_spark.spark.runner import files_frame, run_stage
+from elodin_spark.spark.verbs import as_tiled
+from elodin_spark.stage import StageSpec
+
+
+def run_batch(
+    spark: SparkSession,
+    files: Sequence[ImageFile],
+    spec: StageSpec,
+    targets: Mapping[str, Path],
+    keep_pixels: bool,
+) -> None:
+    """Run a fused stage over files and write its tables.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+    files : sequence of ImageFile
+    spec : StageSpec
+        From :data:`~elodin_spark.schema.FILES` to :data:`~elodin_spark.schema.TILED` or
+        :data:`~elodin_spark.schema.FINGERPRINTED`.
+    targets : mapping of str to Path
+        Table name to the folder to write; a table that is not named is not written.
+    keep_pixels : bool
+        Write the pixels beside the cutouts.
+    """
+    _write_tables(run_stage(files_frame(spark, files), spec), targets, keep_pixels)
+
+
+def fingerprint_batch(
+    spark: SparkSession, cutouts: Sequence[Path], spec: StageSpec, targets: Mapping[str, Path]
+) -> None:
+    """Fingerprint cutouts that were written with their pixels.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+    cutouts : sequence of Path
+        Folders of Parquet files with the columns of :data:`~elodin_spark.schema.CUTOUTS`
+        and :data:`~elodin_spark.schema.PIXELS`.
+    spec : StageSpec
+        A fingerprint stage.
+    targets : mapping of str to Path
+    """
+    rows = spark.read.parquet(*(str(folder) for folder in cutouts))
+    _write_tables(run_stage(as_tiled(rows), spec), targets, keep_pixels=False)
+
+
+def _write_tables(rows: DataFrame, targets: Mapping[str, Path], keep_pixels: bool) -> None:
+    # The rows go to several tables and must be made once; disk, because vectors are many.
+    rows = rows.persist(StorageLevel.DISK_ONLY)
+    try:
+        for table, folder in targets.items():
+            _table(rows, table, keep_pixels).write.mode("overwrite").parquet(str(folder))
+    finally:
+        rows.unpersist(blocking=True)
+
+
+def _table(rows: DataFrame, table: str, keep_pixels: bool) -> DataFrame:
+    if table == "images":
+        return rows.where(F.col("image").isNotNull()).select("image.*").coalesce(1)
+    if table == "failures":
+        return rows.where(F.col("failure").isNotNull()).select("failure.*").coalesce(1)
+    if table == "cutouts":
+        pixels = schema.PIXELS.names if keep_pixels else []
+        return rows.where(F.col("cutout_id").isNotNull()).select(*schema.CUTOUTS.names, *pixels)
+    return rows.where(F.col("vector").isNotNull()).select(*schema.FINGERPRINTS.names)
+
+
+def sample_vectors(spark: SparkSession, fingerprints: Sequence[Path], n: int, seed: int) -> pa.Table:
+    """Vectors of a stable sample of the archive.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+    fingerprints : sequence of Path
+        Folders of the fingerprints table.
+    n : int
+        Size of the sample.
+    seed : int
+
+    Returns
+    -------
+    pyarrow.Table
+        `cutout_id` and `vector` of the `n` cutouts whose keys are smallest; see
+        :func:`elodin_spark.projection.sample.sample_keys`. The same whatever the partitioning.
+    """
+    rows = spark.read.parquet(*(str(folder) for folder in fingerprints)).select("cutout_id", "vector")
+    keyed = run_stage(rows, SampleKeySpec(seed))
+    chosen = keyed.orderBy("sample_key", "cutout_id").limit(n).select("cutout_id", "vector")
+    return chosen.toArrow()

@@ -1,0 +1,79 @@
+"""Running a stage on Spark: ``mapInArrow`` over its one contract."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark import SparkFiles
+from pyspark.sql import DataFrame, SparkSession
+
+from elodin_spark import schema
+from elodin_spark.images.listing import ImageFile
+from elodin_spark.spark.tables import spark_schema
+from elodin_spark.stage import StageSpec
+
+#: Slices of work per core: enough to even out slow images, few enough to fill batches.
+SLICES_PER_CORE = 3
+
+
+def run_stage(rows: DataFrame, spec: StageSpec) -> DataFrame:
+    """Apply a stage to a DataFrame, lazily.
+
+    Parameters
+    ----------
+    rows : pyspark.sql.DataFrame
+        With the columns the stage reads, by name.
+    spec : StageSpec
+        Its `files` are shipped to the executors by Spark.
+
+    Returns
+    -------
+    pyspark.sql.DataFrame
+        Of ``spec.output_schema``.
+    """
+    for path in spec.files:
+        rows.sparkSession.sparkContext.addFile(path)
+    return rows.mapInArrow(_apply(spec), spark_schema(spec.output_schema))
+
+
+def _apply(spec: StageSpec) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        stage = spec.build(lambda path: SparkFiles.get(Path(path).name))
+        return iter(stage(batches))
+
+    return run
+
+
+def files_frame(spark: SparkSession, files: Sequence[ImageFile]) -> DataFrame:
+    """Spread files over the executors, evenly by size.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+    files : sequence of ImageFile
+
+    Returns
+    -------
+    pyspark.sql.DataFrame
+        Of :data:`elodin_spark.schema.FILES`, in a multiple of the cores' number of slices.
+    """
+    context = spark.sparkContext
+    slices = pack(files, SLICES_PER_CORE * context.defaultParallelism)
+    rows = context.parallelize(slices, max(len(slices), 1)).flatMap(lambda files: files)
+    return spark.createDataFrame(rows, spark_schema(schema.FILES), verifySchema=False)
+
+
+def pack(files: Sequence[ImageFile], n_slices: int) -> list[list[tuple[str, str, int]]]:
+    """Deal files to at most `n_slices` lists of about equal bytes, the largest first."""
+    n_slices = min(n_slices, len(files))
+    loads = [(0, index) for index in range(n_slices)]
+    slices: list[list[tuple[str, str, int]]] = [[] for _ in range(n_slices)]
+    for file in sorted(files, key=lambda file: (-file.size_bytes, file.path)):
+        load, index = heapq.heappop(loads)
+        slices[index].append(tuple(file))
+        # Even an empty file costs its task something.
+        heapq.heappush(loads, (load + file.size_bytes + 1, index))
+    return slices

@@ -1,0 +1,198 @@
+"""The DataFrame verbs: images, cutouts and fingerprints as ``DataFrame -> DataFrame``.
+
+images = read_images(spark, "archive/*.fits")
+cutouts = images.transform(tile(SlidingWindow(size=224, step=112)))
+fingerprints = cutouts.transform(fingerprint("resnet50", weights="random:0"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from elodin_spark import schema
+from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.errors import ConfigError, ImageError
+from elodin_spark.fingerprints.stage import FingerprintSpec
+from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.images.listing import list_files
+from elodin_spark.images.stage import DescribeSpec
+from elodin_spark.settings import Blobs, FingerprintsSettings, FullImage, SlidingWindow, Step
+from elodin_spark.spark.runner import files_frame, run_stage
+from elodin_spark.stage import Locate, Stage, StageSpec, fuse
+
+Transform = Callable[[DataFrame], DataFrame]
+
+
+def read_images(
+    spark: SparkSession,
+    paths: str | Sequence[str],
+    *,
+    root: str | None = None,
+    hdu: int | str | None = None,
+) -> DataFrame:
+    """Describe images; only headers are read.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+    paths : str or sequence of str
+        Folders, globs or files.
+    root : str, optional
+        Archive root; IDs depend on the path below it.
+    hdu : int or str, optional
+        Number or name; the first HDU that holds an image otherwise.
+
+    Returns
+    -------
+    pyspark.sql.DataFrame
+        Of :data:`elodin_spark.schema.IMAGES`, one row per image plane; a file that cannot
+        be read has ``status = 'failed'`` and says why in ``error``.
+
+    Raises
+    ------
+    InputError
+        A path is missing, or there is no image in it.
+    """
+    files = list_files((paths,) if isinstance(paths, str) else paths, root)
+    return run_stage(files_frame(spark, files), DescribeSpec(hdu))
+
+
+def tile(
+    generator: FullImage | SlidingWindow | Blobs,
+    *,
+    image_steps: Literal["auto"] | Sequence[Step] = "auto",
+    cutout_steps: Sequence[Step] = (),
+    thumbnail_px: int = 96,
+    pixels: bool = True,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> Transform:
+    """Cut images into windows.
+
+    Parameters
+    ----------
+    generator : FullImage, SlidingWindow or Blobs
+    image_steps, cutout_steps : sequence of Step
+        Processing of each image before it is cut, and of each cutout.
+    thumbnail_px : int
+        Side of the thumbnails, px.
+    pixels : bool
+        Keep the pixels, which :func:`fingerprint` needs.
+    on_error : {"raise", "skip"}
+        What a bad image does: fail the job, or be left out.
+
+    Returns
+    -------
+    callable
+        From a DataFrame of images to one of :data:`elodin_spark.schema.CUTOUTS`, with
+        `pixels` and `pixel_shape` beside where they are kept.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ConfigError(f"on_error is 'raise' or 'skip', got {on_error!r}")
+    steps = image_steps if image_steps == "auto" else tuple(image_steps)
+    spec: StageSpec = TileSpec(generator, steps, tuple(cutout_steps), thumbnail_px)
+    if on_error == "raise":
+        spec = fuse(spec, RaiseOnFailureSpec(schema.TILED))
+    columns = [*schema.CUTOUTS.names, *(schema.PIXELS.names if pixels else ())]
+
+    def transform(images: DataFrame) -> DataFrame:
+        return run_stage(images, spec).where(F.col("cutout_id").isNotNull()).select(*columns)
+
+    return transform
+
+
+def fingerprint(
+    backbone: Literal["resnet50"] = "resnet50",
+    *,
+    weights: str = "imagenet",
+    input_px: int = 224,
+    top_labels: int = 30,
+    batch_size: int = 32,
+    threads: int = 1,
+) -> Transform:
+    """Give each cutout a fingerprint.
+
+    Parameters
+    ----------
+    backbone, weights, input_px, top_labels, batch_size, threads
+        As in :class:`~elodin_spark.settings.FingerprintsSettings`.
+
+    Returns
+    -------
+    callable
+        From a DataFrame with `cutout_id`, `pixels` and `pixel_shape` to one of
+        :data:`elodin_spark.schema.FINGERPRINTS`. A cutout without pixels is left out; one
+        whose pixels do not fit their shape fails the job.
+    """
+    settings = FingerprintsSettings(
+        backbone=backbone,
+        weights=weights,
+        input_px=input_px,
+        top_labels=top_labels,
+        batch_size=batch_size,
+        threads=threads,
+    )
+    resolved = resolve_weights(weights, backbone)
+    spec = fuse(
+        FingerprintSpec.from_settings(settings, resolved, recipe=resolved.sha256[:12]),
+        RaiseOnFailureSpec(schema.FINGERPRINTED),
+    )
+
+    def transform(cutouts: DataFrame) -> DataFrame:
+        return (
+            run_stage(as_tiled(cutouts), spec)
+            .where(F.col("vector").isNotNull())
+            .select(*schema.FINGERPRINTS.names)
+        )
+
+    return transform
+
+
+def as_tiled(cutouts: DataFrame) -> DataFrame:
+    """Cutouts with pixels as the rows the fingerprint stage reads."""
+    missing = [name for name in ("cutout_id", "pixels", "pixel_shape") if name not in cutouts.columns]
+    if missing:
+        raise ConfigError(
+            f"the cutouts have no column {', '.join(missing)}; keep pixels with tile(..., pixels=True) "
+            "or cutouts.keep_pixels=true"
+        )
+    from elodin_spark.spark.tables import spark_schema
+
+    wanted = spark_schema(schema.TILED)
+    present = set(cutouts.columns)
+    return cutouts.select(
+        *(
+            F.col(field.name) if field.name in present else F.lit(None).cast(field.dataType).alias(field.name)
+            for field in wanted
+        )
+    )
+
+
+@dataclass(frozen=True)
+class RaiseOnFailureSpec:
+    """A stage that passes rows on and raises at the first failure among them."""
+
+    output_schema: pa.Schema
+    files: tuple[str, ...] = ()
+
+    def build(self, locate: Locate) -> Stage:
+        """Build the stage."""
+        return _RaiseOnFailure(self.output_schema)
+
+
+class _RaiseOnFailure:
+    def __init__(self, output_schema: pa.Schema) -> None:
+        self.output_schema = output_schema
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for failure in batch.column("failure"):
+                if failure.is_valid:
+                    row = failure.as_py()
+                    raise ImageError(f"{row['uri'] or row['cutout_id']}: {row['message']}", row["kind"])
+            yield batch
