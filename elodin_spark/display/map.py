@@ -27,9 +27,12 @@ Floats = npt.NDArray[np.float64]
 #: How a projection is named on its axes.
 METHOD_NAMES: dict[Method, str] = {"tsne": "t-SNE", "umap": "UMAP"}
 
+#: Side of a picture, of a cell's: some slack, so that neighboring cells can both have one.
+PICTURE_SIDE = 0.85
+
 _BORDER, _GROUP_BORDER = 0.02, 0.05  # of a picture's side; the wider one shows a colour
 _CANVAS_PX = 1800  # pictures are pasted on one canvas: one artist draws as fast as one picture
-_FEWEST_CELLS, _MOST_CELLS = 11, 60
+_FEWEST_CELLS, _MOST_CELLS = 9, 60
 _MAP_IN = 8.0
 _NARROWEST = 0.5  # of the longer side: a long thin map keeps some air
 _TRIES = 32  # points of a cell tried before it is left without a picture
@@ -39,8 +42,8 @@ _LEGEND_COLUMNS = 4
 def choose_thumbnails(xy: npt.ArrayLike, available: npt.ArrayLike, *, cells: int) -> npt.NDArray[np.intp]:
     """Choose points spread evenly over the map whose pictures do not cover one another.
 
-    The square around all points is cut into `cells` x `cells` cells; a picture is as large
-    as a cell and stands centred on its point. Points are taken nearest the middle of their
+    The square around all points is cut into `cells` x `cells` cells; a picture is 0.85
+    of a cell wide and stands centred on its point. Points are taken nearest the middle of their
     cell first, at most one per cell, and passed over where they overlap one taken; the 32
     nearest of a cell are tried.
 
@@ -74,7 +77,7 @@ def choose_thumbnails(xy: npt.ArrayLike, available: npt.ArrayLike, *, cells: int
         if (column, row) in taken:
             continue
         around = [taken.get((column + i, row + j)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-        if all(other is None or np.abs(unit[at] - unit[other]).max() >= 1.0 for other in around):
+        if all(other is None or np.abs(unit[at] - unit[other]).max() >= PICTURE_SIDE for other in around):
             taken[column, row] = int(at)
     return np.sort(rows[list(taken.values())])
 
@@ -230,18 +233,18 @@ def _choose(
     if limit == 0:
         return np.empty(0, np.intp), 0.0
     if size_px is None:
-        cells = int(np.clip(np.ceil(1.4 * np.sqrt(min(available.sum(), limit))), _FEWEST_CELLS, _MOST_CELLS))
+        cells = int(np.clip(np.ceil(1.2 * np.sqrt(min(available.sum(), limit))), _FEWEST_CELLS, _MOST_CELLS))
         side = None
     else:
         # The map reaches half a picture beyond the points: see `reach` in `draw_map`.
         share = min(size_px / _longest_px(ax), 0.5)
         side = 2.06 * half * share / max(1.0 - share / _shape(points).min(), 0.1)
-        cells = max(1, int(2 * half / side))
+        cells = max(1, int(2 * half * PICTURE_SIDE / side))
     chosen = choose_thumbnails(points, available, cells=cells)
     while len(chosen) > limit:
         cells -= 1
         chosen = choose_thumbnails(points, available, cells=cells)
-    return chosen, 2 * half / cells if side is None else side
+    return chosen, 2 * half / cells * PICTURE_SIDE if side is None else side
 
 
 def _paste(

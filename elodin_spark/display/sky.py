@@ -198,7 +198,7 @@ def sky_figure(
 
 def _positions(ra: Degrees, dec: Degrees) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
     """Right ascension in [0, 360), declination, and which rows have both."""
-    longitude, latitude = (np.array(list(values), dtype=np.float64) for values in (ra, dec))
+    longitude, latitude = (np.array(values, dtype=np.float64) for values in (ra, dec))
     if longitude.shape != latitude.shape or longitude.ndim != 1:
         raise InputError(
             f"{len(longitude)} right ascensions for {len(latitude)} declinations; give one for each"

@@ -114,12 +114,11 @@ def choose_view(ra: Floats, dec: Floats, rows: npt.NDArray[np.intp], marked: npt
 
 def _fullest(ra: Floats, dec: Floats, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """Rows of the region that holds the most; of equals, the one met first."""
-    boxes = np.floor(_vectors(ra[rows], dec[rows]) / _REGION).astype(np.int64)
-    _, first, box, sizes = np.unique(
-        boxes, axis=0, return_index=True, return_inverse=True, return_counts=True
-    )
-    best = min(range(len(sizes)), key=lambda at: (-sizes[at], first[at]))
-    return rows[box.reshape(-1) == best]
+    across = int(np.ceil(1 / _REGION))
+    boxes = np.floor(_vectors(ra[rows], dec[rows]) / _REGION).astype(np.int64) + across
+    box = boxes @ np.array([1, 2 * across + 1, (2 * across + 1) ** 2])
+    full = np.flatnonzero(np.bincount(box)[box] == np.bincount(box).max())
+    return rows[box == box[full[0]]]
 
 
 def project(view: View, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:

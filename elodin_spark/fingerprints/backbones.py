@@ -116,6 +116,6 @@ def build_model(backbone: str, input_px: int, classes: int | None = None) -> Any
     constructor = getattr(keras.applications, entry.application)
     base = constructor(include_top=False, weights=None, input_shape=(input_px, input_px, 3), pooling="avg")
     if classes is None:
-        return keras.Model(base.inputs, base.outputs, name=backbone)
+        return keras.Model(base.inputs[0], base.outputs[0], name=backbone)
     scores = keras.layers.Dense(classes, activation="softmax", name=HEAD_LAYER)(base.outputs[0])
-    return keras.Model(base.inputs, [base.outputs[0], scores], name=backbone)
+    return keras.Model(base.inputs[0], [base.outputs[0], scores], name=backbone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -116,10 +116,12 @@ def resize_window(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
 class Runtime:
     """A network ready to run, with its weights.
 
-    The graph is frozen (weights as constants) for one batch size; shorter batches are padded,
-    so a vector depends on its window only, not on its company. Grey and colour batches each
-    have a graph, made when first needed. Vectors of windows without structure (all zero, say)
-    are ordinary ones: what the network gives for a flat image.
+    Normalisations are folded into the convolutions before them, which is faster and takes less
+    memory than TensorFlow's own freezing of the graph, and equals the plain network to about
+    1e-6. The batch size is fixed and shorter batches are padded, so a vector depends on its
+    window only, not on its company. Grey and colour batches each have a graph over the same
+    variables. Vectors of windows without structure (all zero, say) are ordinary ones: what the
+    network gives for a flat image.
 
     Parameters
     ----------
@@ -151,9 +153,8 @@ class Runtime:
         self.input_px = input_px
         self.batch_size = batch_size
         load_keras(threads)
+        self._model = fold_normalization(load_model(weights, backbone, input_px))
         self._graphs: dict[int, Any] = {}
-        # A damaged file is an error of the stage's start, not of its first batch.
-        self._graphs[1] = self._freeze(1)
         Runtime.builds += 1
 
     def __call__(self, pixels: NDArray[np.uint8]) -> tuple[Vectors, Vectors | None]:
@@ -191,7 +192,7 @@ class Runtime:
         if count == 0:
             return vectors, scores
         if channels not in self._graphs:
-            self._graphs[channels] = self._freeze(channels)
+            self._graphs[channels] = self._trace(channels)
         graph = self._graphs[channels]
         for start in range(0, count, self.batch_size):
             chunk = pixels[start : start + self.batch_size]
@@ -204,26 +205,20 @@ class Runtime:
                 scores[start : start + len(chunk)] = outputs[1].numpy()[: len(chunk)]
         return vectors, scores
 
-    def _freeze(self, channels: int) -> Any:
-        """Graph from uint8 (batch_size, px, px, channels) to the outputs, weights as constants."""
+    def _trace(self, channels: int) -> Any:
+        """Graph from uint8 (batch_size, px, px, channels) to the list of outputs."""
         import tensorflow as tf
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-        model = load_model(self.weights, self.backbone.name, self.input_px)
         mean = tf.constant(CAFFE_MEAN_BGR, tf.float32)
 
-        def forward(pixels: Any) -> Any:
+        def forward(pixels: Any) -> list[Any]:
             # One channel becomes three by broadcasting against the mean.
-            return model(tf.cast(pixels[..., ::-1], tf.float32) - mean, training=False)
+            outputs = self._model(tf.cast(pixels[..., ::-1], tf.float32) - mean, training=False)
+            return outputs if isinstance(outputs, list) else [outputs]
 
         shape = (self.batch_size, self.input_px, self.input_px, channels)
         concrete = tf.function(forward).get_concrete_function(tf.TensorSpec(shape, tf.uint8))
-        frozen = convert_variables_to_constants_v2(concrete)
-
-        def run(batch: NDArray[np.uint8]) -> list[Any]:
-            return frozen(tf.constant(batch))
-
-        return run
+        return lambda batch: concrete(tf.constant(batch))
 
 
 def load_model(weights: Weights, backbone: str, input_px: int) -> Any:
@@ -255,6 +250,73 @@ def load_model(weights: Weights, backbone: str, input_px: int) -> Any:
             f"{weights.sha256[:12]}): delete that file and resolve the weights again"
         )
     return model
+
+
+def fold_normalization(model: Any) -> Any:
+    """Copy a network with each batch normalisation folded into the convolution before it.
+
+    At inference a normalisation is a fixed scale and shift per channel, which the kernel and
+    the bias of the convolution can carry.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional.
+
+    Returns
+    -------
+    keras.Model
+        With the same answers up to rounding (in float32 about 1e-6 of the largest).
+    """
+    keras = load_keras()
+    uses = Counter(id(tensor) for layer in model.layers for tensor in _inputs(layer))
+    convolutions = {
+        id(layer.output): layer
+        for layer in model.layers
+        # Where somebody else reads the convolution too, it must stay as it is.
+        if isinstance(layer, keras.layers.Conv2D) and uses[id(layer.output)] == 1
+    }
+    folded = {
+        layer.name: convolutions[id(layer.input)]
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and id(layer.input) in convolutions
+    }
+    norms = {convolution.name: model.get_layer(name) for name, convolution in folded.items()}
+
+    def clone(layer: Any) -> Any:
+        if layer.name in folded:
+            return keras.layers.Identity(name=layer.name)
+        config = layer.get_config()
+        if layer.name in norms:
+            config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    # Normalisations were called with arguments (training, mask) that Identity does not take.
+    copy = keras.models.clone_model(
+        model, clone_function=clone, call_function=lambda layer, *args, **_: layer(*args)
+    )
+    for layer in model.layers:
+        if layer.name in norms:
+            copy.get_layer(layer.name).set_weights(_fold(layer, norms[layer.name]))
+        elif layer.weights and layer.name not in folded:
+            copy.get_layer(layer.name).set_weights(layer.get_weights())
+    return copy
+
+
+def _inputs(layer: Any) -> list[Any]:
+    return layer.input if isinstance(layer.input, list) else [layer.input]
+
+
+def _fold(convolution: Any, norm: Any) -> list[NDArray[np.float32]]:
+    kernel = convolution.kernel.numpy().astype(np.float64)
+    bias = convolution.bias.numpy().astype(np.float64) if convolution.use_bias else 0.0
+    scale = 1.0 / np.sqrt(norm.moving_variance.numpy().astype(np.float64) + norm.epsilon)
+    if norm.scale:
+        scale = scale * norm.gamma.numpy()
+    shift = (bias - norm.moving_mean.numpy()) * scale
+    if norm.center:
+        shift = shift + norm.beta.numpy()
+    return [(kernel * scale).astype(np.float32), shift.astype(np.float32)]
 
 
 _MOST_CACHED = 2

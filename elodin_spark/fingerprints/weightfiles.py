@@ -15,6 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,7 @@ def _misfit(path: Path, backbone: Backbone, reason: str) -> WeightsError:
     )
 
 
+@cache
 def _shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
     """Shape of each variable of the network without a head."""
     model = build_model(backbone.name, backbone.input_px)

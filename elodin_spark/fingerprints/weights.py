@@ -70,6 +70,12 @@ class Weights:
         """What labels are: ``classes`` of the head or, without one, ``units`` of the vector."""
         return "units" if self.classes is None else "classes"
 
+    def label_name(self, label: int) -> str:
+        """What label number `label` is called, such as ``unit 12`` or ``n02119789 kit_fox``."""
+        if self.classes is None:
+            return f"unit {label}"
+        return f"class {label}" if self.label_names is None else self.label_names[label]
+
     def describe(self) -> str:
         """One line for figures and reports, such as ``ResNet50, imagenet``."""
         title = get_backbone(self.backbone).title

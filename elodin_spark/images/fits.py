@@ -115,7 +115,12 @@ def read_fits(path: str, hdu: int) -> NDArray[np.float32]:
     with _opened(path, whole=True) as (hdulist, length):
         image = hdulist[_find(hdulist, hdu, length)]
         shape = _plane_shape(image.shape)
-        values = image.data
+        try:
+            values = image.data
+        except (EOFError, MemoryError, *_READ_ERRORS):
+            raise
+        except Exception as error:  # astropy's decompressors raise a class that it does not export
+            raise ImageError(f"the data of HDU {hdu} are damaged, fetch the file again: {error}") from None
         if values is None:
             raise ImageError(f"HDU {hdu} holds no pixels; name another HDU in images.hdu", kind="no_image")
         with np.errstate(over="ignore"):  # beyond float32 is infinite
@@ -133,7 +138,9 @@ class _LateSeek:
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET:
-            self._wanted = None
+            if self._wanted is not None:
+                super().seek(self._wanted)  # type: ignore[misc]
+                self._wanted = None
             return super().seek(offset, whence)  # type: ignore[misc]
         self._wanted = offset
         return offset
@@ -163,8 +170,9 @@ def _opened(path: str, whole: bool) -> Iterator[tuple[fits.HDUList, int | None]]
     With `whole` a ``.gz`` or ``.bz2`` is decompressed first, so that its length is known
     and a file that ends early is found.
     """
+    length: int | None = None
     try:
-        length: int | None = Path(path).stat().st_size
+        length = Path(path).stat().st_size
         if length == 0:
             raise ImageError("the file is empty; fetch it again", kind="empty_file")
         with Path(path).open("rb") as stream:
@@ -184,12 +192,17 @@ def _opened(path: str, whole: bool) -> Iterator[tuple[fits.HDUList, int | None]]
     except EOFError:
         raise ImageError("the compressed file ends early; fetch it again", kind="truncated") from None
     except _READ_ERRORS as error:
-        if "END card" in str(error):
+        # Of a first header without an end astropy says either of two things.
+        if "END card" in str(error) or (
+            "Empty or corrupt" in str(error) and length is not None and length % 2880
+        ):
             raise ImageError("the header ends early; fetch the file again", kind="truncated") from None
         # bz2 calls an early end a ValueError.
         if "end-of-stream" in str(error):
             raise ImageError("the compressed file ends early; fetch it again", kind="truncated") from None
-        raise ImageError(f"the file cannot be read as FITS: {type(error).__name__}: {error}") from None
+        raise ImageError(
+            f"the file cannot be read as FITS, fetch it again: {type(error).__name__}: {error}"
+        ) from None
 
 
 def _find(hdulist: fits.HDUList, wanted: int | str | None, length: int | None) -> int:
@@ -282,5 +295,7 @@ def _data_extent(hdu: Any) -> tuple[int, int]:
     Without the padding to 2880 bytes, which some writers leave out after the last HDU; the
     length of tile-compressed data is only known with it.
     """
+    if not hasattr(hdu, "fileinfo"):  # astropy's stand-in for an HDU whose header it could not parse
+        raise ImageError("the header of an HDU is damaged; fetch the file again")
     info = hdu.fileinfo()
     return int(info["datLoc"]), int(info["datSpan"] if isinstance(hdu, fits.CompImageHDU) else hdu.size)

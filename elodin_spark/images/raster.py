@@ -133,14 +133,16 @@ def _failures_named(path: str) -> Iterator[None]:
         text = str(error)
         if "truncated" in text.lower() or isinstance(error, EOFError):
             raise ImageError(f"the file ends early ({text}); fetch it again", kind="truncated") from None
-        raise ImageError(f"the picture cannot be read: {type(error).__name__}: {text}") from None
+        raise ImageError(
+            f"the picture cannot be read, fetch it again: {type(error).__name__}: {text}"
+        ) from None
 
 
 # ---- JPEG and PNG --------------------------------------------------------------------------
 
 
 @contextmanager
-def _picture(path: str, formats: tuple[str, ...] = ("JPEG", "MPO", "PNG")) -> Iterator[Image]:
+def _picture(path: str, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Iterator[Image]:
     from PIL import Image
 
     # Pillow's limit is a module variable, and half of it is already refused with a

@@ -1,0 +1,50 @@
+# 'make help' lists the targets. VENV=FOLDER puts the environment elsewhere.
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+PYTEST_ARGS ?=
+LOCK_ARGS ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help java venv demo test lint lock lock-check figures clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+java:
+	@sh conf/check-java.sh
+
+venv:  ## build .venv from conf/requirements.lock
+	@sh conf/make-venv.sh $(VENV)
+
+demo: java venv  ## simulate a small survey and find look-alikes in it, in ./demo
+	@$(BIN)/elodin-spark demo $(DEMO)
+
+test: java venv  ## run all tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: venv  ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+# Versions stay where they can; LOCK_ARGS=--upgrade takes the newest that conf/versions.in allows.
+LOCK = UV_SYSTEM_CERTS=1 $(BIN)/python -m uv pip compile --quiet setup.py -c conf/versions.in \
+	--extra cpu --extra simulate --extra petastorm --extra notebooks --extra dev \
+	--python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
+
+lock: venv  ## resolve conf/requirements.lock again
+	@$(LOCK) $(LOCK_ARGS) -o conf/requirements.lock
+
+lock-check: venv  ## see whether conf/requirements.lock fits setup.py
+	@cp conf/requirements.lock $(VENV)/checked.lock
+	@$(LOCK) -o $(VENV)/checked.lock
+	@cmp conf/requirements.lock $(VENV)/checked.lock
+
+figures: demo  ## draw the pictures of the README and the docs again
+	@$(BIN)/python docs/draw_architecture.py docs/images
+	@$(BIN)/python docs/draw_examples.py $(DEMO) docs/images
+
+clean:  ## remove the environment, caches and the demonstration
+	@rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

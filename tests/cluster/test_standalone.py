@@ -1,0 +1,91 @@
+"""The same job by spark-submit on a real standalone cluster, held against local mode."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from elodin_spark import Catalog
+from elodin_spark.config import dump_settings
+
+pytestmark = [pytest.mark.cluster, pytest.mark.spark]
+
+ROOT = Path(__file__).resolve().parents[2]
+SUBMIT = Path(sys.executable).with_name("spark-submit")
+
+
+@pytest.fixture(scope="module")
+def config(survey, small_settings, tmp_path_factory) -> Path:
+    settings = small_settings(
+        survey.tiles[0].parent,
+        images={"paths": str(survey.tiles[0].parent), "hdu": "IMAGE"},
+        projection={"methods": ["tsne"], "perplexity": 5},
+        run={"batch_images": 3},
+    )
+    file = tmp_path_factory.mktemp("config") / "run.yaml"
+    file.write_text(dump_settings(settings))
+    return file
+
+
+def submit(cluster, job: str, *arguments: object) -> str:
+    done = subprocess.run(
+        [
+            str(SUBMIT),
+            "--master",
+            cluster.url,
+            "--executor-memory",
+            "1g",
+            "--conf",
+            "spark.driver.host=127.0.0.1",
+            "--conf",
+            "spark.ui.enabled=false",
+            str(ROOT / "jobs" / job),
+            *map(str, arguments),
+        ],
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def local(config, tmp_path_factory) -> Catalog:
+    folder = tmp_path_factory.mktemp("local") / "catalog"
+    command = [sys.executable, "-m", "elodin_spark", "run", str(config), "--set", f"catalog={folder}"]
+    subprocess.run(command, check=True, timeout=500)
+    return Catalog.open(folder)
+
+
+def assert_equal(ours: Catalog, theirs: Catalog) -> None:
+    for table, key in (("images", "image_id"), ("cutouts", "cutout_id"), ("fingerprints", "cutout_id")):
+        assert ours.table(table).sort_by(key).equals(theirs.table(table).sort_by(key)), table
+    for query in map(int, theirs.cutout_ids()[::30]):
+        for metric in ("l2", "jaccard"):
+            assert ours.neighbors(query, metric=metric) == theirs.neighbors(query, metric=metric)
+
+
+def test_the_pipeline_on_a_cluster_gives_the_rows_of_local_mode(cluster, config, local, tmp_path):
+    folder = tmp_path / "catalog"
+    printed = submit(cluster, "pipeline.py", "--config", config, "--set", f"catalog={folder}")
+    assert "4 images, 100 cutouts, 0 refused; 2 batches done" in printed
+    assert_equal(Catalog.open(folder), local)
+
+
+def test_one_job_per_stage_gives_the_rows_of_the_pipeline(cluster, config, local, tmp_path):
+    folder = tmp_path / "catalog"
+    described = submit(cluster, "images.py", "--config", config, "--out", tmp_path / "images")
+    assert "4 ok" in described
+    assert pq.read_table(tmp_path / "images").num_rows == 4
+    for job in ("cutouts.py", "fingerprints.py", "index.py", "projection.py"):
+        submit(cluster, job, "--config", config, "--set", f"catalog={folder}")
+    ours = Catalog.open(folder)
+    assert_equal(ours, local)
+    assert [path.name for path in ours.figures()] == ["map_tsne.png", "sky.png"]

@@ -1,0 +1,72 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from elodin_spark.config import parse_settings
+from elodin_spark.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from elodin_spark.simulate import SimulatedSurvey
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images, where they are at hand."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real images at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSurvey:
+    """Four small tiles with known truth; read only."""
+    from elodin_spark.simulate import simulate
+
+    return simulate(tmp_path_factory.mktemp("survey") / "small", tiles=4, size_px=192, seed=3)
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """A local session with two cores, as a user on a laptop gets it."""
+    from elodin_spark.settings import SparkSettings
+    from elodin_spark.spark.session import start_session
+
+    session = start_session(SparkSettings(master="local[2]", driver_memory="1g"))
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def small_settings() -> Callable[..., Settings]:
+    """Settings of a quick run over some images; sections are merged in."""
+
+    def make(paths: str | Path, **sections: Any) -> Settings:
+        values: dict[str, Any] = {
+            "images": {"paths": str(paths)},
+            "cutouts": {"generator": {"kind": "sliding_window", "size": 64, "step": 32}},
+            "fingerprints": {"weights": "random:1", "input_px": 32, "batch_size": 16},
+            "projection": {"methods": []},
+            "spark": {"master": "local[2]"},
+        }
+        for name, section in sections.items():
+            if isinstance(section, dict):
+                values[name] = {**values.get(name, {}), **section}
+            else:
+                values[name] = section
+        return parse_settings(values)
+
+    return make

@@ -1,0 +1,156 @@
+"""The command line as a new user types it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elodin_spark import Catalog
+from elodin_spark.config import dump_settings
+
+pytestmark = pytest.mark.e2e
+
+
+def elodin(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "elodin_spark", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(survey, small_settings, tmp_path_factory) -> tuple[Path, Path]:
+    """A configuration and the catalog it made."""
+    folder = tmp_path_factory.mktemp("cli")
+    settings = small_settings(
+        survey.tiles[0].parent,
+        catalog=str(folder / "catalog"),
+        images={"paths": str(survey.tiles[0].parent), "hdu": "IMAGE"},
+    )
+    (folder / "run.yaml").write_text(dump_settings(settings))
+    done = elodin("run", folder / "run.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "4 images, 100 cutouts, 0 refused" in done.stdout
+    assert "cutting and fingerprinting: 4 of 4 files" in done.stderr
+    assert "\r" not in done.stderr, "a log file gets lines, not a bar"
+    return folder / "run.yaml", folder / "catalog"
+
+
+@pytest.fixture(scope="module")
+def query(finished) -> int:
+    return int(Catalog.open(finished[1]).cutout_ids()[0])
+
+
+@pytest.mark.parametrize("command", ["demo", "run", "neighbors", "info", "simulate"])
+def test_every_command_explains_itself_with_an_example(command):
+    shown = elodin(command, "--help")
+    assert shown.returncode == 0
+    assert f"elodin-spark {command}" in shown.stdout
+    assert "Example:" in shown.stdout
+
+
+def test_neighbors_as_json_csv_and_table_say_the_same(finished, query):
+    as_json = json.loads(elodin("neighbors", finished[1], query, "-k", 4, "--format", "json").stdout)
+    assert [row["rank"] for row in as_json] == [1, 2, 3, 4]
+    wanted = {"cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec"}
+    assert all(wanted <= row.keys() for row in as_json)
+    as_csv = list(
+        csv.DictReader(
+            io.StringIO(elodin("neighbors", finished[1], query, "-k", 4, "--format", "csv").stdout)
+        )
+    )
+    assert [int(row["cutout_id"]) for row in as_csv] == [row["cutout_id"] for row in as_json]
+    table = elodin("neighbors", finished[1], query, "-k", 4).stdout
+    assert all(str(row["cutout_id"]) in table for row in as_json)
+    assert "random weights (seed 1): not trained" in table
+
+
+def test_neighbors_are_drawn(finished, query, tmp_path):
+    done = elodin("neighbors", finished[1], query, "--metric", "jaccard", "--plot", tmp_path / "near.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "near.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_overlapping_windows_come_back_only_when_allowed(finished, query):
+    def windows(*options: str) -> list[dict[str, Any]]:
+        return json.loads(
+            elodin("neighbors", finished[1], query, "-k", 99, "--format", "json", *options).stdout
+        )
+
+    assert len(windows("--allow-overlap")) == 99
+    assert len(windows()) < 99
+
+
+def test_info_shows_tables_recipe_and_timings(finished):
+    shown = elodin("info", finished[1]).stdout
+    for word in (
+        "fingerprints",
+        "100",
+        "random weights (seed 1): not trained",
+        "cutting and fingerprinting",
+        "refused",
+    ):
+        assert word in shown
+    facts = json.loads(elodin("info", finished[1], "--json").stdout)
+    assert facts["tables"]["cutouts"]["rows"] == 100
+    assert facts["disk_bytes"] > 100 * 2048 * 4
+
+
+def test_a_second_run_does_nothing(finished):
+    again = elodin("run", finished[0])
+    assert again.returncode == 0
+    assert again.stdout.startswith("nothing to do")
+
+
+def refused(*arguments: object) -> str:
+    done = elodin(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_bad_input_is_refused_in_one_clear_line(finished, query, tmp_path):
+    config, catalog = finished
+    new = f"catalog={tmp_path / 'new'}"
+    (tmp_path / "empty").mkdir()
+    assert (
+        "no images"
+        in refused("run", config, "--set", new, "--set", f"images.paths={tmp_path / 'empty'}").lower()
+    )
+    assert str(tmp_path / "gone") in refused(
+        "run", config, "--set", new, "--set", f"images.paths={tmp_path / 'gone'}"
+    )
+    assert "'step'" in refused("run", config, "--set", "cutouts.generator.stepp=3")
+    assert "no configuration file" in refused("run", tmp_path / "missing.yaml")
+    assert "another recipe" in refused("run", config, "--set", "cutouts.generator.step=16")
+    assert "not an empty folder" in refused("run", config, "--set", f"catalog={config.parent}")
+    assert "holds no catalog" in refused("neighbors", tmp_path, query)
+    assert "holds no catalog" in refused("info", tmp_path / "nowhere")
+    assert str(query + 1) in refused("neighbors", catalog, query + 1)
+    assert "k" in refused("neighbors", catalog, query, "-k", 0)
+    assert not (tmp_path / "new").exists()
+
+
+def test_create_refuses_a_folder_that_holds_a_catalog(finished, small_settings, survey):
+    from elodin_spark.errors import CatalogError
+
+    with pytest.raises(CatalogError, match="already holds a catalog"):
+        Catalog.create(finished[1], small_settings(survey.tiles[0].parent))
+
+
+def test_images_smaller_than_the_window_end_with_a_reason(finished, tmp_path):
+    sizes = ("--set", "cutouts.generator.size=500", "--set", "cutouts.generator.step=500")
+    done = elodin("run", finished[0], "--set", f"catalog={tmp_path / 'new'}", *sizes)
+    assert done.returncode == 3
+    assert "none of the 4 images could be used: 4 x smaller_than_window" in done.stderr

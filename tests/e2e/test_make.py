@@ -1,0 +1,133 @@
+"""The Makefile, from a machine with nothing installed to one with everything."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+JAVA_ADVICE = "Install one: 'sudo apt install openjdk-17-jre-headless'"
+
+pytestmark = pytest.mark.e2e
+
+
+def make(*targets: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    # One stream, because the order of lines is what a user sees.
+    return subprocess.run(
+        ["make", *targets],
+        cwd=folder,
+        env={key: value for key, value in os.environ.items() if key != "JAVA_HOME"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def bare_path(tmp_path: Path) -> Path:
+    """A PATH with the plain tools of any machine, without Java and Python."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "cat", "cksum", "sed", "head", "make", "rm", "echo"):
+        found = shutil.which(name)
+        assert found, name
+        (tools / name).symlink_to(found)
+    return tools
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the Makefile needs of the project, in another folder, without an environment."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(ROOT / "conf", folder / "conf")
+    for name in ("Makefile", "setup.py", "pyproject.toml", "README.md"):
+        shutil.copy2(ROOT / name, folder)
+    return folder
+
+
+def java_of(folder: Path, version_line: str) -> Path:
+    """A JAVA_HOME whose java prints what that version prints."""
+    java = folder / "home" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(f"#!/bin/sh\necho '{version_line}' >&2\n")
+    java.chmod(0o755)
+    return java.parents[1]
+
+
+def test_help_lists_every_target_a_user_may_type() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()) - {"java"}
+    printed = make().stdout
+    assert {line.split()[0] for line in printed.splitlines()} == targets
+    assert printed == make("help").stdout
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_without_java_the_first_line_says_how_to_get_it(target: str, bare_path: Path, checkout: Path) -> None:
+    done = make(target, folder=checkout, PATH=str(bare_path))
+    assert done.returncode != 0
+    first = done.stdout.splitlines()[0]
+    assert first.startswith("Spark needs Java 17 or newer and there is no java on PATH. " + JAVA_ADVICE)
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("version_line", "version"),
+    [('openjdk version "11.0.2" 2019-01-15', "11"), ('java version "1.8.0_392"', "8")],
+)
+def test_an_old_java_is_named_with_its_version(
+    version_line: str, version: str, tmp_path: Path, checkout: Path
+) -> None:
+    home = java_of(tmp_path, version_line)
+    done = make("demo", folder=checkout, JAVA_HOME=str(home))
+    assert done.returncode != 0
+    assert done.stdout.startswith(
+        f"Spark needs Java 17 or newer and {home}/bin/java is {version}. {JAVA_ADVICE}"
+    )
+
+
+def test_a_wrong_java_home_is_named(checkout: Path) -> None:
+    done = make("demo", folder=checkout, JAVA_HOME="/no/such/java")
+    assert done.stdout.startswith(
+        "Spark needs Java 17 or newer and there is no java at JAVA_HOME=/no/such/java."
+    )
+
+
+@pytest.mark.parametrize(
+    "version_line", ['openjdk version "17.0.15" 2025-04-15', 'openjdk version "25" 2025-09-16']
+)
+def test_a_new_java_is_passed_over_in_silence(version_line: str, tmp_path: Path) -> None:
+    done = make("java", JAVA_HOME=str(java_of(tmp_path, version_line)))
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_without_python_the_first_line_says_how_to_get_it(bare_path: Path, checkout: Path) -> None:
+    done = make("venv", folder=checkout, PATH=str(bare_path))
+    assert done.returncode != 0
+    assert done.stdout.startswith("Python 3.11 or 3.12 is needed")
+    assert "sudo apt install python3.11" in done.stdout.splitlines()[0]
+
+
+def test_an_environment_that_is_up_to_date_is_left_alone(checkout: Path, bare_path: Path) -> None:
+    venv = checkout / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    built_from = 'echo "$(cat conf/requirements.lock setup.py | cksum) $PWD" > .venv/.built-from'
+    subprocess.run(["sh", "-c", built_from], cwd=checkout, check=True)
+    # Without Python on PATH nothing could be installed.
+    done = make("venv", folder=checkout, PATH=str(bare_path))
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "lock", "lock-check", "figures", "clean"])
+def test_every_target_is_made_of_commands_that_make_understands(target: str) -> None:
+    done = make("--dry-run", target)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,59 @@
+"""Conversions of pixels."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from elodin_spark.cutouts.pixels import as_float, gray, to_uint8
+from elodin_spark.errors import ImageError
+
+
+def test_grey_is_the_weighted_mean_of_the_channels() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    expected = rgb.astype(np.float64) @ [0.299, 0.587, 0.114]
+    grey = gray(rgb)
+    assert grey.dtype == np.uint8
+    np.testing.assert_allclose(grey, expected, atol=0.5001)
+    np.testing.assert_allclose(gray(rgb.astype(np.float32)), expected, rtol=1e-5)
+    np.testing.assert_array_equal(gray(np.full((2, 2, 3), 255, np.uint8)), 255)
+    assert gray(grey) is grey
+
+
+def test_integers_become_fractions_of_their_largest_value() -> None:
+    np.testing.assert_array_equal(as_float(np.array([0, 51, 255], np.uint8)), np.float32([0, 0.2, 1]))
+    np.testing.assert_allclose(as_float(np.array([0, 13107, 65535], np.uint16)), np.float32([0, 0.2, 1]))
+    values = np.float32([-5, 7])
+    np.testing.assert_array_equal(as_float(values), values)
+
+
+def test_8_bits_stay_and_16_bits_are_scaled() -> None:
+    eight = np.arange(256, dtype=np.uint8)
+    assert to_uint8(eight) is eight
+    np.testing.assert_array_equal(to_uint8(eight.astype(np.uint16) * 257), eight)
+    every = np.arange(65536, dtype=np.uint16)
+    np.testing.assert_array_equal(to_uint8(every), np.rint(every / 257.0))
+    np.testing.assert_array_equal(to_uint8(np.array([True, False])), [255, 0])
+
+
+def test_floats_between_0_and_1_become_8_bits_and_nan_black() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = to_uint8(np.array([0, 0.2, 1, np.nan, -1e-7, 1 + 1e-7], np.float64))
+    np.testing.assert_array_equal(found, [0, 51, 255, 0, 0, 255])
+    assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.1], [-0.1, 0.5], [np.nan, 300.0], [np.inf, 0.0]])
+def test_physical_values_need_a_stretch(values: list[float]) -> None:
+    with pytest.raises(ImageError, match="add a stretch such as AsinhStretch") as caught:
+        to_uint8(np.array(values, np.float32))
+    assert caught.value.kind == "needs_stretch"
+
+
+def test_integers_without_a_black_and_white_need_a_stretch() -> None:
+    with pytest.raises(ImageError, match="int32") as caught:
+        to_uint8(np.array([1, 2], np.int32))
+    assert caught.value.kind == "needs_stretch"

@@ -1,0 +1,157 @@
+"""The papers around the code say what the code does."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+import elodin_spark
+from elodin_spark.config import load_config
+from elodin_spark.entry import EXIT_CODES
+from elodin_spark.settings import STEPS, Blobs, FullImage, Settings, SlidingWindow
+from elodin_spark.spark.java import HOW_TO_GET, MINIMUM_JAVA
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+LONGEST_FILE = 400
+LARGEST_PICTURE = 400_000
+
+
+@pytest.mark.parametrize("name", ["local", "cluster", "lsst"])
+def test_each_configuration_can_be_loaded(name: str) -> None:
+    settings = load_config(ROOT / "conf" / f"{name}.yaml")
+    assert settings.catalog is not None
+    for step in () if settings.images.steps == "auto" else settings.images.steps:
+        step.model()
+
+
+def test_spark_defaults_hold_one_property_and_one_value_a_line() -> None:
+    lines = (ROOT / "conf" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines()
+    properties = [line.split() for line in lines if line and not line.startswith("#")]
+    assert all(len(words) == 2 and words[0].startswith("spark.") for words in properties)
+    assert len({words[0] for words in properties}) == len(properties)
+
+
+def test_changelog_citation_and_package_name_one_version() -> None:
+    setup = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    (version,) = (
+        ast.literal_eval(word.value)
+        for node in ast.walk(setup)
+        if isinstance(node, ast.Call)
+        for word in node.keywords
+        if word.arg == "version"
+    )
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    latest = re.search(r"^## \[(\d[^]]*)\] - (\d{4}-\d\d-\d\d|Unreleased)$", changelog, re.MULTILINE)
+    assert latest is not None
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert version == elodin_spark.__version__ == latest[1] == citation["version"]
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["license"] == "BSD-3-Clause"
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("BSD 3-Clause License")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^(```|    ).*?$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {head.lower().replace(" ", "-") for head in heads}, target
+
+
+def test_every_file_that_the_readme_names_exists() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:conf|jobs|docs|notebooks)/[\w./-]+\w", readme))
+    assert len(named) > 5
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def settings_below(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Dotted name of every setting to its default, as YAML reads it."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= settings_below(field.annotation, f"{prefix}{name}.")
+            continue
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, SlidingWindow):
+            default = default.kind
+        known = default is not PydanticUndefined
+        found[prefix + name] = json.loads(json.dumps(default)) if known else "required"
+    return found
+
+
+def test_the_guide_gives_every_setting_with_its_default() -> None:
+    wanted = settings_below(Settings)
+    for generator in (SlidingWindow, Blobs):
+        wanted |= settings_below(generator, "cutouts.generator.")
+    del wanted["cutouts.generator.kind"]
+    rows = re.findall(r"^\| `([\w.]+)` \|([^|\n]*)\|[^|\n]*\|[^|\n]+\|$", GUIDE, re.MULTILINE)
+    given = {name: yaml.safe_load(default) for name, default in rows}
+    assert given == wanted
+
+
+def test_the_guide_names_every_step_with_its_parameters() -> None:
+    for name, model in STEPS.items():
+        (row,) = (line for line in GUIDE.splitlines() if f"`{name}`" in line.split(" | ")[0])
+        for parameter, field in model.model_fields.items():
+            default = field.default
+            text = json.dumps(list(default) if isinstance(default, tuple) else default)
+            assert f"`{parameter}` {text}" in row
+
+
+def test_the_guide_names_every_generator() -> None:
+    for generator in (SlidingWindow, Blobs, FullImage):
+        assert f"`kind: {generator.model_fields['kind'].default}`" in GUIDE
+
+
+def test_the_guide_names_every_exit_code() -> None:
+    codes = re.findall(r"\d+", EXIT_CODES)
+    assert len(codes) > 4
+    assert not [code for code in codes if f"| {code} |" not in GUIDE]
+
+
+def test_the_java_check_of_make_says_what_the_package_says() -> None:
+    script = (ROOT / "conf" / "check-java.sh").read_text(encoding="utf-8").replace("\\\n", "")
+    assert HOW_TO_GET in script
+    assert f"minimum={MINIMUM_JAVA}" in script
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    files = [file for place in ("elodin_spark", "jobs", "docs") for file in (ROOT / place).rglob("*.py")]
+    lengths = {str(file.relative_to(ROOT)): len(file.read_bytes().splitlines()) for file in files}
+    assert len(lengths) > 30
+    assert not {name: length for name, length in lengths.items() if length > LONGEST_FILE}
+
+
+def test_pictures_are_small_and_shown_somewhere() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    pictures = sorted((ROOT / "docs" / "images").iterdir())
+    assert pictures
+    for picture in pictures:
+        assert picture.stat().st_size < LARGEST_PICTURE
+        assert f"images/{picture.name})" in pages
+
+
+def test_the_lock_holds_what_the_notes_pin_and_names_no_index() -> None:
+    lock = (ROOT / "conf" / "requirements.lock").read_text(encoding="utf-8")
+    pins = (ROOT / "conf" / "versions.in").read_text(encoding="utf-8").splitlines()
+    locked = re.findall(r"^\S+==\S+$", lock, re.MULTILINE)
+    assert not [pin for pin in pins if pin and not pin.startswith("#") and pin not in locked]
+    assert "://" not in lock
+    assert "--index" not in lock

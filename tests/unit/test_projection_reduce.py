@@ -1,0 +1,96 @@
+"""Maps that can be made again, and that keep clusters apart."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from elodin_spark.errors import InputError
+from elodin_spark.projection.reduce import project
+from elodin_spark.settings import Method
+
+METHODS: tuple[Method, ...] = ("tsne", "umap")
+
+
+def clusters(n: int, d: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Three clusters 10 times farther apart than they are wide, and the cluster of each vector."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(n) % 3
+    centres = 10 * rng.normal(size=(3, d))
+    return (centres[label] + rng.normal(size=(n, d))).astype(np.float32), label
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_clusters_stay_apart_and_the_map_can_be_made_again_bit_by_bit(method: Method) -> None:
+    vectors, label = clusters(90, 64)
+    points = project(vectors, method, seed=3)
+    assert points.shape == (90, 2)
+    assert points.dtype == np.float32
+    distances = np.linalg.norm(points[:, np.newaxis] - points, axis=2)
+    np.fill_diagonal(distances, np.inf)
+    nearest = distances.argsort(axis=1)[:, :5]
+    assert (label[nearest] == label[:, np.newaxis]).all()
+    np.testing.assert_array_equal(project(vectors.copy(), method, seed=3), points)
+    assert (project(vectors, method, seed=4) != points).any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n", "d"), [(5, 64), (6, 1), (7, 2), (12, 3)])
+def test_a_handful_of_vectors_is_enough_and_warns_of_nothing(method: Method, n: int, d: int) -> None:
+    vectors, _ = clusters(n, d)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        points = project(vectors, method)
+    assert points.shape == (n, 2)
+    assert np.isfinite(points).all()
+    assert len(np.unique(points, axis=0)) == n
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_vectors_do_not_crash(method: Method) -> None:
+    np.testing.assert_array_equal(project(np.full((20, 8), 3.0), method), np.zeros((20, 2), np.float32))
+    one_apart = np.zeros((20, 8), np.float32)
+    one_apart[4] = 1
+    assert np.isfinite(project(one_apart, method)).all()
+    few_distinct = np.repeat(clusters(3, 8)[0], 20, axis=0)
+    assert np.isfinite(project(few_distinct, method)).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_progress_grows_to_one(method: Method) -> None:
+    heard: list[tuple[str, float]] = []
+    project(clusters(30, 8)[0], method, progress=lambda step, part: heard.append((step, part)))
+    assert heard[0] == ("pca", 1.0)
+    assert heard[-1] == (method, 1.0)
+    parts = [part for step, part in heard if step == method]
+    assert parts == sorted(parts)
+    assert method == "umap" or len(parts) > 5
+
+
+def test_components_are_limited_as_asked() -> None:
+    # The clusters differ along the strongest component only; noise of another seed fills the rest.
+    vectors, _ = clusters(60, 20)
+    noisy = vectors.copy()
+    noisy += 1e-3 * np.random.default_rng(9).normal(size=noisy.shape).astype(np.float32)
+    assert not np.array_equal(project(vectors, "tsne", pca=2), project(vectors, "tsne", pca=20))
+    assert project(noisy, "tsne", pca=1).shape == (60, 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bad_vectors_are_refused(method: Method) -> None:
+    vectors, _ = clusters(10, 4)
+    with pytest.raises(InputError, match="at least 5 vectors, got 4"):
+        project(vectors[:4], method)
+    vectors[7, 1] = np.nan
+    with pytest.raises(InputError, match=r"1 of 10 vectors .* row 7"):
+        project(vectors, method)
+    with pytest.raises(InputError, match=r"got \(10,\)"):
+        project(vectors[:, 0], method)
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(InputError, match="'pca'"):
+        project(clusters(10, 4)[0], "pca")  # type: ignore[arg-type]
