@@ -33,7 +33,7 @@ def draw_examples(demo: Path, out: Path) -> list[Path]:
         with Image.open(demo / "figures" / source) as picture:
             height = round(picture.height * WIDTH_PX / picture.width)
             small = picture.convert("RGB").resize((WIDTH_PX, height), Image.Resampling.LANCZOS)
-        few = small.quantize(COLORS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few = small.quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(out / name, optimize=True)
         written.append(out / name)
     return written

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 import threading
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,8 +52,11 @@ def load_keras(threads: int | None = None) -> Any:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import keras
-        import tensorflow as tf
+        with _quiet_start():
+            import keras
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
     except ImportError as error:
         raise MissingDependencyError(
             f"fingerprints need TensorFlow and Keras ({error}): install elodin_spark with its requirements"
@@ -66,6 +73,31 @@ def load_keras(threads: int | None = None) -> Any:
         )
     _configure(tf, threads)
     return keras
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Hold back what TensorFlow writes to standard error while it starts, unless it fails.
+
+    Its C++ side announces itself there whatever TF_CPP_MIN_LOG_LEVEL says, once per worker.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # no standard error to hold back
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _configure(tf: Any, threads: int | None) -> None:
@@ -217,7 +249,7 @@ class Runtime:
             return outputs if isinstance(outputs, list) else [outputs]
 
         shape = (self.batch_size, self.input_px, self.input_px, channels)
-        concrete = tf.function(forward).get_concrete_function(tf.TensorSpec(shape, tf.uint8))
+        concrete = tf.function(forward, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.uint8))
         return lambda batch: concrete(tf.constant(batch))
 
 

@@ -18,7 +18,7 @@ from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.files import existing, written_whole
 from elodin_spark.neighbors.lookup import IdLookup, checked_k, ids_array
 
-_QUERIES_AT_ONCE = 256
+_QUERIES_AT_ONCE = 1024
 _ROWS_AT_ONCE_BYTES = 4 << 20  # of float64, or half of it in float32: they stay in the cache
 _MARGIN = 16  # candidates beyond k in the first scan
 _WIDER = 16  # times more in the second

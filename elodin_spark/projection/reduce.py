@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -149,7 +151,8 @@ def _umap(rows: NDArray[np.float32], n_neighbors: int, min_dist: float, seed: in
     with warnings.catch_warnings():
         # Import: deprecations inside its dependencies. Fit: points far from all others, kept anyway.
         warnings.simplefilter("ignore")
-        from umap import UMAP
+        with _without_tensorflow():
+            from umap import UMAP
 
         return UMAP(
             n_components=2,
@@ -159,6 +162,19 @@ def _umap(rows: NDArray[np.float32], n_neighbors: int, min_dist: float, seed: in
             random_state=seed,
             n_jobs=1,
         ).fit_transform(rows)
+
+
+@contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Keep umap from importing TensorFlow for its parametric variant: seconds and a gigabyte."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["tensorflow"]
 
 
 def _silent(_step: str, _part: float) -> None:

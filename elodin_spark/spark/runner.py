@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,10 +39,10 @@ def run_stage(rows: DataFrame, spec: StageSpec) -> DataFrame:
     return rows.mapInArrow(_apply(spec), spark_schema(spec.output_schema))
 
 
-def _apply(spec: StageSpec) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _apply(spec: StageSpec) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         stage = spec.build(lambda path: SparkFiles.get(Path(path).name))
-        return iter(stage(batches))
+        return stage(iter(batches))
 
     return run
 
@@ -73,7 +73,7 @@ def pack(files: Sequence[ImageFile], n_slices: int) -> list[list[tuple[str, str,
     slices: list[list[tuple[str, str, int]]] = [[] for _ in range(n_slices)]
     for file in sorted(files, key=lambda file: (-file.size_bytes, file.path)):
         load, index = heapq.heappop(loads)
-        slices[index].append(tuple(file))
+        slices[index].append((file.uri, file.path, file.size_bytes))
         # Even an empty file costs its task something.
         heapq.heappush(loads, (load + file.size_bytes + 1, index))
     return slices

@@ -89,7 +89,7 @@ def start_session(settings: SparkSettings) -> SparkSession:
 def _prepare(spark: SparkSession) -> None:
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", ROWS_PER_BATCH)
     context = spark.sparkContext
-    if not context.master.startswith("local"):
+    if not str(context.master).startswith("local"):
         _ship_package(spark)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
-from pyspark.sql.functions import pandas_udf
+from pyspark.sql.pandas.functions import pandas_udf
 
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
 from elodin_spark.fingerprints.weights import resolve_weights

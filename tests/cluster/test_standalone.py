@@ -84,8 +84,11 @@ def test_one_job_per_stage_gives_the_rows_of_the_pipeline(cluster, config, local
     described = submit(cluster, "images.py", "--config", config, "--out", tmp_path / "images")
     assert "4 ok" in described
     assert pq.read_table(tmp_path / "images").num_rows == 4
-    for job in ("cutouts.py", "fingerprints.py", "index.py", "projection.py"):
+    for job in ("cutouts.py", "fingerprints.py"):
         submit(cluster, job, "--config", config, "--set", f"catalog={folder}")
+    for job in ("index.py", "projection.py"):  # by hand: these work on the driver
+        command = [sys.executable, str(ROOT / "jobs" / job), "--config", str(config)]
+        subprocess.run([*command, "--set", f"catalog={folder}"], check=True, timeout=500)
     ours = Catalog.open(folder)
     assert_equal(ours, local)
     assert [path.name for path in ours.figures()] == ["map_tsne.png", "sky.png"]

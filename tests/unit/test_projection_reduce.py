@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from elodin_spark.errors import InputError
-from elodin_spark.projection.reduce import project
+from elodin_spark.projection.reduce import _principal, project
 from elodin_spark.settings import Method
 
 METHODS: tuple[Method, ...] = ("tsne", "umap")
@@ -70,13 +70,20 @@ def test_progress_grows_to_one(method: Method) -> None:
     assert method == "umap" or len(parts) > 5
 
 
-def test_components_are_limited_as_asked() -> None:
-    # The clusters differ along the strongest component only; noise of another seed fills the rest.
-    vectors, _ = clusters(60, 20)
-    noisy = vectors.copy()
-    noisy += 1e-3 * np.random.default_rng(9).normal(size=noisy.shape).astype(np.float32)
-    assert not np.array_equal(project(vectors, "tsne", pca=2), project(vectors, "tsne", pca=20))
-    assert project(noisy, "tsne", pca=1).shape == (60, 2)
+@pytest.mark.parametrize(
+    ("n", "d", "pca", "kept"), [(40, 12, 5, 5), (8, 30, 50, 7), (9, 4, 50, 4), (700, 600, 6, 6)]
+)
+def test_principal_components_match_the_singular_value_decomposition(
+    n: int, d: int, pca: int, kept: int
+) -> None:
+    rng = np.random.default_rng(9)
+    rows = (rng.normal(size=(n, d)) * 0.7 ** np.arange(d) + 5).astype(np.float32)
+    scores = _principal(rows, pca, seed=0)
+    u, s, _ = np.linalg.svd(rows - rows.mean(axis=0, dtype=float), full_matrices=False)
+    assert scores.shape == (n, kept)
+    # Of either sign: compare the inner products of the rows.
+    expected = u[:, :kept] * s[:kept]
+    np.testing.assert_allclose(scores @ scores.T, expected @ expected.T, atol=2e-4 * s[0] ** 2)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,0 +1,205 @@
+"""IDs, tables, the stage contract, recipes, progress."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elodin_spark import ids, schema
+from elodin_spark.config import parse_settings
+from elodin_spark.errors import ImageError
+from elodin_spark.progress import Progress
+from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
+from elodin_spark.spark.java import check_java, java_version
+from elodin_spark.stage import Stage, StageSpec, fuse, run_plain
+
+# ---- IDs ---------------------------------------------------------------------------------
+
+
+def test_ids_are_what_they_were_in_every_earlier_version():
+    # Written down on purpose: catalogs on disk hold these numbers.
+    assert ids.image_id("a/b.fits", 1) == 7681489842775539677
+    assert ids.cutout_id("a/b.fits", 1, 0, 0, 224, 224) == 7175176560433028283
+
+
+@given(st.lists(st.tuples(st.text(), st.integers(0, 9)), unique=True, max_size=50))
+def test_different_things_have_different_ids_that_fit_a_signed_column(things):
+    made = [ids.stable_id(*thing) for thing in things]
+    assert len(set(made)) == len(made)
+    assert all(0 <= number < 2**63 for number in made)
+
+
+def test_parts_do_not_run_into_each_other():
+    assert ids.stable_id("ab", "c") != ids.stable_id("a", "bc") != ids.stable_id("abc")
+
+
+# ---- tables ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", schema.TABLES)
+def test_every_column_says_what_it_means(name):
+    for field in schema.TABLES[name]:
+        assert field.metadata[b"meaning"], field.name
+        assert b"unit" in field.metadata
+
+
+def test_a_row_with_a_column_the_table_lacks_is_refused():
+    with pytest.raises(KeyError, match="colour"):
+        schema.rows_to_batch([{"colour": 1}], schema.FAILURES)
+
+
+# ---- stages ------------------------------------------------------------------------------
+
+NUMBERS = pa.schema([pa.field("n", pa.int64())])
+
+
+@dataclass(frozen=True)
+class AddSpec:
+    amount: int
+    files: tuple[str, ...] = ()
+    output_schema: pa.Schema = NUMBERS
+
+    def build(self, locate) -> Stage:
+        return _Add(self.amount)
+
+
+class _Add:
+    output_schema = NUMBERS
+
+    def __init__(self, amount: int) -> None:
+        self.amount = amount
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield pa.RecordBatch.from_pydict({"n": pa.compute.add(batch["n"], self.amount)}, schema=NUMBERS)
+
+
+def test_fused_stages_run_in_order_and_lazily():
+    seen = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for n in range(3):
+            seen.append(n)
+            yield pa.RecordBatch.from_pydict({"n": [n]}, schema=NUMBERS)
+
+    spec = fuse(AddSpec(1, ("a",)), AddSpec(10, ("b",)))
+    assert isinstance(spec, StageSpec)
+    assert spec.files == ("a", "b")
+    assert run_plain(spec, batches())["n"].to_pylist() == [11, 12, 13]
+    seen.clear()
+    next(iter(spec.build(str)(batches())))
+    assert seen == [0]
+
+
+def test_nothing_cannot_be_fused():
+    with pytest.raises(ValueError, match="at least one"):
+        fuse()
+
+
+# ---- recipes -----------------------------------------------------------------------------
+
+
+def recipe(weights: str = "a.h5", sha: str = "1" * 64, **sections):
+    return make_recipe(parse_settings({"images": {"paths": "/data"}, **sections}), weights, sha)
+
+
+def test_a_recipe_names_what_fingerprints_depend_on_and_nothing_else():
+    base = recipe_id(recipe())
+    assert recipe_id(recipe(weights="renamed.h5")) == base
+    assert recipe_id(recipe(run={"batch_images": 3}, projection={"pca": 9}, seed=4)) == base
+    assert recipe_id(recipe(sha="2" * 64)) != base
+    assert recipe_id(recipe(fingerprints={"input_px": 96})) != base
+    assert recipe_id(recipe(cutouts={"generator": {"kind": "full_image"}})) != base
+
+
+def test_spelling_out_a_default_does_not_change_the_recipe():
+    short, long = ({"type": "Resize"}, {"type": "Resize", "parameters": {"output_size": 224}})
+    assert recipe_id(recipe(cutouts={"steps": [short]})) == recipe_id(recipe(cutouts={"steps": [long]}))
+
+
+def test_differences_name_the_setting_and_both_values():
+    found = recipe_differences(recipe(), recipe(fingerprints={"input_px": 96}))
+    assert found == ["fingerprints.input_px: 224, not 96"]
+
+
+# ---- progress ----------------------------------------------------------------------------
+
+
+def test_progress_in_a_log_file_is_lines():
+    log = io.StringIO()
+    with Progress(10, "cutting", "files", stream=log, interval_s=0) as progress:
+        for done in (3, 2, 7):
+            progress.to(done)
+        progress.add(3)
+    lines = log.getvalue().splitlines()
+    assert lines[0] == "cutting: 0 of 10 files"
+    assert [line.split(",")[0] for line in lines[1:3]] == ["cutting: 3 of 10 files", "cutting: 7 of 10 files"]
+    assert lines[-1].startswith("cutting: 10 of 10 files in ")
+    assert "\r" not in log.getvalue()
+    assert "\x1b" not in log.getvalue()
+
+
+def test_progress_on_a_terminal_is_a_bar():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    with Progress(4, "cutting", "files", stream=terminal) as progress:
+        progress.to(4)
+    assert "\r" in terminal.getvalue()
+    assert "100%" in terminal.getvalue()
+
+
+def test_progress_that_failed_does_not_say_it_ended():
+    log = io.StringIO()
+
+    def fail() -> None:
+        with Progress(4, "cutting", "files", stream=log):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert " in " not in log.getvalue()
+
+
+# ---- errors and Java ---------------------------------------------------------------------
+
+
+def test_an_image_error_keeps_its_kind_across_processes():
+    error = pickle.loads(pickle.dumps(ImageError("too short", kind="truncated")))
+    assert (str(error), error.kind) == ("too short", "truncated")
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('java version "1.8.0_392"', 8),
+        ('openjdk version "21" 2023-09-19', 21),
+        ("command not found", None),
+    ],
+)
+def test_java_versions_old_and_new_are_read(text, version):
+    assert java_version(text) == version
+
+
+def test_a_missing_or_old_java_is_refused_with_how_to_get_one(tmp_path, monkeypatch):
+    from elodin_spark.errors import MissingDependencyError
+
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(MissingDependencyError, match="apt install openjdk-17"):
+        check_java()
+    (tmp_path / "bin").mkdir()
+    java = tmp_path / "bin" / "java"
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
+    java.chmod(0o755)
+    with pytest.raises(MissingDependencyError, match="is 11"):
+        check_java()

@@ -1,0 +1,128 @@
+"""The folder of a catalog: what counts as done, and who may write."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from elodin_spark import schema
+from elodin_spark.catalog.store import Commit, Store
+from elodin_spark.config import parse_settings
+from elodin_spark.errors import CatalogError
+from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.recipe import make_recipe
+
+WEIGHTS = Weights("random:0", "/cache/w.weights.h5", "0" * 64, "resnet50")
+SETTINGS = parse_settings({"images": {"paths": "/data"}})
+
+
+def make(path: Path) -> Store:
+    return Store.create(path, SETTINGS, make_recipe(SETTINGS, "random:0", "0" * 64), WEIGHTS, "/data")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return make(tmp_path / "catalog")
+
+
+def write(store: Store, batch: int, messages: list[str]) -> str:
+    part = store.new_part("failures", batch)
+    (store.path / part).mkdir(parents=True)
+    rows = [{"kind": "test", "message": message} for message in messages]
+    table = pa.Table.from_batches([schema.rows_to_batch(rows, schema.FAILURES)])
+    pq.write_table(table, store.path / part / "part-0.parquet")
+    return part
+
+
+def test_only_committed_rows_are_read(store):
+    part = write(store, 0, ["a", "b"])
+    write(store, 1, ["never committed"])
+    assert store.dataset("failures").to_table().num_rows == 0
+    store.commit(Commit(0, ("x.fits",), {"failures": [part]}, {"failures": 2}))
+    assert store.dataset("failures").to_table()["message"].to_pylist() == ["a", "b"]
+    assert store.n_rows("failures") == 2
+    assert Store(store.path).commits() == store.commits()
+
+
+def test_what_a_killed_run_left_is_swept_and_what_is_committed_stays(store):
+    kept, left = write(store, 0, ["a"]), write(store, 1, ["b"])
+    store.commit(Commit(0, ("x.fits",), {"failures": [kept]}, {"failures": 1}))
+    folder, half = store.new_product("index"), store.new_product("index")
+    store.commit_product("index", folder, {"digest": "d"})
+    (store.path / "commits" / "000001.json.tmp").write_text("{")
+    half.mkdir(exist_ok=True)
+    store.sweep()
+    assert (store.path / kept).is_dir()
+    assert not (store.path / left).exists()
+    assert folder.is_dir()
+    assert not half.exists()
+    assert not list((store.path / "commits").glob("*.tmp"))
+
+
+def test_a_product_replaces_the_one_before(store):
+    assert store.product("index") is None
+    with pytest.raises(CatalogError, match="no index yet"):
+        store.product_folder("index")
+    old, new = store.new_product("index"), store.new_product("index")
+    store.commit_product("index", old, {"digest": "1"})
+    new = store.new_product("index")
+    store.commit_product("index", new, {"digest": "2"})
+    assert store.product_folder("index") == new
+    assert not old.exists()
+
+
+def _hold(path: str, locked: multiprocessing.Event, done: multiprocessing.Event) -> None:
+    with Store(path).lock():
+        locked.set()
+        done.wait(60)
+
+
+def test_two_writers_at_once_are_refused_and_a_dead_one_holds_nothing(store):
+    context = multiprocessing.get_context("spawn")
+    locked, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(str(store.path), locked, done))
+    other.start()
+    assert locked.wait(60)
+    with pytest.raises(CatalogError, match=f"process {other.pid} on"), store.lock():
+        pass
+    other.kill()
+    other.join()
+    with store.lock():
+        pass
+
+
+def test_a_folder_with_anything_in_it_is_not_overwritten(tmp_path, store):
+    with pytest.raises(CatalogError, match="already holds a catalog"):
+        make(store.path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(CatalogError, match="not an empty folder"):
+        make(tmp_path / "mine")
+    (tmp_path / "file").touch()
+    with pytest.raises(CatalogError, match="not an empty folder"):
+        make(tmp_path / "file")
+
+
+def test_damage_is_named(store):
+    (store.path / "commits" / "000000.json").write_text("{")
+    with pytest.raises(CatalogError, match=r"000000\.json is damaged"):
+        store.commits()
+    meta = json.loads((store.path / "catalog.json").read_text())
+    (store.path / "catalog.json").write_text(json.dumps({**meta, "format": 99}))
+    with pytest.raises(CatalogError, match="format 99"):
+        Store(store.path)
+    (store.path / "catalog.json").write_text("{")
+    with pytest.raises(CatalogError, match="cannot be read"):
+        Store(store.path)
+
+
+def test_labels_are_called_by_class_or_unit(tmp_path, store):
+    assert store.label_name(7) == "unit 7"
+    classes = Weights("w.h5", "/w", "1" * 64, "resnet50", classes=2, label_names=("n1 cat", "n2 dog"))
+    named = Store.create(tmp_path / "named", SETTINGS, store.meta["recipe"], classes, "/data")
+    assert named.label_name(1) == "n2 dog"
