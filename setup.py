@@ -57,7 +57,7 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.11",
     packages=find_packages(include=["elodin_spark", "elodin_spark.*"]),
-    package_data={"elodin_spark": ["py.typed"]},
+    package_data={"elodin_spark": ["py.typed", "spark/*.properties"]},
     install_requires=core,
     extras_require=extras,
     entry_points={"console_scripts": ["elodin-spark = elodin_spark.cli:main"]},

@@ -20,6 +20,11 @@ from elodin_spark.progress import Progress
 from elodin_spark.simulate import ARTEFACT_TYPES, simulate
 
 WINDOW_PX, STEP_PX, INPUT_PX = 96, 48, 96
+#: Softer than the default: a network that was never trained is taken in by noise.
+STRETCH = {
+    "type": "AsinhStretch",
+    "parameters": {"black_sigma": 0, "softening_sigma": 30, "white_percentile": 99.9},
+}
 #: Queries are taken of these types, in this order, where the survey has them well centred.
 QUERY_TYPES = ("spiral", "edge_on", "lens", "merger", "elliptical", "star")
 N_QUERIES = 3
@@ -100,7 +105,7 @@ def run_demo(out: Path, *, tiles: int = 12, seed: int = 0) -> Catalog:
         {
             "catalog": str(catalog_path),
             "seed": seed,
-            "images": {"paths": str(out / "survey" / "tiles"), "hdu": "IMAGE"},
+            "images": {"paths": str(out / "survey" / "tiles"), "hdu": "IMAGE", "steps": [STRETCH]},
             "cutouts": {"generator": {"kind": "sliding_window", "size": WINDOW_PX, "step": STEP_PX}},
             "fingerprints": {"weights": f"random:{seed}", "input_px": INPUT_PX},
         }
@@ -114,6 +119,7 @@ def run_demo(out: Path, *, tiles: int = 12, seed: int = 0) -> Catalog:
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     print(f"\n{catalog.describe()}")
+    print("A network that was never trained sees brightness and texture and little else.")
     for query, kind in queries:
         found = catalog.neighbors(query)
         print(f"\n{kind} {query}: {_window(catalog.describe_cutouts([query])[0])}")
@@ -196,4 +202,4 @@ def _next_commands(out: Path, config: Path, catalog: Path, queries: Sequence[tup
     own = quoted(
         "elodin-spark", "run", config, "--set", "catalog=mine", "--set", "images.paths=YOUR_FITS_FOLDER"
     )
-    print(f"  {own} --set images.hdu=null   # your own images")
+    print(f"  {own} --set images.hdu=null --set images.steps=auto   # your own images")

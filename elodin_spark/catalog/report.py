@@ -23,7 +23,7 @@ def gather(store: Store) -> dict[str, Any]:
     dict
         `path`, `described`, `recipe_id`, `recipe`, `files`, `batches`, `tables` (rows and
         bytes of each), `products`, `seconds` (stage to wall time), `failures` (a list),
-        `failure_kinds` (kind to count), `disk_bytes`.
+        `failure_kinds` (kind to count), `examples` (a few cutout IDs), `disk_bytes`.
     """
     commits = store.commits()
     seconds: Counter[str] = Counter()
@@ -48,6 +48,7 @@ def gather(store: Store) -> dict[str, Any]:
         "seconds": {stage: round(time, 1) for stage, time in seconds.items()},
         "failure_kinds": dict(Counter(row["kind"] for row in failures).most_common()),
         "failures": failures[:_FAILURES_SHOWN],
+        "examples": store.dataset("fingerprints").head(3, columns=["cutout_id"])["cutout_id"].to_pylist(),
         "disk_bytes": _bytes_below(store.path),
     }
 
@@ -77,6 +78,9 @@ def info_text(facts: dict[str, Any]) -> str:
     lines += [f"    {row['uri'] or row['cutout_id']}: {row['message']}" for row in facts["failures"]]
     if total > len(facts["failures"]):
         lines.append(f"    ... and {total - len(facts['failures'])} more, in the table 'failures'")
+    if facts["examples"]:
+        lines += ["", "ask for neighbors, for example:"]
+        lines += [f"  elodin-spark neighbors {facts['path']} {cutout}" for cutout in facts["examples"]]
     return "\n".join(lines)
 
 

@@ -57,7 +57,7 @@ def fingerprint_batch(
         A fingerprint stage.
     targets : mapping of str to Path
     """
-    rows = spark.read.parquet(*(str(folder) for folder in cutouts))
+    rows = spark.read.parquet(*_uris(cutouts))
     _write_tables(run_stage(as_tiled(rows), spec), targets, keep_pixels=False)
 
 
@@ -66,7 +66,7 @@ def _write_tables(rows: DataFrame, targets: Mapping[str, Path], keep_pixels: boo
     rows = rows.persist(StorageLevel.DISK_ONLY)
     try:
         for table, folder in targets.items():
-            _table(rows, table, keep_pixels).write.mode("overwrite").parquet(str(folder))
+            _table(rows, table, keep_pixels).write.mode("overwrite").parquet(*_uris([folder]))
     finally:
         rows.unpersist(blocking=True)
 
@@ -80,6 +80,11 @@ def _table(rows: DataFrame, table: str, keep_pixels: bool) -> DataFrame:
         pixels = schema.PIXELS.names if keep_pixels else []
         return rows.where(F.col("cutout_id").isNotNull()).select(*schema.CUTOUTS.names, *pixels)
     return rows.where(F.col("vector").isNotNull()).select(*schema.FINGERPRINTS.names)
+
+
+def _uris(folders: Sequence[Path]) -> list[str]:
+    # With a scheme: a bare path would land on the cluster's default file system, HDFS say.
+    return [folder.absolute().as_uri() for folder in folders]
 
 
 def sample_vectors(spark: SparkSession, fingerprints: Sequence[Path], n: int, seed: int) -> pa.Table:
@@ -100,7 +105,7 @@ def sample_vectors(spark: SparkSession, fingerprints: Sequence[Path], n: int, se
         `cutout_id` and `vector` of the `n` cutouts whose keys are smallest; see
         :func:`elodin_spark.projection.sample.sample_keys`. The same whatever the partitioning.
     """
-    rows = spark.read.parquet(*(str(folder) for folder in fingerprints)).select("cutout_id", "vector")
+    rows = spark.read.parquet(*_uris(fingerprints)).select("cutout_id", "vector")
     keyed = run_stage(rows, SampleKeySpec(seed))
     chosen = keyed.orderBy("sample_key", "cutout_id").limit(n).select("cutout_id", "vector")
     return chosen.toArrow()

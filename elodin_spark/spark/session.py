@@ -22,12 +22,12 @@ ROWS_PER_BATCH = 64
 
 
 @contextmanager
-def session(settings: SparkSettings) -> Iterator[SparkSession]:
+def session(settings: SparkSettings | None = None) -> Iterator[SparkSession]:
     """Give the running session, or start one and stop it at the end.
 
     Parameters
     ----------
-    settings : SparkSettings
+    settings : SparkSettings, optional
         Master and configuration; what spark-submit gave wins over them.
 
     Yields
@@ -46,7 +46,7 @@ def session(settings: SparkSettings) -> Iterator[SparkSession]:
         _prepare(running)
         yield running
         return
-    started = start_session(settings)
+    started = start_session(settings or SparkSettings())
     try:
         yield started
     finally:
