@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -82,13 +83,7 @@ class FingerprintSpec:
         return (self.weights.path,)
 
     def build(self, locate: Locate) -> Stage:
-        """Build the stage with the network of this process.
-
-        Raises
-        ------
-        WeightsError, ConfigError, MissingDependencyError
-            As :class:`~elodin_spark.fingerprints.runtime.Runtime`.
-        """
+        """Build the stage; the network comes with the first window."""
         return _FingerprintStage(self, Fingerprinter(self, locate))
 
     def runtime(self, locate: Locate) -> Runtime:
@@ -128,15 +123,18 @@ class Fingerprinter:
     locate : callable, optional
         Maps the path of the weights on the driver to one on this machine.
 
-    Raises
-    ------
-    WeightsError, ConfigError, MissingDependencyError
-        As :class:`~elodin_spark.fingerprints.runtime.Runtime`.
+    The network is built with the first window, and may then raise as
+    :class:`~elodin_spark.fingerprints.runtime.Runtime` does.
     """
 
     def __init__(self, spec: FingerprintSpec, locate: Locate = str) -> None:
-        self._runtime = spec.runtime(locate)
+        self._spec, self._locate = spec, locate
         self._top_labels = spec.top_labels
+
+    @cached_property
+    def _runtime(self) -> Runtime:
+        # With the first window: a partition without any needs no network.
+        return self._spec.runtime(self._locate)
 
     def __call__(self, windows: Sequence[NDArray[np.uint8] | None]) -> tuple[Vectors, Labels, Vectors]:
         """Fingerprint windows.
@@ -182,7 +180,7 @@ class Fingerprinter:
             As :func:`check_window`.
         """
         check_window(window)
-        return resize_window(window, self._runtime.input_px)
+        return resize_window(window, self._spec.input_px)
 
     def run(self, windows: Sequence[NDArray[np.uint8]]) -> list[Fingerprint | ImageError]:
         """Fingerprint prepared windows of one kind; the error where a vector is not finite."""

@@ -7,12 +7,14 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from elodin_spark import Catalog
+from elodin_spark.cli import run_command
 from elodin_spark.config import dump_settings
 
 pytestmark = pytest.mark.e2e
@@ -112,33 +114,37 @@ def test_a_second_run_does_nothing(finished):
     assert again.stdout.startswith("nothing to do")
 
 
-def refused(*arguments: object) -> str:
-    done = elodin(*arguments)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    return done.stderr
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command in this process; it must fail with code 2 and one clear line."""
+
+    def run(*arguments: object) -> str:
+        code = run_command([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert (code, printed.out) == (2, "")
+        assert "Traceback" not in printed.err
+        return printed.err
+
+    return run
 
 
-def test_bad_input_is_refused_in_one_clear_line(finished, query, tmp_path):
+def test_bad_input_is_refused_in_one_clear_line(finished, query, tmp_path, refused):
     config, catalog = finished
-    new = f"catalog={tmp_path / 'new'}"
+    new = ("--set", f"catalog={tmp_path / 'new'}")
     (tmp_path / "empty").mkdir()
-    assert (
-        "no images"
-        in refused("run", config, "--set", new, "--set", f"images.paths={tmp_path / 'empty'}").lower()
-    )
-    assert str(tmp_path / "gone") in refused(
-        "run", config, "--set", new, "--set", f"images.paths={tmp_path / 'gone'}"
-    )
-    assert "'step'" in refused("run", config, "--set", "cutouts.generator.stepp=3")
+    empty, gone = tmp_path / "empty", tmp_path / "gone"
+    assert f"{empty} holds no image files" in refused("run", config, *new, "--set", f"images.paths={empty}")
+    assert str(gone) in refused("run", config, *new, "--set", f"images.paths={gone}")
+    assert "did you mean 'step'" in refused("run", config, "--set", "cutouts.generator.stepp=3")
     assert "no configuration file" in refused("run", tmp_path / "missing.yaml")
     assert "another recipe" in refused("run", config, "--set", "cutouts.generator.step=16")
     assert "not an empty folder" in refused("run", config, "--set", f"catalog={config.parent}")
     assert "holds no catalog" in refused("neighbors", tmp_path, query)
     assert "holds no catalog" in refused("info", tmp_path / "nowhere")
     assert str(query + 1) in refused("neighbors", catalog, query + 1)
-    assert "k" in refused("neighbors", catalog, query, "-k", 0)
+    assert "k must be at least 1" in refused("neighbors", catalog, query, "-k", 0)
+    assert "CUTOUT_ID" in refused("neighbors", catalog, "spiral")
+    assert "No such command" in refused("neighbours", catalog, query)
     assert not (tmp_path / "new").exists()
 
 

@@ -24,7 +24,7 @@ def config(survey, small_settings, tmp_path_factory) -> Path:
     settings = small_settings(
         survey.tiles[0].parent,
         images={"paths": str(survey.tiles[0].parent), "hdu": "IMAGE"},
-        projection={"methods": ["tsne", "umap"], "perplexity": 5},
+        projection={"methods": ["tsne"], "perplexity": 5},
         run={"batch_images": 1},
     )
     file = tmp_path_factory.mktemp("config") / "run.yaml"
