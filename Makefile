@@ -31,7 +31,7 @@ lint: venv  ## check style and types
 
 # Versions stay where they can; LOCK_ARGS=--upgrade takes the newest that conf/versions.in allows.
 LOCK = UV_SYSTEM_CERTS=1 $(BIN)/python -m uv pip compile --quiet setup.py -c conf/versions.in \
-	--extra cpu --extra simulate --extra petastorm --extra notebooks --extra dev \
+	--extra cpu --extra simulate --extra s3 --extra petastorm --extra notebooks --extra dev \
 	--python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
 
 lock: venv  ## resolve conf/requirements.lock again

@@ -7,7 +7,9 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 core = [
-    "astropy>=6.1",
+    "aiohttp>=3.9",  # fsspec's http and https
+    "astropy>=7.0",
+    "astropy-healpix>=1.1",
     "fsspec>=2024.2",
     "matplotlib>=3.8",
     "numpy>=1.26",
@@ -18,11 +20,14 @@ core = [
     "psutil>=5.9",
     "pyarrow>=14.0.2",
     "pydantic>=2.7",
+    "pyavm>=0.9.6",
     "pyspark>=4.0",
     "pyyaml>=6.0",
+    "reproject>=0.14",
     "scikit-image>=0.22",
     "scikit-learn>=1.4",
     "scipy>=1.12",
+    "sep>=1.4",
     "tifffile>=2024.1",
     "tqdm>=4.66",
     "typer>=0.12",
@@ -33,12 +38,14 @@ extras = {
     "cpu": ["tensorflow-cpu>=2.18", "keras>=3.6", "faiss-cpu>=1.9"],
     "gpu": ["tensorflow[and-cuda]>=2.18", "keras>=3.6", "faiss-gpu>=1.9"],
     "simulate": ["galsim>=2.5"],
+    "s3": ["s3fs>=2024.2"],
     # petastorm 0.13 breaks with newer ones, and PySpark 4.1 needs newer ones.
     "petastorm": ["petastorm==0.13.1", "pyarrow==14.0.2", "numpy<2", "pyspark>=4.0,<4.1", "setuptools<70"],
     "notebooks": ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"],
     "dev": [
         "build>=1.2",
         "hypothesis>=6.100",
+        "moto[server]>=5",
         "mypy>=1.10",
         "pandas-stubs",
         "pytest>=8.2",

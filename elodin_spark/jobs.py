@@ -51,7 +51,16 @@ def describe_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> 
         settings = load_config(options.config, options.overrides)
         images = settings.images
         with session(settings.spark) as spark:
-            read_images(spark, images.paths, root=images.root, hdu=images.hdu).write.parquet(options.out)
+            described = read_images(
+                spark,
+                images.paths,
+                root=images.root,
+                hdu=images.hdu,
+                bands=images.bands,
+                mjd=images.mjd,
+                storage=images.storage,
+            )
+            described.write.parquet(options.out)
             counts = spark.read.parquet(options.out).groupBy("status").count().collect()
         print(", ".join(f"{row['count']} {row['status']}" for row in counts) + f" in {options.out}")
 

@@ -30,15 +30,18 @@ def make_recipe(settings: Settings, weights: str, weights_sha256: str) -> dict[s
         Nested plain values that survive JSON.
     """
     fingerprints = settings.fingerprints
-    steps = settings.images.steps
+    steps, colour = settings.images.steps, settings.images.colour
     return {
         "images": {
             "hdu": settings.images.hdu,
+            "bands": settings.images.bands,
+            "colour": colour and colour.model_dump(mode="json"),
             "steps": steps if steps == "auto" else [_full(step) for step in steps],
         },
         "cutouts": {
             "generator": settings.cutouts.generator.model_dump(mode="json"),
             "steps": [_full(step) for step in settings.cutouts.steps],
+            "quality": settings.cutouts.quality.model_dump(mode="json"),
         },
         "fingerprints": {
             "backbone": fingerprints.backbone,

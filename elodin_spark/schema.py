@@ -37,9 +37,53 @@ IMAGES = pa.schema(
         _field("dec", pa.float64(), "ICRS declination of the centre", "deg"),
         _field("pixel_scale", pa.float64(), "side of a pixel at the reference point", "arcsec/px"),
         _field("mjd", pa.float64(), "start of the observation", "d"),
+        _field(
+            "planes",
+            pa.list_(
+                pa.struct(
+                    [("band", pa.string()), ("uri", pa.string()), ("hdu", pa.int32()), ("wcs", pa.string())]
+                )
+            ),
+            "the planes of a colour image; null for one plane",
+        ),
         _field("size_bytes", pa.int64(), "size of the file", "byte", null=False),
         _field("status", pa.string(), "ok or failed", null=False),
         _field("error", pa.string(), "why it failed"),
+    ]
+)
+
+#: Quality columns of a cutout.
+QUALITY = pa.schema(
+    [
+        _field("nodata_fraction", pa.float32(), "of the pixels: not finite, or blank"),
+        _field("masked_fraction", pa.float32(), "of the pixels: any bad bit; null without a mask"),
+        _field(
+            "mask_fractions",
+            pa.map_(pa.string(), pa.float32()),
+            "of the pixels, by mask bit; bits that no pixel of the window has are left out",
+        ),
+        _field("saturated_fraction", pa.float32(), "of the pixels; null where the level is not known"),
+        _field("edge_px", pa.int32(), "from the window to the nearest edge of the image", "px"),
+        _field("shifted", pa.bool_(), "moved inside the image"),
+        _field("sky", pa.float32(), "sigma-clipped median", "that of the image"),
+        _field(
+            "noise", pa.float32(), "sigma of the sky, by the median absolute deviation", "that of the image"
+        ),
+    ]
+)
+
+#: What a detection measured of the source in a window.
+SOURCE = pa.struct(
+    [
+        pa.field("flux", pa.float64(), metadata={"meaning": "Kron flux above the sky", "unit": "image"}),
+        pa.field("mag", pa.float64(), metadata={"meaning": "of the flux", "unit": "mag"}),
+        pa.field("x", pa.float64(), metadata={"meaning": "barycentre, column", "unit": "px"}),
+        pa.field("y", pa.float64(), metadata={"meaning": "barycentre, row", "unit": "px"}),
+        pa.field("a", pa.float64(), metadata={"meaning": "semi-major axis", "unit": "px"}),
+        pa.field("b", pa.float64(), metadata={"meaning": "semi-minor axis", "unit": "px"}),
+        pa.field("theta_deg", pa.float64(), metadata={"meaning": "from +x towards +y", "unit": "deg"}),
+        pa.field("half_light_px", pa.float64(), metadata={"meaning": "half-light radius", "unit": "px"}),
+        pa.field("flags", pa.int32(), metadata={"meaning": "of SEP", "unit": ""}),
     ]
 )
 
@@ -54,6 +98,11 @@ CUTOUTS = pa.schema(
         _field("y1", pa.int32(), "one past the last row", "px"),
         _field("ra", pa.float64(), "ICRS right ascension of the centre", "deg"),
         _field("dec", pa.float64(), "ICRS declination of the centre", "deg"),
+        _field("healpix", pa.int64(), "HEALPix cell of the centre, order 29, nested"),
+        _field("position_id", pa.string(), "the position of a catalog it was cut for"),
+        _field("source", SOURCE, "the source it was cut for"),
+        *QUALITY,
+        _field("rejected", pa.string(), "why it has no fingerprint, by the rules of quality"),
         _field("thumbnail", pa.binary(), "the window as a small JPEG"),
     ]
 )
@@ -129,6 +178,12 @@ TILED = pa.schema(
 
 #: What the fingerprint stage emits: ``TILED`` with the fingerprint beside it.
 FINGERPRINTED = pa.schema([*TILED, *(f for f in FINGERPRINTS if f.name != "cutout_id")])
+
+#: A position of a catalog that lies on an image.
+TARGET = pa.struct([("position_id", pa.string()), ("ra", pa.float64()), ("dec", pa.float64())])
+
+#: What the tile stage reads: images, with the positions to cut where a catalog gives them.
+TARGETED = pa.schema([*IMAGES, pa.field("targets", pa.list_(TARGET))])
 
 #: The tables of a catalog, by name.
 TABLES: dict[str, pa.Schema] = {

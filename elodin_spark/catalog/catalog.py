@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
+from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, load_config
 from elodin_spark.errors import CatalogError, ConfigError, InputError, UnknownCutoutError
@@ -79,7 +81,7 @@ class Catalog:
         _refuse_remote(str(path))
         if (Path(path) / "catalog.json").exists():
             raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
-        root = archive_root(settings.images.paths, settings.images.root)
+        root = archive_root(settings.images.paths, settings.images.root, settings.images.storage)
         settings = settings.model_copy(update={"catalog": str(path)})
         weights = _resolve(settings)
         recipe = make_recipe(settings, weights.name, weights.sha256)
@@ -229,6 +231,26 @@ class Catalog:
         thumbnails = thumbnails_of(self._store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
         query, *others = (Panel(**row, thumbnail=image) for row, image in zip(rows, thumbnails, strict=True))
         return save_figure(neighbors_figure(query, others, metric=metric, subtitle=self.describe()), path)
+
+    def repeats(self) -> pa.Table:
+        """Pairs of cutouts of one place in different images: `id_a`, `id_b`, `sep_arcsec`, `dmjd`.
+
+        Raises
+        ------
+        CatalogError
+            ``run.repeats_arcsec`` was not set when it was run.
+        """
+        return pq.read_table(self._store.product_folder("repeats") / PAIRS)
+
+    def unmatched_positions(self) -> pa.Table:
+        """Positions of the catalog that lie on no image: `position_id`, `ra`, `dec` (deg).
+
+        Raises
+        ------
+        CatalogError
+            No catalog of positions was cut.
+        """
+        return pq.read_table(self._store.product_folder("positions") / UNMATCHED)
 
     def figures(self) -> list[Path]:
         """The figures the last run drew."""

@@ -49,8 +49,8 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
         False where the indices were up to date.
     """
     count = store.n_rows("fingerprints")
-    digest = _digest(store, sorted(settings.neighbors.metrics))
-    if not count or _up_to_date(store, "index", digest):
+    digest = product_digest(store, sorted(settings.neighbors.metrics))
+    if not count or up_to_date(store, "index", digest):
         return False
     started = time.monotonic()
     folder = store.new_product("index")
@@ -89,9 +89,9 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
         False where the maps were up to date, or there are too few cutouts for one.
     """
     chosen = settings.projection
-    digest = _digest(store, chosen.model_dump(mode="json"), settings.seed)
+    digest = product_digest(store, chosen.model_dump(mode="json"), settings.seed)
     count = store.n_rows("fingerprints")
-    if not chosen.methods or not count or _up_to_date(store, "projection", digest):
+    if not chosen.methods or not count or up_to_date(store, "projection", digest):
         return False
     started = time.monotonic()
     folder = store.new_product("projection")
@@ -134,8 +134,8 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
         False where the figures were up to date or are not wanted.
     """
     projection = store.product("projection")
-    digest = _digest(store, projection and projection["digest"])
-    if not settings.run.figures or not store.n_rows("cutouts") or _up_to_date(store, "figures", digest):
+    digest = product_digest(store, projection and projection["digest"])
+    if not settings.run.figures or not store.n_rows("cutouts") or up_to_date(store, "figures", digest):
         return False
     started = time.monotonic()
     folder = store.new_product("figures")
@@ -177,12 +177,14 @@ def thumbnails_of(store: Store, ids: pa.Array | pa.ChunkedArray) -> list[bytes |
     return [found.get(i) for i in ids.to_pylist()]
 
 
-def _digest(store: Store, *settings: Any) -> str:
-    parts = [commit.tables.get("fingerprints", []) for commit in store.commits()]
+def product_digest(store: Store, *settings: Any, table: str = "fingerprints") -> str:
+    """Hash of what a product is made from: the committed parts of a table, and settings."""
+    parts = [commit.tables.get(table, []) for commit in store.commits()]
     return hashlib.sha256(json.dumps([parts, *settings]).encode()).hexdigest()
 
 
-def _up_to_date(store: Store, name: str, digest: str) -> bool:
+def up_to_date(store: Store, name: str, digest: str) -> bool:
+    """Whether a product was made from just that."""
     record = store.product(name)
     return record is not None and record["digest"] == digest
 

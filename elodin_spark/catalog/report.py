@@ -11,7 +11,7 @@ from typing import Any
 
 from elodin_spark.catalog.store import Store
 
-_PRODUCTS = ("index", "projection", "figures")
+_PRODUCTS = ("positions", "repeats", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
 
 

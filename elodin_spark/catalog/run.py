@@ -21,23 +21,23 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
+from elodin_spark.catalog.skyproducts import make_positions, make_repeats
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import CatalogError, ConfigError, TooManyFailuresError
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.images.listing import ImageFile, list_files
-from elodin_spark.images.stage import DescribeSpec
+from elodin_spark.images.listing import list_files
 from elodin_spark.progress import Progress
 from elodin_spark.settings import Settings
 from elodin_spark.stage import StageSpec, fuse
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger(__name__)
 
-RunStage = Literal["cutouts", "fingerprints", "index", "projection", "figures"]
+RunStage = Literal["cutouts", "fingerprints", "positions", "repeats", "index", "projection", "figures"]
 #: In the order they run.
 RUN_STAGES: tuple[RunStage, ...] = get_args(RunStage)
 
@@ -125,7 +125,13 @@ def run_catalog(
             done += work.new_files(fused="fingerprints" in stages)
         if "fingerprints" in stages:
             done += work.missing_fingerprints()
-        makers = {"index": make_index, "projection": make_projection, "figures": make_figures}
+        makers = {
+            "positions": make_positions,
+            "repeats": make_repeats,
+            "index": make_index,
+            "projection": make_projection,
+            "figures": make_figures,
+        }
         made = [name for name, make in makers.items() if name in stages and make(store, settings, spark)]
         report = work.report(done, tuple(made), time.monotonic() - started)
     return report
@@ -144,35 +150,37 @@ class _Work:
         settings, store = self._settings, self._store
         commits = store.commits()
         known = {path for commit in commits for path in commit.files}
-        files = list_files(settings.images.paths, store.meta["root"])
+        files = list_files(settings.images.paths, store.meta["root"], settings.images.storage)
         new = [file for file in files if file.path not in known]
         if not new:
             log.info("all %d files are in the catalog already", len(files))
             return 0
         if known:
             log.info("%d of %d files are in the catalog already", len(files) - len(new), len(files))
-        spec = self._spec(fused)
+        specs = {described: self._spec(fused, described) for described in (False, True)}
         tables = ["images", "cutouts", "failures", *(("fingerprints",) if fused else ())]
         keep_pixels = settings.cutouts.keep_pixels or not fused
-        size = settings.run.batch_images
-        first = max((commit.batch for commit in commits), default=-1) + 1
+        number = max((commit.batch for commit in commits), default=-1) + 1
         what = "cutting and fingerprinting" if fused else "cutting"
         spark = self._spark()
         from elodin_spark.spark.batches import run_batch
+        from elodin_spark.spark.inputs import input_batches
 
+        done = batches = 0
         with Progress(len(new), what, "files") as progress:
-            for offset in range(0, len(new), size):
-                files = new[offset : offset + size]
-                batch = first + offset // size
+            for paths, rows, described in input_batches(spark, new, settings):
 
-                def write(targets: dict[str, Path], files: Sequence[ImageFile] = files) -> None:
-                    run_batch(spark, files, spec, targets, keep_pixels)
+                def write(
+                    targets: dict[str, Path], rows: DataFrame = rows, described: bool = described
+                ) -> None:
+                    run_batch(rows, specs[described], targets, keep_pixels)
 
-                commit = Commit(batch, tuple(file.path for file in files), {}, {})
-                self._commit(commit, tables, what, write, progress, offset, len(files))
-                progress.to(offset + len(files))
+                commit = Commit(number + batches, paths, {}, {})
+                self._commit(commit, tables, what, write, progress, done, len(paths))
+                done, batches = done + len(paths), batches + 1
+                progress.to(done)
                 self._check_failures()
-        return -(-len(new) // size)
+        return batches
 
     def missing_fingerprints(self) -> int:
         """Fingerprint the batches that were cut by themselves."""
@@ -229,15 +237,18 @@ class _Work:
             )
         )
 
-    def _spec(self, fused: bool) -> StageSpec:
+    def _spec(self, fused: bool, described: bool) -> StageSpec:
         settings = self._settings
-        stages: list[StageSpec] = [DescribeSpec(settings.images.hdu), TileSpec.from_settings(settings)]
+        stages: list[StageSpec] = [TileSpec.from_settings(settings)]
+        if not described:
+            from elodin_spark.spark.inputs import describe_spec
+
+            stages.insert(0, describe_spec(settings.images))
         if fused:
             recipe = self._store.meta["recipe_id"]
+            keep_pixels = settings.cutouts.keep_pixels
             stages.append(
-                FingerprintSpec.from_settings(
-                    settings.fingerprints, self._weights, recipe, settings.cutouts.keep_pixels
-                )
+                FingerprintSpec.from_settings(settings.fingerprints, self._weights, recipe, keep_pixels)
             )
         return fuse(*stages)
 

@@ -11,40 +11,6 @@ from numpy.typing import NDArray
 
 from elodin_spark.cutouts.pixels import gray
 from elodin_spark.errors import ImageError
-from elodin_spark.settings import Blobs, FullImage, SlidingWindow
-
-
-def windows(generator: FullImage | SlidingWindow | Blobs, pixels: np.ndarray) -> NDArray[np.int32]:
-    """Lay the windows of a generator on an image.
-
-    Parameters
-    ----------
-    generator : FullImage, SlidingWindow or Blobs
-    pixels : ndarray, shape (ny, nx) or (ny, nx, 3)
-        The image after its processing steps; only :class:`~elodin_spark.settings.Blobs`
-        looks at the values.
-
-    Returns
-    -------
-    ndarray, shape (n, 4), int32
-        ``x0, y0, x1, y1``, row by row, without duplicates; n may be 0 for blobs.
-
-    Raises
-    ------
-    ImageError
-        Kind ``smaller_than_window``.
-    """
-    height, width = pixels.shape[:2]
-    match generator:
-        case FullImage():
-            return full_image(height, width)
-        case SlidingWindow():
-            return sliding_windows(height, width, generator.size, generator.step, generator.edge)
-        case Blobs():
-            return blob_windows(
-                pixels, generator.sigma, generator.threshold, generator.padding, generator.min_size
-            )
-    raise TypeError(f"not a generator: {generator!r}")
 
 
 def full_image(height: int, width: int) -> NDArray[np.int32]:

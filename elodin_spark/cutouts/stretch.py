@@ -7,6 +7,7 @@ pixels are all alike becomes all 0.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +20,45 @@ SAMPLE_PIXELS = 2**20
 _MAD_TO_SIGMA = 1.482602218505602  # of a normal distribution
 
 
-def asinh_stretch(
-    pixels: np.ndarray, black_sigma: float = 1.5, softening_sigma: float = 4.0, white_percentile: float = 99.8
-) -> NDArray[np.float32]:
-    """Stretch sky-subtracted values by asinh (Lupton et al. 1999, AJ 118, 1406).
+class AsinhLevels(NamedTuple):
+    """An asinh stretch whose numbers are settled: each pixel of the result depends on that pixel.
 
-    The sky is the median of the image and the noise 1.4826 x its median absolute deviation;
+    Attributes
+    ----------
+    black, softening, white : float
+        In the unit of the image.
+    """
+
+    black: float
+    softening: float
+    white: float
+
+    def apply(self, pixels: np.ndarray) -> NDArray[np.float32]:
+        """Stretch pixels; float32 in [0, 1], of the same shape."""
+        values = pixels.astype(np.float32, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            stretched = np.subtract(values, np.float32(self.black))
+            stretched /= np.float32(self.softening)
+            np.arcsinh(stretched, out=stretched)
+            stretched /= np.float32(math.asinh((self.white - self.black) / self.softening))
+        return _black_where_unknown(np.clip(stretched, 0, 1, out=stretched), values)
+
+
+def fit_asinh(
+    sample: np.ndarray, black_sigma: float = 1.5, softening_sigma: float = 4.0, white_percentile: float = 99.8
+) -> AsinhLevels | None:
+    """Settle an asinh stretch (Lupton et al. 1999, AJ 118, 1406).
+
+    The sky is the median of the sample and the noise 1.4826 x its median absolute deviation;
     where more than half of the pixels equal the sky, the deviation is that of the others.
     ``asinh((v - black) / softening)`` runs from 0 at black = sky - `black_sigma` x noise to 1 at
     white = the `white_percentile`, with softening = `softening_sigma` x noise.
 
     Parameters
     ----------
-    pixels : ndarray, shape (ny, nx) or (ny, nx, 3)
-        The channels of colour share one stretch, that of their mean.
+    sample : ndarray, shape (ny, nx) or (ny, nx, 3)
+        Rows of the image, see :func:`sample_rows`. The channels of colour share one
+        stretch, that of their mean.
     black_sigma, softening_sigma : float
         In units of the noise.
     white_percentile : float
@@ -40,33 +66,50 @@ def asinh_stretch(
 
     Returns
     -------
-    ndarray, float32 in [0, 1], of the same shape
+    AsinhLevels or None
+        None where all finite pixels are alike: everything is black.
     """
-    values = pixels.astype(np.float32, copy=False)
-    mono = values if values.ndim == 2 else values.mean(axis=2)
-    sample = _sample(mono)
-    stretched = np.zeros(values.shape, np.float32)
-    if sample.size == 0:
-        return stretched
-    sky = float(np.median(sample))
-    deviations = np.abs(sample - sky)
+    mono = sample.astype(np.float32, copy=False)
+    mono = (mono if mono.ndim == 2 else mono.mean(axis=2)).reshape(-1)
+    mono = mono[np.isfinite(mono)]
+    if mono.size == 0:
+        return None
+    sky = float(np.median(mono))
+    deviations = np.abs(mono - sky)
     noise = float(np.median(deviations))
     if noise == 0 and deviations.any():
         noise = float(np.median(deviations[deviations > 0]))
     noise *= _MAD_TO_SIGMA
     black = sky - black_sigma * noise
-    white = float(np.percentile(sample, white_percentile))
+    white = float(np.percentile(mono, white_percentile))
     if white <= black:
-        white = float(sample.max())
+        white = float(mono.max())
     if not (white > black and noise > 0 and math.isfinite(white - black)):
-        return stretched
-    softening = softening_sigma * noise
-    with np.errstate(over="ignore", invalid="ignore"):
-        np.subtract(values, np.float32(black), out=stretched)
-        stretched /= np.float32(softening)
-        np.arcsinh(stretched, out=stretched)
-        stretched /= np.float32(math.asinh((white - black) / softening))
-    return _black_where_unknown(np.clip(stretched, 0, 1, out=stretched), values)
+        return None
+    return AsinhLevels(black, softening_sigma * noise, white)
+
+
+def asinh_stretch(
+    pixels: np.ndarray, black_sigma: float = 1.5, softening_sigma: float = 4.0, white_percentile: float = 99.8
+) -> NDArray[np.float32]:
+    """Stretch an image by asinh with levels of its own; see :func:`fit_asinh`.
+
+    Returns
+    -------
+    ndarray, float32 in [0, 1], of the shape of `pixels`
+    """
+    sample = pixels[sample_rows(pixels.shape[0], pixels.shape[1])]
+    levels = fit_asinh(sample, black_sigma, softening_sigma, white_percentile)
+    return np.zeros(pixels.shape, np.float32) if levels is None else levels.apply(pixels)
+
+
+def sample_rows(height: int, width: int) -> NDArray[np.intp]:
+    """Rows whose pixels stand for an image: all, or at regular intervals about `SAMPLE_PIXELS` pixels.
+
+    Whole rows, because they can be read without the rest of a large file.
+    """
+    stride = max(1, -(-height * width // SAMPLE_PIXELS))
+    return np.arange(stride // 2, height, stride)
 
 
 def rescale_intensity(pixels: np.ndarray, low: float = 2.0, high: float = 98.0) -> NDArray[np.float32]:
@@ -130,16 +173,6 @@ def equalize_adaptive(pixels: np.ndarray, clip_limit: float = 0.03) -> NDArray[n
         scaled = (scaled - low) / (high - low)
     equalized = exposure.equalize_adapthist(scaled, clip_limit=clip_limit).astype(np.float32)
     return _black_where_unknown(np.clip(equalized, 0, 1), values)
-
-
-def _sample(mono: np.ndarray) -> np.ndarray:
-    """Finite pixels, at most about `SAMPLE_PIXELS` of them, at regular intervals."""
-    stride = -(-mono.size // SAMPLE_PIXELS)
-    # A stride that shares no factor with the width visits all columns alike.
-    while stride > 1 and math.gcd(stride, mono.shape[1]) > 1:
-        stride += 1
-    sample = mono.reshape(-1)[::stride]
-    return sample[np.isfinite(sample)]
 
 
 def _black_where_unknown(stretched: NDArray[np.float32], values: np.ndarray) -> NDArray[np.float32]:

@@ -8,7 +8,8 @@ through the steps to the file and its WCS.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,14 +18,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark import ids, schema
-from elodin_spark.cutouts.generators import windows
+from elodin_spark.cutouts.layout import Layout, lay_windows
+from elodin_spark.cutouts.picture import Picture, open_picture
 from elodin_spark.cutouts.pixels import to_uint8
-from elodin_spark.cutouts.steps import INTENSITY_STEPS, apply_steps, default_steps, resize
+from elodin_spark.cutouts.skycells import healpix29
+from elodin_spark.cutouts.steps import INTENSITY_STEPS, apply_steps, resize
+from elodin_spark.cutouts.windowquality import BoxQuality, measure_box
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
-from elodin_spark.images.describe import read_pixels
 from elodin_spark.images.listing import is_fits
-from elodin_spark.settings import Blobs, FullImage, Settings, SlidingWindow, Step
+from elodin_spark.images.planes import Plane
+from elodin_spark.settings import ColourSettings, Generator, QualitySettings, Settings, Step
 from elodin_spark.stage import Locate, Stage
 
 #: Most rows in a batch.
@@ -33,6 +37,8 @@ ROWS = 64
 BATCH_BYTES = 64 * 2**20
 #: Most bytes in one value of an Arrow binary column.
 MAX_WINDOW_BYTES = 2**31 - 2**20
+#: Windows are read together while their common box has no more pixels than this.
+BOX_PIXELS = 2**24
 
 JPEG_QUALITY = 90
 
@@ -41,7 +47,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class TileSpec:
-    """Batches of ``schema.IMAGES`` to batches of ``schema.TILED`` of at most :data:`ROWS` rows.
+    """``schema.IMAGES`` or ``schema.TARGETED`` to ``schema.TILED``, at most :data:`ROWS` rows a batch.
 
     Of each image comes first a row with ``image`` set, then one row a window. An image that
     cannot be read or cut gives its row with ``status`` "failed" and a row with ``failure`` set; so
@@ -51,25 +57,43 @@ class TileSpec:
 
     Parameters
     ----------
-    generator : FullImage, SlidingWindow or Blobs
+    generator : Generator
     image_steps : "auto" or tuple of Step
         Of each image before it is cut.
     cutout_steps : tuple of Step
         Of each window; they change its pixels and thumbnail, not its place.
     thumbnail_px : int
         Side of the thumbnails, px.
+    quality : QualitySettings, optional
+        What is measured of each window, and which are filled or rejected. A rejected window
+        keeps its row, with the reason, and has no pixels.
+    colour : ColourSettings, optional
+        How the planes of a band group become one image.
+    storage : tuple of (str, object)
+        Options of a remote store.
     """
 
-    generator: FullImage | SlidingWindow | Blobs
+    generator: Generator
     image_steps: Literal["auto"] | tuple[Step, ...] = "auto"
     cutout_steps: tuple[Step, ...] = ()
     thumbnail_px: int = 96
+    quality: QualitySettings | None = None
+    colour: ColourSettings | None = None
+    storage: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TileSpec:
         """The spec of a run."""
         cutouts = settings.cutouts
-        return cls(cutouts.generator, settings.images.steps, cutouts.steps, cutouts.thumbnail_px)
+        return cls(
+            cutouts.generator,
+            settings.images.steps,
+            cutouts.steps,
+            cutouts.thumbnail_px,
+            cutouts.quality,
+            settings.images.colour,
+            tuple(settings.images.storage.items()),
+        )
 
     @property
     def output_schema(self) -> pa.Schema:
@@ -138,78 +162,102 @@ class _Tile:
 
     def _rows(self, image: Row) -> Iterator[Row]:
         """All rows of one image. Nothing it does to a library goes further than its own rows."""
+        targets = image.pop("targets", None) or ()
         if image["status"] != "ok":
             kind, _, message = (image["error"] or "unreadable: not described").partition(": ")
             yield {"image": image}
             yield _failure("images", image, ImageError(message, kind=kind))
             return
-        stage = "images"
-        try:
-            pixels = self._read(image)
-            stage = "cutouts"
-            cutting = _Cutting(self._spec, image, pixels)
-            cutting.cut_first()
-        except Exception as error:
-            problem = _as_image_error(error)
-            yield {"image": image | {"status": "failed", "error": f"{problem.kind}: {problem}"}}
-            yield _failure(stage, image, problem)
-            return
-        del pixels
-        yield {"image": image}
-        yield from cutting.rows()
-
-    def _read(self, image: Row) -> np.ndarray:
-        pixels = read_pixels(image["uri"], image["hdu"])
-        height, width = pixels.shape[:2]
-        if (width, height) != (image["width"], image["height"]):
-            raise ImageError(
-                f"the image has {width} x {height} px but was described as {image['width']} x "
-                f"{image['height']} px: the file has changed; describe it again"
-            )
-        return pixels
+        spec, stage = self._spec, "images"
+        as_bytes = not any(step.type in INTENSITY_STEPS for step in spec.cutout_steps)
+        with ExitStack() as stack:
+            try:
+                opened = open_picture(
+                    image,
+                    spec.image_steps,
+                    spec.colour,
+                    dict(spec.storage),
+                    as_bytes,
+                    spec.quality is not None,
+                )
+                picture, plane = stack.enter_context(opened)
+                stage = "cutouts"
+                layout = lay_windows(spec.generator, picture, plane, image, targets)
+                rows = _Cutting(spec, image, picture, plane, layout).rows()
+                first = next(rows, None)
+            except Exception as error:
+                problem = _as_image_error(error)
+                yield {"image": image | {"status": "failed", "error": f"{problem.kind}: {problem}"}}
+                yield _failure(stage, image, problem)
+                return
+            yield {"image": image}
+            if first is not None:
+                yield first
+            yield from rows
 
 
 class _Cutting:
-    """One image on its way to windows."""
+    """The windows of one image on their way to rows."""
 
-    def __init__(self, spec: TileSpec, image: Row, pixels: np.ndarray) -> None:
-        self._spec, self._image = spec, image
-        self._first: Row | None = None
+    def __init__(self, spec: TileSpec, image: Row, picture: Picture, plane: Plane, layout: Layout) -> None:
+        self._spec, self._image, self._picture, self._plane = spec, image, picture, plane
+        self._layout = layout
         self._upwards = is_fits(image["uri"])
-        self._pixels, affine = apply_steps(pixels, default_steps(pixels, spec.image_steps))
-        self._boxes = windows(spec.generator, self._pixels)
-        self._ra, self._dec = self._sky(affine)
-        if not any(step.type in INTENSITY_STEPS for step in spec.cutout_steps):
-            # Once for the image rather than once for each of its overlapping windows.
-            self._pixels = to_uint8(self._pixels)
-
-    def cut_first(self) -> None:
-        """Raise what is wrong with the first window, so that a setting no window fits fails the image."""
-        self._first = self._row(0) if len(self._boxes) else None
+        self._ra, self._dec = self._sky()
+        self._healpix = healpix29(self._ra, self._dec)
 
     def rows(self) -> Iterator[Row]:
-        if self._first is not None:
-            yield self._first
-            self._first = None
-        for number in range(1, len(self._boxes)):
-            try:
-                row = self._row(number)
-            except Exception as error:
-                row = _failure("cutouts", self._image, _as_image_error(error), self._id(number))
-            yield row
-
-    def _row(self, number: int) -> Row:
-        x0, y0, x1, y1 = (int(value) for value in self._boxes[number])
-        cut, _ = apply_steps(self._pixels[y0:y1, x0:x1], self._spec.cutout_steps)
-        if cut.size > MAX_WINDOW_BYTES:
-            raise ImageError(
-                f"a window of {x1 - x0} x {y1 - y0} px is too large to pass on; add a Resize step",
-                kind="too_large",
+        """Rows of the windows; raises where the first fails: a setting that fits no window."""
+        done = 0
+        for box, members in self._boxes():
+            x0, y0, x1, y1 = box
+            pixels = self._picture.read(x0, y0, x1, y1)
+            quality = measure_box(
+                self._spec.quality, self._plane, self._picture.affine, box, members, self._layout
             )
-        cut = to_uint8(cut)
+            for place, number in enumerate(members):
+                try:
+                    row = self._row(int(number), pixels, box, quality, place)
+                except Exception as error:
+                    if not done:
+                        raise
+                    row = _failure("cutouts", self._image, _as_image_error(error), self._id(int(number)))
+                done += 1
+                yield row
+
+    def _boxes(self) -> Iterator[tuple[tuple[int, int, int, int], NDArray[np.intp]]]:
+        """Windows that share their rows, and the box that holds them: read together.
+
+        From top to bottom, so that compressed rows are decompressed once.
+        """
+        windows = self._layout.windows
+        order = np.lexsort((windows[:, 0], windows[:, 3], windows[:, 1]))
+        start = 0
+        while start < len(order):
+            x0, y0, x1, y1 = (int(value) for value in windows[order[start]])
+            stop = start + 1
+            while stop < len(order):
+                left, top, right, bottom = (int(value) for value in windows[order[stop]])
+                if (top, bottom) != (y0, y1) or (max(right, x1) - x0) * (y1 - y0) > BOX_PIXELS:
+                    break
+                if left > x1 and self._layout.position_ids is not None:
+                    break  # far apart on a row: what lies between is not read
+                x1, stop = max(x1, right), stop + 1
+            yield (x0, y0, x1, y1), order[start:stop]
+            start = stop
+
+    def _row(
+        self,
+        number: int,
+        pixels: np.ndarray,
+        box: tuple[int, int, int, int],
+        quality: BoxQuality | None,
+        place: int,
+    ) -> Row:
+        x0, y0, x1, y1 = (int(value) for value in self._layout.windows[number])
         ra, dec = self._ra[number], self._dec[number]
         known = math.isfinite(ra) and math.isfinite(dec)
-        return {
+        row: Row = {
             "cutout_id": self._id(number),
             "image_id": self._image["image_id"],
             "x0": x0,
@@ -218,20 +266,40 @@ class _Cutting:
             "y1": y1,
             "ra": float(ra) if known else None,
             "dec": float(dec) if known else None,
+            "healpix": self._healpix[number].as_py(),
+        }
+        if self._layout.position_ids is not None:
+            row["position_id"] = self._layout.position_ids[number]
+        if self._layout.sources is not None:
+            row["source"] = self._layout.sources[number]
+        cut = pixels[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
+        if quality is not None:
+            row |= quality.columns[place]
+            if quality.reasons[place] is not None:
+                return row | {"rejected": quality.reasons[place]}
+            cut = quality.filled(place, cut, (x0 - box[0], y0 - box[1], x1 - box[0], y1 - box[1]))
+        cut, _ = apply_steps(cut, self._spec.cutout_steps)
+        if cut.size > MAX_WINDOW_BYTES:
+            raise ImageError(
+                f"a window of {x1 - x0} x {y1 - y0} px is too large to pass on; add a Resize step",
+                kind="too_large",
+            )
+        cut = to_uint8(cut)
+        return row | {
             "thumbnail": thumbnail(cut, self._spec.thumbnail_px, self._upwards),
             "pixel_shape": list(cut.shape),
             "pixels": cut.tobytes(),
         }
 
     def _id(self, number: int) -> int:
-        x0, y0, x1, y1 = (int(value) for value in self._boxes[number])
+        x0, y0, x1, y1 = (int(value) for value in self._layout.windows[number])
         return ids.cutout_id(self._image["path"], self._image["hdu"], x0, y0, x1, y1)
 
-    def _sky(self, affine: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _sky(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """ICRS positions of the centres of all windows, deg; NaN where there are none."""
-        boxes = self._boxes.astype(np.float64)
+        boxes = self._layout.windows.astype(np.float64)
         centres = np.stack([(boxes[:, 0] + boxes[:, 2] - 1) / 2, (boxes[:, 1] + boxes[:, 3] - 1) / 2])
-        x, y, _ = affine @ np.concatenate([centres, np.ones((1, len(boxes)))])
+        x, y, _ = self._picture.affine @ np.concatenate([centres, np.ones((1, len(boxes)))])
         if self._image["wcs"] is None or not len(boxes):
             return np.full(len(boxes), np.nan), np.full(len(boxes), np.nan)
         return sky.pixel_to_sky(sky.wcs_of(self._image["wcs"]), x, y)
@@ -241,7 +309,7 @@ def _as_image_error(error: Exception) -> ImageError:
     return error if isinstance(error, ImageError) else ImageError(f"{type(error).__name__}: {error}")
 
 
-def _failure(stage: str, image: Row, error: ImageError, cutout_id: int | None = None) -> Row:
+def _failure(stage: str, image: Mapping[str, Any], error: ImageError, cutout_id: int | None = None) -> Row:
     return {
         "failure": {
             "stage": stage,

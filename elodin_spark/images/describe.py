@@ -7,6 +7,7 @@ the picture and y points up; in JPEG, PNG and TIFF row 0 is the top and y points
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,55 +15,74 @@ import numpy as np
 from elodin_spark import ids
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
-from elodin_spark.images.fits import describe_fits, read_fits
-from elodin_spark.images.listing import ImageFile, is_fits, is_raster, local_path
+from elodin_spark.images.fits import FitsImage, describe_fits, describe_fits_planes, read_fits
+from elodin_spark.images.listing import ImageFile, is_fits, is_raster
 from elodin_spark.images.raster import describe_raster, read_raster
+from elodin_spark.images.streams import local_copy
 
 
-def describe(file: ImageFile, hdu: int | str | None = None) -> dict[str, Any]:
-    """Describe an image from its header alone.
+def describe(
+    file: ImageFile, hdu: int | str | None = None, storage_options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Describe one image of a file; see :func:`describe_planes`."""
+    return describe_planes(file, hdu, storage_options)[0]
+
+
+def describe_planes(
+    file: ImageFile, hdu: int | str | None = None, storage_options: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Describe the images of a file from headers alone.
 
     Parameters
     ----------
     file : ImageFile
     hdu : int or str, optional
-        Of FITS files, see :func:`elodin_spark.images.fits.describe_fits`; pictures have
-        one image and ignore it.
+        Of FITS files: index, EXTNAME, or ``all`` for every 2-D image that is no mask or
+        variance of another; by default the first 2-D image. Pictures have one image.
+    storage_options : mapping, optional
+        Of a remote store, see :func:`elodin_spark.images.remote.open_uri`.
 
     Returns
     -------
-    dict
-        The columns of ``schema.IMAGES``, ``status`` being ``ok``.
+    list of dict
+        The columns of ``schema.IMAGES``, ``status`` being ``ok``; at least one.
 
     Raises
     ------
     ImageError
         Kinds ``empty_file``, ``not_fits``, ``truncated``, ``no_image``, ``no_such_hdu``,
-        ``not_2d``, ``too_large``, ``unreadable``.
+        ``not_2d``, ``too_large``, ``unreadable``; of remote files also ``missing``, ``no_permission``,
+        ``unreachable``.
     """
-    path = local_path(file.uri)
+    if is_raster(file.uri):
+        with local_copy(file.uri, storage_options) as picture_path:
+            picture = describe_raster(picture_path)
+        band = "RGB" if picture.colour else None
+        return [_row(file, FitsImage(0, picture.width, picture.height, band, None, None))]
+    _require_fits_name(file.uri)
+    if hdu == "all":
+        return [_row(file, plane) for plane in describe_fits_planes(file.uri, storage_options)]
+    return [_row(file, describe_fits(file.uri, hdu, storage_options))]
+
+
+def _row(file: ImageFile, plane: FitsImage) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "uri": file.uri,
-        "path": file.path,
-        "size_bytes": file.size_bytes,
+        "image_id": ids.image_id(file.path, plane.hdu),
+        **file._asdict(),
+        **plane._asdict(),
+        "ra": None,
+        "dec": None,
+        "pixel_scale": None,
+        "planes": None,
         "status": "ok",
         "error": None,
     }
-    if is_raster(path):
-        picture = describe_raster(path)
-        row |= {"hdu": 0, "width": picture.width, "height": picture.height}
-        row |= {"bands": "RGB" if picture.colour else None, "wcs": None, "mjd": None}
-    else:
-        _require_fits_name(path)
-        row |= describe_fits(path, hdu)._asdict()
-    row |= {"ra": None, "dec": None, "pixel_scale": None}
-    if row["wcs"] is not None:
-        wcs = sky.wcs_of(row["wcs"])
-        ra, dec = sky.pixel_to_sky(wcs, (row["width"] - 1) / 2, (row["height"] - 1) / 2)
+    if plane.wcs is not None:
+        wcs = sky.wcs_of(plane.wcs)
+        ra, dec = sky.pixel_to_sky(wcs, (plane.width - 1) / 2, (plane.height - 1) / 2)
         if math.isfinite(ra[0]) and math.isfinite(dec[0]):
             row |= {"ra": float(ra[0]), "dec": float(dec[0])}
         row["pixel_scale"] = sky.pixel_scale_arcsec(wcs)
-    row["image_id"] = ids.image_id(file.path, row["hdu"])
     return row
 
 
@@ -83,15 +103,17 @@ def failed_row(file: ImageFile, error: ImageError, hdu: int | str | None = None)
     }
 
 
-def read_pixels(uri: str, hdu: int) -> np.ndarray:
+def read_pixels(uri: str, hdu: int, storage_options: Mapping[str, Any] | None = None) -> np.ndarray:
     """Read the pixels of an image.
 
     Parameters
     ----------
     uri : str
-        Local path or ``file://`` URI.
+        Local path or URI, see :func:`elodin_spark.images.remote.open_uri`.
     hdu : int
         Index of the HDU; 0 for pictures.
+    storage_options : mapping, optional
+        Of a remote store.
 
     Returns
     -------
@@ -104,11 +126,11 @@ def read_pixels(uri: str, hdu: int) -> np.ndarray:
     ImageError
         Kinds as for :func:`describe`.
     """
-    path = local_path(uri)
-    if is_raster(path):
-        return read_raster(path)
-    _require_fits_name(path)
-    return read_fits(path, hdu)
+    if is_raster(uri):
+        with local_copy(uri, storage_options) as path:
+            return read_raster(path)
+    _require_fits_name(uri)
+    return read_fits(uri, hdu, storage_options)
 
 
 def _require_fits_name(path: str) -> None:

@@ -6,36 +6,24 @@ astronomers show it: y points up.
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from elodin_spark.errors import ImageError
-from elodin_spark.images import sky
+from elodin_spark.errors import ElodinError, ImageError
+from elodin_spark.images import masks, sky
+from elodin_spark.images.headers import CheckedFile, LateBzip2, LateGzip
+from elodin_spark.images.streams import BZIP2, GZIP, Stream, first_bytes, open_stream, unpacked
+from elodin_spark.images.windows import read_window, windows_of
 
 #: Largest image, px, that is read: an image and its float32 copy stay below 10 GB.
 MAX_PIXELS = 2**30
 
-_GZIP, _BZIP2, _PLAIN = b"\x1f\x8b", b"BZh", b"SIMPLE  ="
-_READ_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    fits.VerifyError,
-    zlib.error,
-)
+_PLAIN = b"SIMPLE  ="
 
 
 class FitsImage(NamedTuple):
@@ -61,16 +49,20 @@ class FitsImage(NamedTuple):
     mjd: float | None
 
 
-def describe_fits(path: str, hdu: int | str | None = None) -> FitsImage:
+def describe_fits(
+    path: str, hdu: int | str | None = None, storage_options: Mapping[str, Any] | None = None
+) -> FitsImage:
     """Read the headers of an image.
 
     Parameters
     ----------
     path : str
-        Local file; ``.gz`` and ``.bz2`` are recognised by their content.
+        Local file, or URI; ``.gz`` and ``.bz2`` are recognised by their content.
     hdu : int or str, optional
         Index (0 is the primary) or EXTNAME; by default the first HDU that holds a 2-D image.
         Tile-compressed images count, and so do cubes whose further axes have length 1.
+    storage_options : mapping, optional
+        Of a remote store, see :func:`elodin_spark.images.remote.open_uri`.
 
     Raises
     ------
@@ -78,29 +70,61 @@ def describe_fits(path: str, hdu: int | str | None = None) -> FitsImage:
         Kinds ``empty_file``, ``not_fits``, ``truncated``, ``no_image``, ``no_such_hdu``,
         ``not_2d``, ``too_large``, ``unreadable``.
     """
-    with _opened(path, whole=False) as (hdulist, length):
-        index = _find(hdulist, hdu, length)
-        image = hdulist[index]
-        height, width = _plane_shape(image.shape)
-        headers = [image.header] if index == 0 else [image.header, hdulist[0].header]
-        return FitsImage(
-            hdu=index,
-            width=width,
-            height=height,
-            bands=sky.band_names(headers),
-            wcs=sky.header_text(image.header, hdulist),
-            mjd=sky.observation_mjd(headers),
-        )
+    with _open_headers(path, storage_options) as (hdulist, length):
+        return _described(hdulist, find_image(hdulist, hdu, length))
 
 
-def read_fits(path: str, hdu: int) -> NDArray[np.float32]:
+def describe_fits_planes(path: str, storage_options: Mapping[str, Any] | None = None) -> list[FitsImage]:
+    """Read the headers of every 2-D image of a file, in order.
+
+    Planes of masks, variances and weights belong to their image and are not listed.
+
+    Parameters
+    ----------
+    path, storage_options
+        As for :func:`describe_fits`.
+
+    Raises
+    ------
+    ImageError
+        As for :func:`describe_fits`; also if any of the images cannot be used.
+    """
+    with _open_headers(path, storage_options) as (hdulist, length):
+        first = find_image(hdulist, None, length)
+        planes = [i for i, hdu in enumerate(hdulist) if _is_image(hdu) and _plane_shape(hdu.shape) != (0, 0)]
+        owned = {other for i in planes for other in masks.companions(hdulist, i)[:2]}
+        return [
+            _described(hdulist, find_image(hdulist, i, length))
+            for i in planes
+            if i == first or i not in owned
+        ]
+
+
+def _described(hdulist: fits.HDUList, index: int) -> FitsImage:
+    image = hdulist[index]
+    height, width = _plane_shape(image.shape)
+    headers = [image.header] if index == 0 else [image.header, hdulist[0].header]
+    return FitsImage(
+        hdu=index,
+        width=width,
+        height=height,
+        bands=sky.band_names(headers),
+        wcs=sky.header_text(image.header, hdulist),
+        mjd=sky.observation_mjd(headers),
+    )
+
+
+def read_fits(path: str, hdu: int, storage_options: Mapping[str, Any] | None = None) -> NDArray[np.float32]:
     """Read the pixels of an image.
 
     Parameters
     ----------
     path : str
+        Local file, or URI.
     hdu : int
         Index of the HDU, as :func:`describe_fits` gives it.
+    storage_options : mapping, optional
+        Of a remote store.
 
     Returns
     -------
@@ -112,86 +136,94 @@ def read_fits(path: str, hdu: int) -> NDArray[np.float32]:
     ImageError
         Kinds as for :func:`describe_fits`; also ``truncated`` where a compressed file ends early.
     """
-    with _opened(path, whole=True) as (hdulist, length):
-        image = hdulist[_find(hdulist, hdu, length)]
-        shape = _plane_shape(image.shape)
-        try:
-            values = image.data
-        except (EOFError, MemoryError, *_READ_ERRORS):
-            raise
-        except Exception as error:  # astropy's decompressors raise a class that it does not export
-            raise ImageError(f"the data of HDU {hdu} are damaged, fetch the file again: {error}") from None
-        if values is None:
-            raise ImageError(f"HDU {hdu} holds no pixels; name another HDU in images.hdu", kind="no_image")
-        with np.errstate(over="ignore"):  # beyond float32 is infinite
-            return np.ascontiguousarray(values.reshape(shape), dtype=np.float32)
-
-
-class _LateSeek:
-    """A decompressing stream that moves only when it is read.
-
-    astropy moves past the data of each HDU it has read the header of, for which a plain
-    stream decompresses all of them.
-    """
-
-    _wanted: int | None = None
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence != io.SEEK_SET:
-            if self._wanted is not None:
-                super().seek(self._wanted)  # type: ignore[misc]
-                self._wanted = None
-            return super().seek(offset, whence)  # type: ignore[misc]
-        self._wanted = offset
-        return offset
-
-    def tell(self) -> int:
-        return super().tell() if self._wanted is None else self._wanted  # type: ignore[misc]
-
-    def read(self, size: int | None = -1) -> bytes:
-        if self._wanted is not None:
-            super().seek(self._wanted)  # type: ignore[misc]
-            self._wanted = None
-        return super().read(size)  # type: ignore[misc]
-
-
-class _LateGzip(_LateSeek, gzip.GzipFile):
-    pass
-
-
-class _LateBzip2(_LateSeek, bz2.BZ2File):
-    pass
+    with open_fits(path, storage_options) as (hdulist, stream), named_failures(stream.size):
+        image = hdulist[find_image(hdulist, hdu, stream.size)]
+        windows = windows_of(image, stream, masks.plane_shape(image) or (0, 0))
+        return read_window(windows, image.header, 0, windows.shape[0], 0, windows.shape[1])
 
 
 @contextmanager
-def _opened(path: str, whole: bool) -> Iterator[tuple[fits.HDUList, int | None]]:
-    """Open a file; yields it and its length in bytes, None where that is not known.
+def open_fits(
+    uri: str, storage_options: Mapping[str, Any] | None = None
+) -> Iterator[tuple[fits.HDUList, Stream]]:
+    """Open a file to read pixels from; ``.gz`` and ``.bz2`` are unpacked first.
 
-    With `whole` a ``.gz`` or ``.bz2`` is decompressed first, so that its length is known
-    and a file that ends early is found.
+    What goes wrong in the block is not translated: see :func:`named_failures`.
+
+    Yields
+    ------
+    hdulist : astropy.io.fits.HDUList
+        Whose pixels, where astropy reads any, are those stored: BSCALE and BZERO are not applied.
+    stream : Stream
+        Of the FITS file itself, not its compressed form.
     """
-    length: int | None = None
+    with ExitStack() as stack:
+        with named_failures(None):
+            stream = stack.enter_context(unpacked(_checked(stack, uri, storage_options)))
+            _refuse_not_fits(stream)
+        with named_failures(stream.size):
+            hdulist = _hdulist(stack, CheckedFile(stream.file))
+        yield hdulist, stream
+
+
+@contextmanager
+def _open_headers(
+    uri: str, storage_options: Mapping[str, Any] | None
+) -> Iterator[tuple[fits.HDUList, int | None]]:
+    """Open a file to read headers from; the length is None where it is not known."""
+    with ExitStack() as stack:
+        length: int | None = None
+        with named_failures(None):
+            stream = _checked(stack, uri, storage_options)
+            magic = first_bytes(stream, 3)
+            file: Any = stream.file
+            if magic.startswith((GZIP, BZIP2)):
+                file = stack.enter_context(
+                    LateGzip(fileobj=file) if magic.startswith(GZIP) else LateBzip2(file)
+                )
+            else:
+                _refuse_not_fits(stream)
+                file, length = CheckedFile(file), stream.size
+        with named_failures(length):
+            yield _hdulist(stack, file), length
+
+
+def _checked(stack: ExitStack, uri: str, storage_options: Mapping[str, Any] | None) -> Stream:
+    stream = stack.enter_context(open_stream(uri, storage_options))
+    if stream.size == 0:
+        raise ImageError("the file is empty; fetch it again", kind="empty_file")
+    return stream
+
+
+def _refuse_not_fits(stream: Stream) -> None:
+    if first_bytes(stream, len(_PLAIN)) != _PLAIN:
+        raise ImageError("the content is not FITS, though the name says so", kind="not_fits")
+
+
+def _hdulist(stack: ExitStack, file: Any) -> fits.HDUList:
+    stack.enter_context(sky.quiet())
+    opened = fits.open(
+        file, mode="readonly", memmap=False, uint=False, do_not_scale_image_data=True, lazy_load_hdus=True
+    )
+    return stack.enter_context(opened)
+
+
+@contextmanager
+def named_failures(length: int | None) -> Iterator[None]:
+    """Give what astropy and the decompressors raise a kind and a remedy.
+
+    Parameters
+    ----------
+    length : int or None
+        Of the file, bytes.
+    """
     try:
-        length = Path(path).stat().st_size
-        if length == 0:
-            raise ImageError("the file is empty; fetch it again", kind="empty_file")
-        with Path(path).open("rb") as stream:
-            magic = stream.read(len(_PLAIN))
-        with ExitStack() as stack:
-            source: Any = path
-            if magic.startswith((_GZIP, _BZIP2)):
-                kind = _LateGzip if magic.startswith(_GZIP) else _LateBzip2
-                source, length = stack.enter_context(kind(path)), None
-                if whole:
-                    content = source.read()
-                    source, length = io.BytesIO(content), len(content)
-            elif magic != _PLAIN:
-                raise ImageError("the content is not FITS, though the name says so", kind="not_fits")
-            stack.enter_context(sky.quiet())
-            yield stack.enter_context(fits.open(source, mode="readonly", memmap=False, uint=False)), length
+        yield
+    except (ElodinError, MemoryError):
+        raise
     except EOFError:
         raise ImageError("the compressed file ends early; fetch it again", kind="truncated") from None
-    except _READ_ERRORS as error:
+    except Exception as error:  # headers in the wild make astropy raise nearly anything
         # Of a first header without an end astropy says either of two things.
         if "END card" in str(error) or (
             "Empty or corrupt" in str(error) and length is not None and length % 2880
@@ -202,11 +234,25 @@ def _opened(path: str, whole: bool) -> Iterator[tuple[fits.HDUList, int | None]]
             raise ImageError("the compressed file ends early; fetch it again", kind="truncated") from None
         raise ImageError(
             f"the file cannot be read as FITS, fetch it again: {type(error).__name__}: {error}"
-        ) from None
+        ) from error
 
 
-def _find(hdulist: fits.HDUList, wanted: int | str | None, length: int | None) -> int:
-    """Index of the wanted image, checked to be whole."""
+def find_image(hdulist: fits.HDUList, wanted: int | str | None, length: int | None) -> int:
+    """Index of the wanted image, checked to be an image, of a size that is read, and whole.
+
+    Parameters
+    ----------
+    hdulist : astropy.io.fits.HDUList
+    wanted : int, str or None
+        See :func:`describe_fits`.
+    length : int or None
+        Of the file, bytes; None where it is not known.
+
+    Raises
+    ------
+    ImageError
+        Kinds ``no_such_hdu``, ``no_image``, ``not_2d``, ``too_large``, ``truncated``.
+    """
     if wanted is not None:
         try:
             if isinstance(wanted, int) and wanted < 0:
@@ -221,13 +267,13 @@ def _find(hdulist: fits.HDUList, wanted: int | str | None, length: int | None) -
                 kind="no_such_hdu",
             ) from None
         _refuse_unusable(index, image)
-        _refuse_truncated(index, image, length)
+        refuse_truncated(index, image, length)
         return index
     others: list[str] = []
     for index, image in enumerate(hdulist):
         if _is_image(image) and _plane_shape(image.shape) != (0, 0):
             _refuse_unusable(index, image)
-            _refuse_truncated(index, image, length)
+            refuse_truncated(index, image, length)
             return index
         if _is_image(image) and len(image.shape) > 2 and 0 not in image.shape:
             others.append(f"HDU {index} is {'x'.join(map(str, image.shape))}")
@@ -266,7 +312,7 @@ def _refuse_unusable(index: int, image: Any) -> None:
         )
 
 
-def _refuse_truncated(index: int, image: Any, length: int | None) -> None:
+def refuse_truncated(index: int, image: Any, length: int | None) -> None:
     """Refuse a file shorter than its header says: the rest would be zeros or noise."""
     start, span = _data_extent(image)
     if length is not None and start + span > length:

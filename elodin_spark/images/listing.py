@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
 from elodin_spark import schema
 from elodin_spark.errors import InputError
+from elodin_spark.images.uris import is_remote
 
 #: Extensions read as FITS, before an extension of :data:`COMPRESSIONS`.
 FITS_EXTENSIONS = (".fits", ".fit", ".fts")
@@ -46,9 +48,12 @@ class ImageFile(NamedTuple):
 class _Selection(NamedTuple):
     root: str
     files: list[str]
+    remote: Sequence[tuple[str, int | None]] = ()
 
 
-def list_files(paths: Sequence[str], root: str | None = None) -> list[ImageFile]:
+def list_files(
+    paths: Sequence[str], root: str | None = None, storage_options: Mapping[str, Any] | None = None
+) -> list[ImageFile]:
     """List the image files below `paths`.
 
     Hidden files and folders, and files of other kinds, are passed over in a folder or
@@ -61,7 +66,7 @@ def list_files(paths: Sequence[str], root: str | None = None) -> list[ImageFile]
         Each a folder (searched recursively), a glob (``**`` crosses folders), a file, or
         ``@list.txt``: a text file with one such path a line, where empty lines and lines
         that start with ``#`` are skipped. Relative paths start at the working directory.
-        ``file://`` is allowed.
+        ``file://`` is allowed, and so are ``s3://``, ``http(s)://`` and ``hdfs://``.
     root : str, optional
         Archive root; ``path`` is relative to it. By default the folder itself, for a glob
         the longest folder without a wildcard, for a file its folder, and for several of
@@ -78,8 +83,13 @@ def list_files(paths: Sequence[str], root: str | None = None) -> list[ImageFile]
         A path is missing, holds no images, is of an unknown kind or scheme, or lies
         outside `root`.
     """
-    base, selections = _selected(paths, root)
+    base, selections = _selected(paths, root, storage_options)
     unique: dict[str, tuple[tuple[bool, str], ImageFile]] = {}
+    for uri, size_bytes in (file for selection in selections for file in selection.remote):
+        if not uri.startswith(f"{base}/"):
+            raise InputError(f"{uri} is not below the archive root {base}; correct images.root")
+        path = uri.removeprefix(f"{base}/")
+        unique[uri] = ((False, path), ImageFile(uri, path, size_bytes or 0))
     real_base = os.path.realpath(base)
     for file in (file for selection in selections for file in selection.files):
         path = _below(file, base)
@@ -90,23 +100,36 @@ def list_files(paths: Sequence[str], root: str | None = None) -> list[ImageFile]
     return sorted((entry for _, entry in unique.values()), key=lambda entry: entry.path)
 
 
-def archive_root(paths: Sequence[str], root: str | None = None) -> str:
+def archive_root(
+    paths: Sequence[str], root: str | None = None, storage_options: Mapping[str, Any] | None = None
+) -> str:
     """The folder that :func:`list_files` takes as archive root for `paths`.
 
     IDs depend on the path below it, so a catalog remembers it: another folder of images
     added later must not move it.
     """
-    return _selected(paths, root)[0]
+    return _selected(paths, root, storage_options)[0]
 
 
-def _selected(paths: Sequence[str], root: str | None) -> tuple[str, list[_Selection]]:
+def _selected(
+    paths: Sequence[str], root: str | None, storage_options: Mapping[str, Any] | None
+) -> tuple[str, list[_Selection]]:
     if isinstance(paths, str):
         paths = [paths]
-    selections = [_select(entry) for path in paths for entry in _entries(path)]
+    selections = [_select(entry, storage_options) for path in paths for entry in _entries(path)]
     if not selections:
         raise InputError("no paths were given to read images from; set images.paths")
+    roots = [selection.root for selection in selections]
+    if any(map(is_remote, roots)):
+        if root is not None:
+            return root.rstrip("/"), selections
+        if not all(map(is_remote, roots)):
+            raise InputError("images.paths name local and remote places; list one kind, or set images.root")
+        parts = zip(*(place.split("/") for place in roots), strict=False)
+        shared = itertools.takewhile(lambda part: len(set(part)) == 1, parts)
+        return "/".join(part[0] for part in shared), selections
     if root is None:
-        return os.path.commonpath([selection.root for selection in selections]), selections
+        return os.path.commonpath(roots), selections
     base = _absolute(root)
     if not Path(base).is_dir():
         raise InputError(f"the archive root {root} is not a folder; correct images.root")
@@ -176,7 +199,9 @@ def _entries(path: str) -> Iterator[str]:
     yield from entries
 
 
-def _select(entry: str) -> _Selection:
+def _select(entry: str, storage_options: Mapping[str, Any] | None) -> _Selection:
+    if is_remote(entry):
+        return _select_remote(entry, storage_options)
     if not entry:
         raise InputError("an empty path was given to read images from; correct images.paths")
     path = _absolute(entry)
@@ -204,6 +229,20 @@ def _select(entry: str) -> _Selection:
     if not files:
         raise InputError(f"no image file ({_known()}) matches {entry}; correct images.paths")
     return _Selection(str(Path(*parts[:first])), files)
+
+
+def _select_remote(entry: str, storage_options: Mapping[str, Any] | None) -> _Selection:
+    from elodin_spark.images.remote import list_uri
+
+    found = [file for file in list_uri(entry, storage_options) if is_fits(file.uri) or is_raster(file.uri)]
+    if not found:
+        raise InputError(f"there is no image file ({_known()}) at {entry}; correct images.paths")
+    parts = entry.rstrip("/").split("/")
+    magic = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    folder = "/".join(parts[:magic])
+    if [file.uri for file in found] == [folder]:
+        folder = folder.rpartition("/")[0]
+    return _Selection(folder, [], [(file.uri, file.size_bytes) for file in found])
 
 
 def _absolute(path: str) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pyarrow as pa
 
 from elodin_spark import schema
 from elodin_spark.errors import ImageError
-from elodin_spark.images.describe import describe, failed_row
+from elodin_spark.images.describe import describe_planes, failed_row
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.stage import Locate, Stage
 
 
 @dataclass(frozen=True)
 class DescribeSpec:
-    """Batches of ``schema.FILES`` to batches of ``schema.IMAGES``, row for row.
+    """Batches of ``schema.FILES`` to batches of ``schema.IMAGES``.
 
     A file that cannot be described becomes a row with ``status`` "failed" and ``error``
     "<kind>: <message>".
@@ -25,10 +26,19 @@ class DescribeSpec:
     Parameters
     ----------
     hdu : int or str, optional
-        Index or EXTNAME of the HDU; by default the first that holds a 2-D image.
+        Index or EXTNAME of the HDU, or ``all``; by default the first that holds a 2-D image.
+    bands : str, optional
+        Only planes whose band matches this pattern, as of a shell.
+    mjd : tuple of float, optional
+        Only planes observed from the first to the second, d.
+    storage : tuple of (str, object)
+        Options of a remote store.
     """
 
     hdu: int | str | None = None
+    bands: str | None = None
+    mjd: tuple[float, float] | None = None
+    storage: tuple[tuple[str, Any], ...] = ()
 
     @property
     def output_schema(self) -> pa.Schema:
@@ -42,25 +52,33 @@ class DescribeSpec:
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage; there is nothing to locate."""
-        return _Describe(self.hdu)
+        return _Describe(self)
 
 
 class _Describe:
     output_schema: pa.Schema = schema.IMAGES
 
-    def __init__(self, hdu: int | str | None) -> None:
-        self._hdu = hdu
+    def __init__(self, spec: DescribeSpec) -> None:
+        self._spec = spec
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            rows = [self._row(ImageFile(**row)) for row in batch.to_pylist()]
+            rows = [row for file in batch.to_pylist() for row in self._rows(ImageFile(**file))]
             yield schema.rows_to_batch(rows, schema.IMAGES)
 
-    def _row(self, file: ImageFile) -> dict[str, Any]:
+    def _rows(self, file: ImageFile) -> list[dict[str, Any]]:
+        spec = self._spec
         try:
-            return describe(file, self._hdu)
+            rows = describe_planes(file, spec.hdu, dict(spec.storage))
         except ImageError as error:
-            return failed_row(file, error, self._hdu)
+            return [failed_row(file, error, spec.hdu)]
         # The boundary of one file: whatever its bytes make a library do, the others go on.
         except Exception as error:
-            return failed_row(file, ImageError(f"{type(error).__name__}: {error}"), self._hdu)
+            return [failed_row(file, ImageError(f"{type(error).__name__}: {error}"), spec.hdu)]
+        return [row for row in rows if self._wanted(row)]
+
+    def _wanted(self, row: dict[str, Any]) -> bool:
+        spec = self._spec
+        if spec.bands is not None and not fnmatchcase(row["bands"] or "", spec.bands):
+            return False
+        return spec.mjd is None or (row["mjd"] is not None and spec.mjd[0] <= row["mjd"] <= spec.mjd[1])

@@ -11,35 +11,33 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from elodin_spark import schema
-from elodin_spark.images.listing import ImageFile
 from elodin_spark.projection.stage import SampleKeySpec
-from elodin_spark.spark.runner import files_frame, run_stage
+from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.verbs import as_tiled
 from elodin_spark.stage import StageSpec
 
 
 def run_batch(
-    spark: SparkSession,
-    files: Sequence[ImageFile],
+    rows: DataFrame,
     spec: StageSpec,
     targets: Mapping[str, Path],
     keep_pixels: bool,
 ) -> None:
-    """Run a fused stage over files and write its tables.
+    """Run a fused stage and write its tables.
 
     Parameters
     ----------
-    spark : pyspark.sql.SparkSession
-    files : sequence of ImageFile
+    rows : pyspark.sql.DataFrame
+        Of files or of images, see :mod:`elodin_spark.spark.inputs`.
     spec : StageSpec
-        From :data:`~elodin_spark.schema.FILES` to :data:`~elodin_spark.schema.TILED` or
+        From those rows to :data:`~elodin_spark.schema.TILED` or
         :data:`~elodin_spark.schema.FINGERPRINTED`.
     targets : mapping of str to Path
         Table name to the folder to write; a table that is not named is not written.
     keep_pixels : bool
         Write the pixels beside the cutouts.
     """
-    _write_tables(run_stage(files_frame(spark, files), spec), targets, keep_pixels)
+    _write_tables(run_stage(rows, spec), targets, keep_pixels)
 
 
 def fingerprint_batch(
@@ -57,7 +55,7 @@ def fingerprint_batch(
         A fingerprint stage.
     targets : mapping of str to Path
     """
-    rows = spark.read.parquet(*_uris(cutouts))
+    rows = read_parts(spark, cutouts)
     _write_tables(run_stage(as_tiled(rows), spec), targets, keep_pixels=False)
 
 
@@ -80,6 +78,11 @@ def _table(rows: DataFrame, table: str, keep_pixels: bool) -> DataFrame:
         pixels = schema.PIXELS.names if keep_pixels else []
         return rows.where(F.col("cutout_id").isNotNull()).select(*schema.CUTOUTS.names, *pixels)
     return rows.where(F.col("vector").isNotNull()).select(*schema.FINGERPRINTS.names)
+
+
+def read_parts(spark: SparkSession, parts: Sequence[Path]) -> DataFrame:
+    """Read folders of Parquet files of one table."""
+    return spark.read.parquet(*_uris(parts))
 
 
 def _uris(folders: Sequence[Path]) -> list[str]:
@@ -105,7 +108,7 @@ def sample_vectors(spark: SparkSession, fingerprints: Sequence[Path], n: int, se
         `cutout_id` and `vector` of the `n` cutouts whose keys are smallest; see
         :func:`elodin_spark.projection.sample.sample_keys`. The same whatever the partitioning.
     """
-    rows = spark.read.parquet(*_uris(fingerprints)).select("cutout_id", "vector")
+    rows = read_parts(spark, fingerprints).select("cutout_id", "vector")
     keyed = run_stage(rows, SampleKeySpec(seed))
     chosen = keyed.orderBy("sample_key", "cutout_id").limit(n).select("cutout_id", "vector")
     return chosen.toArrow()

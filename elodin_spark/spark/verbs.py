@@ -7,9 +7,9 @@ fingerprints = cutouts.transform(fingerprint("resnet50", weights="random:0"))
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -22,7 +22,7 @@ from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import resolve_weights
 from elodin_spark.images.listing import list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import Blobs, FingerprintsSettings, FullImage, SlidingWindow, Step
+from elodin_spark.settings import FingerprintsSettings, Generator, Step
 from elodin_spark.spark.runner import files_frame, run_stage
 from elodin_spark.stage import Locate, Stage, StageSpec, fuse
 
@@ -35,6 +35,9 @@ def read_images(
     *,
     root: str | None = None,
     hdu: int | str | None = None,
+    bands: str | None = None,
+    mjd: tuple[float, float] | None = None,
+    storage: Mapping[str, Any] | None = None,
 ) -> DataFrame:
     """Describe images; only headers are read.
 
@@ -46,7 +49,13 @@ def read_images(
     root : str, optional
         Archive root; IDs depend on the path below it.
     hdu : int or str, optional
-        Number or name; the first HDU that holds an image otherwise.
+        Number or name, or ``all`` for every 2-D image; the first HDU that holds one otherwise.
+    bands : str, optional
+        Only planes whose band matches this pattern.
+    mjd : tuple of float, optional
+        Only planes observed from the first to the second, d.
+    storage : mapping, optional
+        Options of a remote store, such as ``{"anon": True}``.
 
     Returns
     -------
@@ -59,12 +68,13 @@ def read_images(
     InputError
         A path is missing, or there is no image in it.
     """
-    files = list_files((paths,) if isinstance(paths, str) else paths, root)
-    return run_stage(files_frame(spark, files), DescribeSpec(hdu))
+    files = list_files((paths,) if isinstance(paths, str) else paths, root, storage)
+    spec = DescribeSpec(hdu, bands, mjd, tuple((storage or {}).items()))
+    return run_stage(files_frame(spark, files), spec)
 
 
 def tile(
-    generator: FullImage | SlidingWindow | Blobs,
+    generator: Generator,
     *,
     image_steps: Literal["auto"] | Sequence[Step] = "auto",
     cutout_steps: Sequence[Step] = (),
@@ -76,7 +86,7 @@ def tile(
 
     Parameters
     ----------
-    generator : FullImage, SlidingWindow or Blobs
+    generator : FullImage, SlidingWindow, Blobs or Sources
     image_steps, cutout_steps : sequence of Step
         Processing of each image before it is cut, and of each cutout.
     thumbnail_px : int

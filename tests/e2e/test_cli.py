@@ -38,6 +38,7 @@ def finished(survey, small_settings, tmp_path_factory) -> tuple[Path, Path]:
         survey.tiles[0].parent,
         catalog=str(folder / "catalog"),
         images={"paths": str(survey.tiles[0].parent), "hdu": "IMAGE"},
+        spark={"master": "local[1]"},  # one worker, one network to start
     )
     (folder / "run.yaml").write_text(dump_settings(settings))
     done = elodin("run", folder / "run.yaml")

@@ -24,6 +24,7 @@ def config(survey, small_settings, tmp_path_factory) -> Path:
     settings = small_settings(
         survey.tiles[0].parent,
         images={"paths": str(survey.tiles[0].parent), "hdu": "IMAGE"},
+        spark={"master": "local[1]"},  # one worker, one network to start
         projection={"methods": ["tsne"], "perplexity": 5},
         run={"batch_images": 1},
     )

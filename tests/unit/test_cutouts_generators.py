@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elodin_spark.cutouts.generators import blob_windows, full_image, sliding_windows, windows
+from elodin_spark.cutouts.generators import blob_windows, full_image, sliding_windows
 from elodin_spark.errors import ImageError
-from elodin_spark.settings import Blobs, FullImage, SlidingWindow
 
 lengths = st.integers(1, 70)
 
@@ -85,19 +84,6 @@ def test_an_image_smaller_than_the_window_is_refused(shape: tuple[int, int]) -> 
 
 def test_the_full_image_is_one_window() -> None:
     assert full_image(5, 9).tolist() == [[0, 0, 9, 5]]
-
-
-def test_generators_of_the_settings_choose_the_kernel() -> None:
-    image = discs((60, 80), (30, 20, 6))
-    np.testing.assert_array_equal(windows(FullImage(), image), full_image(60, 80))
-    np.testing.assert_array_equal(
-        windows(SlidingWindow(size=16, step=9, edge="drop"), np.stack([image] * 3, -1)),
-        sliding_windows(60, 80, 16, 9, "drop"),
-    )
-    np.testing.assert_array_equal(
-        windows(Blobs(sigma=1.0, threshold=3.0, padding=2, min_size=8), image),
-        blob_windows(image, 1.0, 3.0, 2, 8),
-    )
 
 
 # ---- blobs -------------------------------------------------------------------------------

@@ -327,7 +327,7 @@ def test_a_file_that_changed_since_it_was_described_is_refused(archive: Path) ->
     assert "has changed" in failure["message"]
 
 
-@pytest.mark.parametrize(("name", "stage"), [("read_pixels", "images"), ("windows", "cutouts")])
+@pytest.mark.parametrize(("name", "stage"), [("open_picture", "images"), ("lay_windows", "cutouts")])
 def test_whatever_one_image_makes_a_library_raise_stays_with_it(
     archive: Path, monkeypatch: pytest.MonkeyPatch, name: str, stage: str
 ) -> None:
@@ -389,7 +389,7 @@ def test_the_spec_is_picklable_and_made_from_settings() -> None:
         }
     )
     spec = TileSpec.from_settings(settings)
-    assert spec == TileSpec(WINDOW, (step("FlipUD"),), (step("GrayScale"),), 40)
+    assert spec == TileSpec(WINDOW, (step("FlipUD"),), (step("GrayScale"),), 40, settings.cutouts.quality)
     assert isinstance(spec, StageSpec)
     assert isinstance(spec.build(str), Stage)
     assert spec.files == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,14 +59,14 @@ def test_the_hdu_is_passed_on_to_fits_files_only(archive: Path) -> None:
 def test_whatever_a_file_makes_a_library_raise_stays_with_that_file(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    describe = describing.describe
+    describe = describing.describe_planes
 
-    def breaking(file, hdu):
+    def breaking(file, *options):
         if file.path == "b.fits":
             raise ZeroDivisionError("deep inside")
-        return describe(file, hdu)
+        return describe(file, *options)
 
-    monkeypatch.setattr(describing, "describe", breaking)
+    monkeypatch.setattr(describing, "describe_planes", breaking)
     table = run(archive)
     assert table["status"].to_pylist()[:2] == ["ok", "failed"]
     assert table["error"].to_pylist()[1] == "unreadable: ZeroDivisionError: deep inside"
@@ -77,3 +78,25 @@ def test_the_spec_is_small_picklable_and_keeps_the_contract() -> None:
     assert isinstance(spec.build(lambda path: path), Stage)
     assert pickle.loads(pickle.dumps(spec)) == spec
     assert spec.files == ()
+
+
+def test_every_plane_is_described_but_masks_and_filters_choose_among_them(tmp_path: Path) -> None:
+    import numpy as np
+    from astropy.io import fits
+
+    header = [fits.Header({"FILTER": band, "MJD-OBS": 60000.0 + day}) for day, band in enumerate("gr")]
+    plane, mask = np.ones((20, 30), np.float32), np.zeros((20, 30), np.int16)
+    hdus = [fits.PrimaryHDU()]
+    for version, card in enumerate(header, 1):
+        hdus.append(fits.ImageHDU(plane, card, "SCI", ver=version))
+        hdus.append(fits.ImageHDU(mask, None, "DQ", ver=version))
+    fits.HDUList(hdus).writeto(tmp_path / "two.fits")
+
+    def found(**options: Any) -> list[tuple[int, str]]:
+        table = run_plain(DescribeSpec(**options), files_to_batches(list_files([str(tmp_path)])))
+        return [(row["hdu"], row["bands"]) for row in table.to_pylist() if row["status"] == "ok"]
+
+    assert found() == [(1, "g")]
+    assert found(hdu="all") == [(1, "g"), (3, "r")]
+    assert found(hdu="all", bands="[r-z]*") == [(3, "r")]
+    assert found(hdu="all", mjd=(59999.0, 60000.5)) == [(1, "g")]

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import elodin_spark
-from elodin_spark.config import load_config
+from elodin_spark.config import load_config, parse_settings
 from elodin_spark.entry import EXIT_CODES
 from elodin_spark.settings import STEPS, Blobs, FullImage, Settings, SlidingWindow
 from elodin_spark.spark.java import HOW_TO_GET, MINIMUM_JAVA
@@ -155,3 +155,12 @@ def test_the_lock_holds_what_the_notes_pin_and_names_no_index() -> None:
     assert not [pin for pin in pins if pin and not pin.startswith("#") and pin not in locked]
     assert "://" not in lock
     assert "--index" not in lock
+
+
+def test_every_example_of_settings_in_the_docs_is_valid() -> None:
+    blocks = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs" / "images_and_cutouts.md").read_text(), re.DOTALL
+    )
+    assert len(blocks) >= 5
+    for block in blocks:
+        parse_settings(yaml.safe_load(block))

@@ -1,0 +1,238 @@
+"""Planes of pixels that are read by windows: an image with its mask and its variance.
+
+Rows are counted from 0 as the file stores them: in FITS row 0 is the bottom of the picture, in
+JPEG, PNG and TIFF the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elodin_spark.errors import ImageError
+from elodin_spark.images import masks
+from elodin_spark.images.fits import find_image, named_failures, open_fits, refuse_truncated
+from elodin_spark.images.listing import is_fits, is_raster
+from elodin_spark.images.raster import describe_raster, read_raster
+from elodin_spark.images.streams import Stream, local_copy
+from elodin_spark.images.windows import ConstantWindows, Windows, bit_fields, read_window, windows_of
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+
+class Plane(Protocol):
+    """An image of an open file.
+
+    In all methods the window is ``y0 <= y < y1``, ``x0 <= x < x1`` in px, `x1` by default the width;
+    one that leaves the image raises ValueError.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(ny, nx), or (ny, nx, 3) of a colour picture."""
+        ...
+
+    @property
+    def mask_bits(self) -> dict[str, int]:
+        """Names of the bits of the mask, bit numbers from 0; empty without a mask."""
+        ...
+
+    @property
+    def saturation_level(self) -> float | None:
+        """Pixel value from which pixels are saturated, where the header gives it."""
+        ...
+
+    def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
+        """Pixels of a window.
+
+        Returns
+        -------
+        ndarray, shape (y1 - y0, x1 - x0) or (y1 - y0, x1 - x0, 3)
+            FITS: float32, physical values, BLANK is NaN. Pictures: uint8, uint16 or float32 as stored.
+        """
+        ...
+
+    def mask(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray | None:
+        """Bits of the mask that belongs to the image, unsigned integers; None without a mask."""
+        ...
+
+    def variance(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> NDArray[np.float32] | None:
+        """Variance of the pixels, in the square of their unit; None where the file does not say.
+
+        From a plane of variances, of standard deviations, or of weights taken as inverse variances.
+        """
+        ...
+
+
+def open_plane(
+    uri: str, hdu: int, storage_options: Mapping[str, Any] | None = None
+) -> AbstractContextManager[Plane]:
+    """Open an image to read windows of it.
+
+    Of an uncompressed FITS file, local or remote, only the windows are read. A tile-compressed image is
+    decompressed tile by tile; reading it in bands, or in rows of windows, from top to bottom
+    decompresses each tile once, also where they overlap. A ``.gz`` or ``.bz2`` file is unpacked once to a
+    temporary file; a picture is decoded whole when it is first read.
+
+    Parameters
+    ----------
+    uri : str
+        Local path or URI, see :func:`elodin_spark.images.remote.open_uri`.
+    hdu : int
+        Index of the HDU; 0 for pictures.
+    storage_options : mapping, optional
+        Of a remote store.
+
+    Returns
+    -------
+    context manager of Plane
+        Which is of no use after the block.
+
+    Raises
+    ------
+    ImageError
+        On entering the block and in the methods of the plane. Kinds as for
+        :func:`elodin_spark.images.describe.describe`, and of remote files ``missing``, ``no_permission``,
+        ``unreachable``, ``no_space``.
+    """
+    if is_raster(uri):
+        return _open_picture(uri, storage_options)
+    if not is_fits(uri):
+        raise ImageError("not a known kind of image by its name; leave the file out of images.paths")
+    return _open_fits_plane(uri, hdu, storage_options)
+
+
+@contextmanager
+def _open_fits_plane(uri: str, hdu: int, storage_options: Mapping[str, Any] | None) -> Iterator[Plane]:
+    with open_fits(uri, storage_options) as (hdulist, stream):
+        with named_failures(stream.size):
+            plane = _FitsPlane(hdulist, stream, find_image(hdulist, hdu, stream.size))
+        yield plane
+
+
+class _FitsPlane:
+    def __init__(self, hdulist: fits.HDUList, stream: Stream, index: int) -> None:
+        self._hdulist, self._stream, self._index = hdulist, stream, index
+        self._header: fits.Header = hdulist[index].header
+        self._windows = self._windows_of(index)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._windows.shape
+
+    @cached_property
+    def mask_bits(self) -> dict[str, int]:
+        with named_failures(self._stream.size):
+            index = self._companions.mask
+            if index is None:
+                return {}
+            header = self._hdulist[index].header
+            bits = abs(int(header["BITPIX"])) if header["NAXIS"] else 16
+            return masks.mask_bits(header, self._headers, 32 if header["BITPIX"] < 0 else bits)
+
+    @cached_property
+    def saturation_level(self) -> float | None:
+        return masks.saturation_level(self._headers)
+
+    def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> NDArray[np.float32]:
+        x1 = _checked_window(self.shape, y0, y1, x0, x1)
+        with named_failures(self._stream.size):
+            return read_window(self._windows, self._header, y0, y1, x0, x1)
+
+    def mask(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray | None:
+        x1 = _checked_window(self.shape, y0, y1, x0, x1)
+        with named_failures(self._stream.size):
+            if self._mask is None:
+                return None
+            windows, header = self._mask
+            parts = [
+                bit_fields(raw.reshape(-1, x1 - x0), header) for _, raw in windows.chunks(y0, y1, x0, x1)
+            ]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def variance(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> NDArray[np.float32] | None:
+        x1 = _checked_window(self.shape, y0, y1, x0, x1)
+        with named_failures(self._stream.size):
+            kind = self._companions.variance_kind
+            if self._variance is None or kind is None:
+                return None
+            windows, header = self._variance
+            return masks.to_variance(read_window(windows, header, y0, y1, x0, x1), kind)
+
+    # Looked for when first asked for: in a large file each HDU is a header to fetch.
+    @cached_property
+    def _companions(self) -> masks.Companions:
+        return masks.companions(self._hdulist, self._index)
+
+    @cached_property
+    def _mask(self) -> tuple[Windows, fits.Header] | None:
+        return self._companion(self._companions.mask)
+
+    @cached_property
+    def _variance(self) -> tuple[Windows, fits.Header] | None:
+        return self._companion(self._companions.variance)
+
+    @property
+    def _headers(self) -> list[fits.Header]:
+        return [self._header] if self._index == 0 else [self._header, self._hdulist[0].header]
+
+    def _companion(self, index: int | None) -> tuple[Windows, fits.Header] | None:
+        return None if index is None else (self._windows_of(index), self._hdulist[index].header)
+
+    def _windows_of(self, index: int) -> Windows:
+        hdu = self._hdulist[index]
+        shape = masks.plane_shape(hdu)
+        value = masks.constant_value(hdu)
+        assert shape is not None
+        if value is not None:
+            return ConstantWindows(shape, value)
+        refuse_truncated(index, hdu, self._stream.size)
+        return windows_of(hdu, self._stream, shape)
+
+
+@contextmanager
+def _open_picture(uri: str, storage_options: Mapping[str, Any] | None) -> Iterator[Plane]:
+    with local_copy(uri, storage_options) as path:
+        yield _PicturePlane(path)
+
+
+class _PicturePlane:
+    mask_bits: dict[str, int] = {}  # noqa: RUF012 - never written to
+    saturation_level: float | None = None
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        picture = describe_raster(path)
+        size = (picture.height, picture.width)
+        self.shape: tuple[int, ...] = (*size, 3) if picture.colour else size
+
+    def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
+        x1 = _checked_window(self.shape, y0, y1, x0, x1)
+        return self._pixels[y0:y1, x0:x1]
+
+    def mask(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> None:
+        _checked_window(self.shape, y0, y1, x0, x1)
+
+    def variance(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> None:
+        _checked_window(self.shape, y0, y1, x0, x1)
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        return read_raster(self._path)
+
+
+def _checked_window(shape: tuple[int, ...], y0: int, y1: int, x0: int, x1: int | None) -> int:
+    """The right edge of a window that lies inside the image."""
+    right = shape[1] if x1 is None else x1
+    if not (0 <= y0 < y1 <= shape[0] and 0 <= x0 < right <= shape[1]):
+        raise ValueError(
+            f"the window of rows {y0} to {y1} and columns {x0} to {right} is empty or leaves "
+            f"the image of {shape[1]} x {shape[0]} px"
+        )
+    return right

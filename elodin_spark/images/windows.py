@@ -1,0 +1,191 @@
+"""Windows of one FITS image, read without the rest of it.
+
+Arrays are (ny, nx); row 0 is the first row of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from elodin_spark.errors import ImageError
+from elodin_spark.images.streams import Stream
+from elodin_spark.images.tiles import TiledWindows, refuse_impossible_tiles
+
+_BITPIX = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+
+
+class Windows(Protocol):
+    """Windows of one image as stored, before BSCALE, BZERO and BLANK."""
+
+    shape: tuple[int, int]
+
+    def chunks(self, y0: int, y1: int, x0: int, x1: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Consecutive pieces of a window: first row of each, and its pixels (rows, x1 - x0)."""
+        ...
+
+
+class PlainWindows:
+    """Of an uncompressed image: byte ranges of the file.
+
+    Parameters
+    ----------
+    stream : Stream
+    offset : int
+        Of the first pixel in the file, byte.
+    shape : tuple of int
+        (ny, nx).
+    bitpix : int
+    """
+
+    def __init__(self, stream: Stream, offset: int, shape: tuple[int, int], bitpix: int) -> None:
+        self.shape = shape
+        self._stream, self._offset = stream, offset
+        self._dtype = np.dtype(_BITPIX[bitpix])
+
+    def chunks(self, y0: int, y1: int, x0: int, x1: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Pieces of at most ``stream.group_bytes`` bytes, or one row."""
+        size, width = self._dtype.itemsize, self.shape[1]
+        whole_rows = (width - (x1 - x0)) * size <= self._stream.gap_bytes
+        first, last = (0, width) if whole_rows else (x0, x1)
+        row_bytes = (last - first) * size
+        rows = max(1, self._stream.group_bytes // row_bytes)
+        for start in range(y0, y1, rows):
+            stop = min(start + rows, y1)
+            step = max(1, self._stream.piece_bytes // row_bytes) if whole_rows else 1
+            ranges = [
+                (
+                    self._offset + (y * width + first) * size,
+                    self._offset + ((min(y + step, stop) - 1) * width + last) * size,
+                )
+                for y in range(start, stop, step)
+            ]
+            parts = self._stream.read_ranges(ranges)
+            if any(len(part) != b - a for part, (a, b) in zip(parts, ranges, strict=True)):
+                raise ImageError("the file became shorter while it was read; fetch it again", "truncated")
+            content = parts[0] if len(parts) == 1 else b"".join(parts)
+            del parts
+            raw = np.frombuffer(content, self._dtype).reshape(stop - start, last - first)
+            yield start, raw[:, x0 - first : x1 - first]
+
+
+class ConstantWindows:
+    """Of an image of one value, which HST files give by PIXVALUE in place of pixels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (ny, nx).
+    value : int or float
+    """
+
+    def __init__(self, shape: tuple[int, int], value: float) -> None:
+        self.shape = shape
+        self._value = value
+
+    def chunks(self, y0: int, y1: int, x0: int, x1: int) -> Iterator[tuple[int, np.ndarray]]:
+        """One piece."""
+        dtype = np.int32 if isinstance(self._value, int) else np.float32
+        yield y0, np.broadcast_to(dtype(self._value), (y1 - y0, x1 - x0))
+
+
+def windows_of(hdu: Any, stream: Stream, shape: tuple[int, int]) -> Windows:
+    """Windows of an image HDU.
+
+    Parameters
+    ----------
+    hdu : astropy image HDU
+        Of a file opened from `stream` with ``do_not_scale_image_data``.
+    stream : Stream
+    shape : tuple of int
+        (ny, nx), further axes having length 1.
+
+    Raises
+    ------
+    ImageError
+        The header of a tile-compressed image contradicts its table.
+    """
+    if not isinstance(hdu, fits.CompImageHDU):
+        bitpix = int(hdu.header["BITPIX"])
+        if bitpix not in _BITPIX:
+            raise ImageError(f"BITPIX is {bitpix}, which FITS has not; fetch the file again")
+        return PlainWindows(stream, int(hdu.fileinfo()["datLoc"]), shape, bitpix)
+    refuse_impossible_tiles(hdu, stream)
+    stream.expect_sequential()
+    return TiledWindows(hdu)
+
+
+def read_window(
+    windows: Windows, header: fits.Header, y0: int, y1: int, x0: int, x1: int
+) -> NDArray[np.float32]:
+    """Physical values, see :func:`physical`, of the window ``y0 <= y < y1``, ``x0 <= x < x1``."""
+    values = np.empty((y1 - y0, x1 - x0), np.float32)
+    for top, raw in windows.chunks(y0, y1, x0, x1):
+        raw = raw.reshape(-1, x1 - x0)
+        values[top - y0 : top - y0 + len(raw)] = physical(raw, header)
+    return values
+
+
+def physical(raw: np.ndarray, header: fits.Header) -> NDArray[np.float32]:
+    """Stored values to physical ones: ``BZERO + BSCALE x stored``, BLANK is NaN (FITS 4.0, 4.4.2).
+
+    Parameters
+    ----------
+    raw : ndarray, shape (ny, nx)
+    header : astropy.io.fits.Header
+        Of the image.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), float32
+        Computed in float32 from 8- and 16-bit integers and float32, else in float64, as astropy does.
+    """
+    scale, zero, blank = (header.get(key, default) for key, default in _SCALING)
+    kind, size = raw.dtype.kind, raw.dtype.itemsize
+    wide = size > (4 if kind == "f" else 2)
+    scaled = (scale, zero, blank) != (1, 0, None)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite
+        values: np.ndarray[Any, Any] = raw.astype(np.float64 if wide and scaled else np.float32)
+        if scale != 1:
+            values *= scale
+        if zero != 0:
+            values += zero
+        if isinstance(blank, int) and kind != "f":
+            values[raw == blank] = np.nan
+        return values.astype(np.float32, copy=False)
+
+
+def bit_fields(raw: np.ndarray, header: fits.Header) -> np.ndarray:
+    """Stored values of a mask to unsigned integers, bit for bit.
+
+    Parameters
+    ----------
+    raw : ndarray, shape (ny, nx)
+        Integers; of floating-point numbers the nearest, and bit 0 where there is none.
+    header : astropy.io.fits.Header
+        BZERO, of unsigned integers, is applied.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), uint8, uint16, uint32 or uint64
+        In native byte order.
+    """
+    scale, zero, _ = (header.get(key, default) for key, default in _SCALING)
+    if raw.dtype.kind == "f":
+        values = raw.astype(np.float64) * scale + zero
+        return np.where(np.isfinite(values), np.rint(values), 1).astype(np.int64).astype(np.uint32)
+    native = raw.astype(raw.dtype.newbyteorder("="))
+    unsigned = native.view(np.dtype(f"u{native.itemsize}"))
+    if (scale, zero) == (1, 0):
+        return unsigned
+    if scale == 1 and native.itemsize > 1 and zero == 2 ** (8 * native.itemsize - 1):
+        unsigned ^= unsigned.dtype.type(zero)  # adding half the range flips the highest bit
+        return unsigned
+    return np.rint(native.astype(np.float64) * scale + zero).astype(np.int64).astype(np.uint32)
+
+
+_SCALING = (("BSCALE", 1), ("BZERO", 0), ("BLANK", None))

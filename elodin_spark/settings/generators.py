@@ -1,0 +1,80 @@
+"""Settings of the generators: where windows are laid."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from elodin_spark.settings.base import Length, Model
+
+#: One length or several; kept as a tuple.
+Lengths = Annotated[
+    tuple[Length, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda value: (value,) if isinstance(value, int | str) else value),
+]
+
+
+class FullImage(Model):
+    """One window: the whole image."""
+
+    kind: Literal["full_image"] = "full_image"
+
+
+class SlidingWindow(Model):
+    """Square windows every `step`, row by row, covering every pixel; of several sizes, each in turn.
+
+    ``edge="shift"`` moves the last window of a row or column back so that it lies flush with
+    the far edge; ``edge="drop"`` leaves it out.
+    """
+
+    kind: Literal["sliding_window"] = "sliding_window"
+    size: Lengths = Field((224,), description="side of a window: px, or '30 arcsec'; or several")
+    step: Length | None = Field(None, description="between windows: px or an angle; half the size if empty")
+    edge: Literal["shift", "drop"] = "shift"
+
+    @model_validator(mode="after")
+    def _covering(self) -> Self:
+        smallest = min((size for size in self.size if isinstance(size, int)), default=None)
+        if isinstance(self.step, int) and smallest is not None and self.step > smallest:
+            raise ValueError(
+                f"step {self.step} px is larger than size {smallest} px: pixels between windows are lost"
+            )
+        return self
+
+
+class Blobs(Model):
+    """Square windows around the bright connected regions of the smoothed image."""
+
+    kind: Literal["blobs"] = "blobs"
+    sigma: float = Field(10.0, gt=0, description="Gaussian smoothing, px")
+    threshold: float = Field(2.0, gt=0, description="times the mean of the smoothed image")
+    padding: int = Field(80, ge=0, description="added on each side of a region, px")
+    min_size: int = Field(16, ge=8, description="smaller windows are widened to this, px")
+
+
+class Positions(Model):
+    """One window around each position of a catalog: CSV, Parquet, VOTable or FITS, read on Spark."""
+
+    kind: Literal["positions"] = "positions"
+    catalog: str = Field(description="the file of positions")
+    ra_column: str | None = Field(None, description="empty: by its name")
+    dec_column: str | None = None
+    id_column: str | None = Field(None, description="empty: by its name, or rows are numbered")
+    size: Lengths = Field((64,), description="side of a window: px, or '30 arcsec'; or several")
+    edge: Literal["shift", "drop"] = "shift"
+
+
+class Sources(Model):
+    """One window around each source that SEP detects above the sky."""
+
+    kind: Literal["sources"] = "sources"
+    size: Lengths | None = Field(None, description="side of a window; empty: by the extent of the source")
+    extent_factor: float = Field(2.0, ge=1, description="times the source's extent, where size is empty")
+    threshold_sigma: float = Field(3.0, gt=0, description="above the sky, in units of its noise")
+    min_area_px: int = Field(5, ge=1)
+    zero_point: float | None = Field(None, description="magnitude of a flux of 1; empty: no magnitudes")
+
+
+Generator = Annotated[FullImage | SlidingWindow | Blobs | Positions | Sources, Field(discriminator="kind")]

@@ -1,0 +1,115 @@
+"""Settings of the processing steps of images and cutouts."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from elodin_spark.settings.base import Model
+
+
+class GrayScale(Model):
+    """RGB to one channel, 0.299 R + 0.587 G + 0.114 B."""
+
+
+class Resize(Model):
+    """To `output_size` x `output_size` px, whatever the shape before."""
+
+    output_size: int = Field(224, ge=1, le=16384)
+
+
+class Crop(Model):
+    """Keep rows r0 to r1 and columns c0 to c1; negatives count from the far edge."""
+
+    output_range: tuple[int, int, int, int] = (15, -15, 15, -15)
+
+
+class Rotate(Model):
+    """Turn counter-clockwise (x to the right, y up) by `angle` degrees, same shape."""
+
+    angle: float = 0.0
+
+
+class FlipLR(Model):
+    """Mirror left and right."""
+
+
+class FlipUD(Model):
+    """Mirror up and down."""
+
+
+class RescaleIntensity(Model):
+    """Stretch linearly between two percentiles of the pixel values."""
+
+    in_range: tuple[float, float] = (2.0, 98.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low, high = self.in_range
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"percentiles must satisfy 0 <= low < high <= 100, got {low}, {high}")
+        return self
+
+
+class HistogramEqualization(Model):
+    """Spread the pixel values so that each is equally frequent."""
+
+
+class AdaptiveHistogramEqualization(Model):
+    """Contrast-limited histogram equalization (CLAHE)."""
+
+    clip_limit: float = Field(0.03, gt=0, le=1)
+
+
+class AsinhStretch(Model):
+    """asinh stretch of sky-subtracted values, for images in physical units.
+
+    The sky is the median and the noise the scaled median absolute deviation of the image;
+    values are mapped by asinh((v - black) / softening) from black = sky - `black_sigma` x noise
+    to white = the `white_percentile`, softening = `softening_sigma` x noise.
+    """
+
+    black_sigma: float = Field(1.5, ge=0)
+    softening_sigma: float = Field(4.0, gt=0)
+    white_percentile: float = Field(99.8, gt=50, le=100)
+
+
+STEPS: dict[str, type[Model]] = {
+    step.__name__: step
+    for step in (
+        GrayScale,
+        Resize,
+        Crop,
+        Rotate,
+        FlipLR,
+        FlipUD,
+        RescaleIntensity,
+        HistogramEqualization,
+        AdaptiveHistogramEqualization,
+        AsinhStretch,
+    )
+}
+
+
+class Step(Model):
+    """One processing step as it is saved: ``{type, parameters}``."""
+
+    type: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("type")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in STEPS:
+            raise ValueError(f"unknown step {value!r}; one of {', '.join(STEPS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        self.model()
+        return self
+
+    def model(self) -> Model:
+        """The step with its parameters checked and defaults filled in."""
+        return STEPS[self.type](**self.parameters)
