@@ -15,6 +15,7 @@ import numpy as np
 from elodin_spark import ids
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
+from elodin_spark.images.avm import avm_header
 from elodin_spark.images.fits import FitsImage, describe_fits, describe_fits_planes, read_fits
 from elodin_spark.images.listing import ImageFile, is_fits, is_raster
 from elodin_spark.images.raster import describe_raster, read_raster
@@ -51,14 +52,15 @@ def describe_planes(
     ------
     ImageError
         Kinds ``empty_file``, ``not_fits``, ``truncated``, ``no_image``, ``no_such_hdu``,
-        ``not_2d``, ``too_large``, ``unreadable``; of remote files also ``missing``, ``no_permission``,
+        ``not_2d``, ``too_large``, ``missing``, ``no_permission``, ``unreadable``; of remote files also
         ``unreachable``.
     """
     if is_raster(file.uri):
         with local_copy(file.uri, storage_options) as picture_path:
             picture = describe_raster(picture_path)
         band = "RGB" if picture.colour else None
-        return [_row(file, FitsImage(0, picture.width, picture.height, band, None, None))]
+        wcs = avm_header(picture.xmp, picture.width, picture.height) if picture.xmp else None
+        return [_row(file, FitsImage(0, picture.width, picture.height, band, wcs, None))]
     _require_fits_name(file.uri)
     if hdu == "all":
         return [_row(file, plane) for plane in describe_fits_planes(file.uri, storage_options)]

@@ -18,10 +18,13 @@ from elodin_spark.errors import ElodinError, ImageError
 from elodin_spark.images import masks, sky
 from elodin_spark.images.headers import CheckedFile, LateBzip2, LateGzip
 from elodin_spark.images.streams import BZIP2, GZIP, Stream, first_bytes, open_stream, unpacked
-from elodin_spark.images.windows import read_window, windows_of
+from elodin_spark.images.windows import Scaling, read_window, windows_of
 
 #: Largest image, px, that is read: an image and its float32 copy stay below 10 GB.
 MAX_PIXELS = 2**30
+
+#: How many HDUs a message names.
+MAX_LISTED_HDUS = 6
 
 _PLAIN = b"SIMPLE  ="
 
@@ -77,7 +80,8 @@ def describe_fits(
 def describe_fits_planes(path: str, storage_options: Mapping[str, Any] | None = None) -> list[FitsImage]:
     """Read the headers of every 2-D image of a file, in order.
 
-    Planes of masks, variances and weights belong to their image and are not listed.
+    Planes of masks, variances and weights belong to their image and are not listed, nor are planes that
+    show no sky (:data:`elodin_spark.images.masks.NOT_SKY_NAMES`).
 
     Parameters
     ----------
@@ -91,8 +95,10 @@ def describe_fits_planes(path: str, storage_options: Mapping[str, Any] | None = 
     """
     with _open_headers(path, storage_options) as (hdulist, length):
         first = find_image(hdulist, None, length)
+        _refuse_cut_header(hdulist, length)  # planes would be missing in silence
         planes = [i for i, hdu in enumerate(hdulist) if _is_image(hdu) and _plane_shape(hdu.shape) != (0, 0)]
         owned = {other for i in planes for other in masks.companions(hdulist, i)[:2]}
+        owned |= {i for i in planes if masks.shows_no_sky(hdulist[i])}
         return [
             _described(hdulist, find_image(hdulist, i, length))
             for i in planes
@@ -139,7 +145,7 @@ def read_fits(path: str, hdu: int, storage_options: Mapping[str, Any] | None = N
     with open_fits(path, storage_options) as (hdulist, stream), named_failures(stream.size):
         image = hdulist[find_image(hdulist, hdu, stream.size)]
         windows = windows_of(image, stream, masks.plane_shape(image) or (0, 0))
-        return read_window(windows, image.header, 0, windows.shape[0], 0, windows.shape[1])
+        return read_window(windows, Scaling.of(image.header), 0, windows.shape[0], 0, windows.shape[1])
 
 
 @contextmanager
@@ -181,6 +187,9 @@ def _open_headers(
                 file = stack.enter_context(
                     LateGzip(fileobj=file) if magic.startswith(GZIP) else LateBzip2(file)
                 )
+                if file.read(len(_PLAIN)) != _PLAIN:
+                    raise _not_fits()
+                file.seek(0)
             else:
                 _refuse_not_fits(stream)
                 file, length = CheckedFile(file), stream.size
@@ -197,7 +206,13 @@ def _checked(stack: ExitStack, uri: str, storage_options: Mapping[str, Any] | No
 
 def _refuse_not_fits(stream: Stream) -> None:
     if first_bytes(stream, len(_PLAIN)) != _PLAIN:
-        raise ImageError("the content is not FITS, though the name says so", kind="not_fits")
+        raise _not_fits()
+
+
+def _not_fits() -> ImageError:
+    return ImageError(
+        "the content is not FITS, though the name says so; fetch the file again", kind="not_fits"
+    )
 
 
 def _hdulist(stack: ExitStack, file: Any) -> fits.HDUList:
@@ -229,6 +244,8 @@ def named_failures(length: int | None) -> Iterator[None]:
             "Empty or corrupt" in str(error) and length is not None and length % 2880
         ):
             raise ImageError("the header ends early; fetch the file again", kind="truncated") from None
+        if "No SIMPLE card" in str(error):
+            raise ImageError("the first header is damaged; fetch the file again") from None
         # bz2 calls an early end a ValueError.
         if "end-of-stream" in str(error):
             raise ImageError("the compressed file ends early; fetch it again", kind="truncated") from None
@@ -269,20 +286,35 @@ def find_image(hdulist: fits.HDUList, wanted: int | str | None, length: int | No
         _refuse_unusable(index, image)
         refuse_truncated(index, image, length)
         return index
-    others: list[str] = []
+    cubes = False
     for index, image in enumerate(hdulist):
         if _is_image(image) and _plane_shape(image.shape) != (0, 0):
             _refuse_unusable(index, image)
             refuse_truncated(index, image, length)
             return index
-        if _is_image(image) and len(image.shape) > 2 and 0 not in image.shape:
-            others.append(f"HDU {index} is {'x'.join(map(str, image.shape))}")
+        cubes |= _is_image(image) and len(image.shape) > 2 and 0 not in image.shape
     _refuse_cut_header(hdulist, length)
-    if others:
-        raise ImageError(
-            f"no HDU holds a 2-D image ({'; '.join(others)}); cut planes of it first", kind="not_2d"
-        )
-    raise ImageError("no HDU holds an image; leave the file out of images.paths", kind="no_image")
+    held = [f"HDU {index} {_holds(hdu)}" for index, hdu in enumerate(hdulist[:MAX_LISTED_HDUS])]
+    content = "; ".join([*held, "..."] if len(hdulist) > MAX_LISTED_HDUS else held)
+    if cubes:
+        raise ImageError(f"no HDU holds a 2-D image ({content}); cut planes of it first", kind="not_2d")
+    raise ImageError(
+        f"no HDU holds an image ({content}); leave the file out of images.paths", kind="no_image"
+    )
+
+
+def _holds(hdu: Any) -> str:
+    """What an HDU that cannot be cut holds, in words."""
+    if isinstance(hdu, fits.GroupsHDU):
+        return "holds random groups of visibilities"
+    if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
+        return f"is a table ({hdu.name})" if hdu.name else "is a table"
+    if not getattr(hdu, "is_image", False):
+        return "is neither an image nor a table"
+    if len(hdu.shape) == 0:
+        return "has no data"
+    size = " x ".join(map(str, reversed(hdu.shape)))
+    return f"is {size} px" if len(hdu.shape) > 1 else f"is a row of {size} px"
 
 
 def _is_image(hdu: Any) -> bool:

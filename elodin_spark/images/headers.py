@@ -6,7 +6,8 @@ import bz2
 import gzip
 import io
 import re
-from typing import BinaryIO
+from collections import Counter
+from typing import Any, BinaryIO
 
 from elodin_spark.errors import ImageError
 
@@ -15,6 +16,9 @@ MAX_HEADER_BYTES = 2**24
 
 _BLOCK = 2880
 _START = (b"SIMPLE  =", b"XTENSION=")
+#: How often astropy may read the header at one place: it does once, and forever where it takes the
+#: extent of a damaged HDU for negative.
+_MOST_READS = 4
 #: Cards by which astropy counts loops, allocates or finds the next header, and their largest value.
 #: FITS 4.0, 4.4.1: at most 999 axes or columns, none negative.
 _COUNTS = re.compile(rb"(Z?NAXIS|TFIELDS) *= *([+-]?\d+)")
@@ -26,12 +30,21 @@ class _Checked:
 
     _length = 0
 
-    def _check(self, block: bytes) -> bytes:
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._reads: Counter[int] = Counter()
+        super().__init__(*args, **options)
+
+    def _check(self, block: bytes, offset: int) -> bytes:
         # astropy asks for headers block by block, and never so for pixels.
         if len(block) != _BLOCK:
             self._length = 0
             return block
-        self._length = _BLOCK if block.startswith(_START) else self._length + _BLOCK
+        self._length += _BLOCK
+        if block.startswith(_START):
+            self._length = _BLOCK
+            self._reads[offset] += 1
+            if self._reads[offset] > _MOST_READS:
+                raise ImageError("the header of an HDU is damaged; fetch the file again")
         if self._length > MAX_HEADER_BYTES:
             raise ImageError("a header has no end; fetch the file again", kind="truncated")
         if b"NAXIS" in block or b"TFIELDS" in block or b"COUNT" in block or b"THEAP" in block:
@@ -53,6 +66,7 @@ class CheckedFile(_Checked):
     """
 
     def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
         self._file = file
 
     @property
@@ -62,11 +76,15 @@ class CheckedFile(_Checked):
 
     def read(self, size: int = -1) -> bytes:
         """As of the file; raises ImageError where it is a header that cannot be."""
-        return self._check(self._file.read(size))
+        offset = self._file.tell()
+        return self._check(self._file.read(size), offset)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As of the file."""
-        return self._file.seek(offset, whence)
+        """As of the file; to its end where no file is as long as that."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, OverflowError, ValueError):
+            return self._file.seek(0, io.SEEK_END)
 
     def tell(self) -> int:
         """As of the file."""
@@ -104,7 +122,8 @@ class _LateSeek(_Checked):
         if self._wanted is not None:
             super().seek(self._wanted)  # type: ignore[misc]
             self._wanted = None
-        return self._check(super().read(size))  # type: ignore[misc]
+        offset: int = super().tell()  # type: ignore[misc]
+        return self._check(super().read(size), offset)  # type: ignore[misc]
 
 
 class LateGzip(_LateSeek, gzip.GzipFile):

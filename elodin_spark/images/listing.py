@@ -58,7 +58,8 @@ def list_files(
 
     Hidden files and folders, and files of other kinds, are passed over in a folder or
     glob. Symbolic links are followed; a file reached in two ways is listed once, under
-    the path that is no link where there is one.
+    the path that is no link where there is one. What has the name of an image and cannot be read (a
+    link that leads nowhere, a pipe) is listed, and refused when it is opened.
 
     Parameters
     ----------
@@ -210,7 +211,7 @@ def _select(entry: str, storage_options: Mapping[str, Any] | None) -> _Selection
         if not files:
             raise InputError(f"the folder {path} holds no image files ({_known()}); correct images.paths")
         return _Selection(path, files)
-    if Path(path).is_file():
+    if os.path.lexists(path):
         if not (is_fits(path) or is_raster(path)):
             raise InputError(f"{path} is not a known kind of image; rename it to one of {_known()}")
         return _Selection(str(Path(path).parent), [path])
@@ -224,7 +225,7 @@ def _select(entry: str, storage_options: Mapping[str, Any] | None) -> _Selection
         if Path(match).is_dir():
             # "**" already names every folder below: descending again would only repeat them.
             files += [] if "**" in parts else _walk(match)
-        elif Path(match).is_file() and (is_fits(match) or is_raster(match)):
+        elif is_fits(match) or is_raster(match):
             files.append(match)
     if not files:
         raise InputError(f"no image file ({_known()}) matches {entry}; correct images.paths")
@@ -251,7 +252,10 @@ def _absolute(path: str) -> str:
 
 
 def _walk(folder: str) -> list[str]:
-    """Image files below a folder, following links but never into a folder it is already in."""
+    """Image files below a folder, following links but never into a folder it is already in.
+
+    Links that lead nowhere, pipes and devices are among them, to be refused by name.
+    """
     found: list[str] = []
 
     def visit(directory: str, above: frozenset[str]) -> None:
@@ -266,13 +270,20 @@ def _walk(folder: str) -> list[str]:
         for child in children:
             if child.name.startswith("."):
                 continue
-            if child.is_dir():
+            if _is_folder(child):
                 visit(child.path, above | {real})
-            elif (is_fits(child.name) or is_raster(child.name)) and child.is_file():
+            elif is_fits(child.name) or is_raster(child.name):
                 found.append(child.path)
 
     visit(folder, frozenset())
     return found
+
+
+def _is_folder(child: os.DirEntry[str]) -> bool:
+    try:
+        return child.is_dir()
+    except OSError:  # a link that leads back to itself
+        return False
 
 
 def _below(file: str, base: str) -> str:
@@ -290,8 +301,8 @@ def _below(file: str, base: str) -> str:
 def _size(file: str) -> int:
     try:
         return Path(file).stat().st_size
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
+    except OSError:  # whoever opens it says why it cannot be read
+        return 0
 
 
 def _known() -> str:

@@ -10,6 +10,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from elodin_spark.images.lookups import TABLE_NAMES
+
 VarianceKind = Literal["variance", "sigma", "inverse"]
 
 #: Names of mask planes: Rubin, HST and JWST, SDSS and DECam pipelines.
@@ -27,6 +29,13 @@ VARIANCE_NAMES: dict[str, VarianceKind] = {
     "IVAR": "inverse",
     "INVVAR": "inverse",
 }
+#: Planes that go with an image but show no sky: models of the point spread function (Rubin), tables
+#: of distortions, samples, exposure times and contexts (HST), areas and parts of the variance (JWST).
+NOT_SKY_NAMES = (
+    *("PSF", "PSFIMAGE", "SAMP", "TIME", "CTX", "CON", "AREA", "WAVELENGTH"),
+    *("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"),
+    *TABLE_NAMES,
+)
 #: What UTYPE, astropy's word for it, says of a plane whatever its name.
 _UTYPES: dict[str, VarianceKind] = {
     "VARIANCEUNCERTAINTY": "variance",
@@ -106,6 +115,11 @@ def companions(hdulist: fits.HDUList, index: int) -> Companions:
             elif variance is None:
                 variance = (i, role)
     return Companions(mask, *(variance or (None, None)))
+
+
+def shows_no_sky(hdu: Any) -> bool:
+    """Whether the EXTNAME of a plane is one of :data:`NOT_SKY_NAMES`."""
+    return str(hdu.name).strip().upper() in NOT_SKY_NAMES
 
 
 def plane_shape(hdu: Any) -> tuple[int, int] | None:

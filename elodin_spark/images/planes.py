@@ -19,8 +19,16 @@ from elodin_spark.images import masks
 from elodin_spark.images.fits import find_image, named_failures, open_fits, refuse_truncated
 from elodin_spark.images.listing import is_fits, is_raster
 from elodin_spark.images.raster import describe_raster, read_raster
-from elodin_spark.images.streams import Stream, local_copy
-from elodin_spark.images.windows import ConstantWindows, Windows, bit_fields, read_window, windows_of
+from elodin_spark.images.streams import LocalStream, Stream, local_copy
+from elodin_spark.images.windows import (
+    ConstantWindows,
+    PlainWindows,
+    Scaling,
+    Windows,
+    bit_fields,
+    read_window,
+    windows_of,
+)
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -36,6 +44,11 @@ class Plane(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """(ny, nx), or (ny, nx, 3) of a colour picture."""
+        ...
+
+    @property
+    def seekable(self) -> bool:
+        """Whether rows are read where they lie, at no more cost one by one than all at once."""
         ...
 
     @property
@@ -121,10 +134,15 @@ class _FitsPlane:
         self._hdulist, self._stream, self._index = hdulist, stream, index
         self._header: fits.Header = hdulist[index].header
         self._windows = self._windows_of(index)
+        self._scaling = Scaling.of(self._header)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self._windows.shape
+
+    @property
+    def seekable(self) -> bool:
+        return isinstance(self._windows, PlainWindows) and isinstance(self._stream, LocalStream)
 
     @cached_property
     def mask_bits(self) -> dict[str, int]:
@@ -143,7 +161,7 @@ class _FitsPlane:
     def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> NDArray[np.float32]:
         x1 = _checked_window(self.shape, y0, y1, x0, x1)
         with named_failures(self._stream.size):
-            return read_window(self._windows, self._header, y0, y1, x0, x1)
+            return read_window(self._windows, self._scaling, y0, y1, x0, x1)
 
     def mask(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray | None:
         x1 = _checked_window(self.shape, y0, y1, x0, x1)
@@ -163,7 +181,7 @@ class _FitsPlane:
             if self._variance is None or kind is None:
                 return None
             windows, header = self._variance
-            return masks.to_variance(read_window(windows, header, y0, y1, x0, x1), kind)
+            return masks.to_variance(read_window(windows, Scaling.of(header), y0, y1, x0, x1), kind)
 
     # Looked for when first asked for: in a large file each HDU is a header to fetch.
     @cached_property
@@ -203,6 +221,7 @@ def _open_picture(uri: str, storage_options: Mapping[str, Any] | None) -> Iterat
 
 
 class _PicturePlane:
+    seekable = False
     mask_bits: dict[str, int] = {}  # noqa: RUF012 - never written to
     saturation_level: float | None = None
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elodin_spark.errors import ImageError
+from elodin_spark.images.streams import open_stream
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 #: Largest picture, px, that is read: 3 GB of 8-bit RGB.
 MAX_PIXELS = 2**30
 
-_ORIENTATION = 274  # tag number, in EXIF as in TIFF
+#: Most pixels that a byte of a file can stand for; above is a header that lies, for which the libraries
+#: would still fill the whole picture. Deflate reaches 1032 bytes a byte and LZW 2730, each of eight px
+#: at most; JPEG 512 px, of one grey.
+MAX_PIXELS_PER_BYTE = {"JPEG": 2**12, "PNG": 2**14, "TIFF": 2**15}
+
+_ORIENTATION, _XMP = 274, 700  # tag numbers, in EXIF as in TIFF
 _READ_ERRORS = (
     OSError,
     ValueError,
@@ -48,11 +54,15 @@ class RasterImage(NamedTuple):
         Columns and rows, px, after the orientation tag is applied.
     colour : bool
         Whether its pixels are RGB.
+    xmp : bytes or None
+        Its XMP packet; None where the orientation tag turns or flips the picture, for then it is not
+        known to which of the two what the packet says of pixels refers.
     """
 
     width: int
     height: int
     colour: bool
+    xmp: bytes | None = None
 
 
 def describe_raster(path: str) -> RasterImage:
@@ -61,24 +71,39 @@ def describe_raster(path: str) -> RasterImage:
     Raises
     ------
     ImageError
-        Kinds ``empty_file``, ``truncated``, ``not_2d``, ``too_large``, ``unreadable``.
+        Kinds ``empty_file``, ``missing``, ``no_permission``, ``truncated``, ``not_2d``, ``too_large``,
+        ``unreadable``.
     """
     with _failures_named(path):
         if _is_tiff(path):
             with _tiff_page(path) as page:
                 height, width, colour = _tiff_layout(page)
-                turned = _tiff_orientation(page) >= 5
+                orientation, xmp = _tiff_orientation(page), _tiff_xmp(page)
+                # Of the others some, of a fax, have no such limit.
+                kind = "TIFF" if int(page.compression) in (1, 5, 8, 32773, 32946) else None
         else:
             with _picture(path) as picture:
                 width, height = picture.size
                 colour = _mode(picture) == "RGB"
-                turned = _orientation(picture) >= 5
+                orientation, xmp = _orientation(picture), picture.info.get("xmp")
+                kind = picture.format
         if width * height > MAX_PIXELS:
             raise ImageError(
                 f"the picture has {width} x {height} px, more than {MAX_PIXELS}; cut it into tiles first",
                 kind="too_large",
             )
-        return RasterImage(*((height, width) if turned else (width, height)), colour)
+        _refuse_hollow(width * height, Path(path).stat().st_size, kind)
+        if orientation != 1 or not isinstance(xmp, bytes):
+            xmp = None
+        return RasterImage(*((height, width) if orientation >= 5 else (width, height)), colour, xmp)
+
+
+def _refuse_hollow(pixels: int, size_bytes: int, kind: str | None) -> None:
+    limit = MAX_PIXELS_PER_BYTE.get("JPEG" if kind == "MPO" else kind or "")  # several JPEG in one file
+    if limit is not None and pixels > limit * size_bytes:
+        raise ImageError(
+            f"{pixels} px cannot be packed in {size_bytes} bytes: the header is damaged; fetch it again"
+        )
 
 
 def read_raster(path: str) -> np.ndarray:
@@ -106,7 +131,9 @@ def read_raster(path: str) -> np.ndarray:
                 pixels, orientation = _tiff_pixels(page, path), _tiff_orientation(page)
         else:
             with _picture(path) as picture:
-                pixels, orientation = np.asarray(_converted(picture)), _orientation(picture)
+                # First: of a decoded PNG the tag may be found where describing did not look.
+                orientation = _orientation(picture)
+                pixels = np.asarray(_converted(picture))
     pixels = _oriented(pixels, orientation)
     if pixels.dtype.kind == "b":
         pixels = pixels.astype(np.uint8) * np.uint8(255)
@@ -122,8 +149,9 @@ def _failures_named(path: str) -> Iterator[None]:
     from PIL.Image import DecompressionBombError
 
     try:
-        if Path(path).stat().st_size == 0:
-            raise ImageError("the file is empty; fetch it again", kind="empty_file")
+        with open_stream(path) as stream:  # no folder, pipe or device
+            if stream.size == 0:
+                raise ImageError("the file is empty; fetch it again", kind="empty_file")
         yield
     except DecompressionBombError:
         raise ImageError(
@@ -143,7 +171,7 @@ def _failures_named(path: str) -> Iterator[None]:
 
 @contextmanager
 def _picture(path: str, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Iterator[Image]:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
     # Pillow's limit is a module variable, and half of it is already refused with a
     # warning: survey mosaics are larger. Ours is checked against the header instead.
@@ -152,10 +180,22 @@ def _picture(path: str, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Iterator[
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-            with Image.open(path, formats=formats) as picture:
+            with _lenient(ImageFile):
+                opened = Image.open(path, formats=formats)
+            with opened as picture:
                 yield picture
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _lenient(module: Any) -> Iterator[None]:
+    """Pass over damaged text in the head of a PNG file, and text that unpacks without end."""
+    before, module.LOAD_TRUNCATED_IMAGES = module.LOAD_TRUNCATED_IMAGES, True
+    try:
+        yield
+    finally:
+        module.LOAD_TRUNCATED_IMAGES = before
 
 
 def _mode(picture: Image) -> str:
@@ -173,6 +213,8 @@ def _converted(picture: Image) -> Image:
 
 
 def _orientation(picture: Image) -> int:
+    if picture.format == "PNG" and not {"exif", "Raw profile type exif"} & picture.info.keys():
+        return 1  # Pillow would decode all pixels to look for the tag behind them
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
     except (
@@ -222,7 +264,7 @@ def _tiff_page(path: str) -> Iterator[TiffPage]:
                 )
             yield page
     except TiffFileError as error:
-        raise ImageError(f"the picture cannot be read as TIFF: {error}") from None
+        raise ImageError(f"the picture cannot be read as TIFF, fetch it again: {error}") from None
 
 
 def _tiff_layout(page: TiffPage) -> tuple[int, int, bool]:
@@ -245,6 +287,15 @@ def _tiff_layout(page: TiffPage) -> tuple[int, int, bool]:
 def _tiff_orientation(page: TiffPage) -> int:
     tag = page.tags.get(_ORIENTATION)
     return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
+
+
+def _tiff_xmp(page: TiffPage) -> object:
+    """What the tag holds; bytes where it is whole."""
+    try:
+        tag = page.tags.get(_XMP)
+        return None if tag is None else tag.value
+    except _READ_ERRORS:  # the pixels may be whole
+        return None
 
 
 def _tiff_pixels(page: TiffPage, path: str) -> Any:

@@ -15,8 +15,10 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.images import lookups
+
 #: Largest effect, px, of look-up table distortions that may be left out of the header text.
-MAX_LOOKUP_PX = 0.25
+MAX_LOOKUP_PX = 0.001
 
 _LOOKUP = re.compile(
     r"^(CPDIS|CQDIS|DP|DQ|CPERR|CQERR|D2IMDIS|D2IMERR|D2IM|D2IMEXT|D2IMARR|AXISCORR)\d*(\.|$)"
@@ -27,10 +29,11 @@ _NOT_A_FILTER = ("", "CLEAR", "NONE", "N/A", "UNKNOWN")
 def header_text(header: fits.Header, hdulist: fits.HDUList | None = None) -> str | None:
     """Header cards of a celestial WCS as text, one a line.
 
-    The text is all that is needed later: SIP, TPV and DSS plate solutions are cards. Tables
-    of distortions (HST ``D2IMARR``, ``WCSDVARR``) live in other HDUs and are left out where
-    they move no pixel by more than :data:`MAX_LOOKUP_PX`; where they move more there is no text,
-    since a position that is quietly wrong is worse than none.
+    The text is all that is needed later: SIP, TPV and DSS plate solutions are cards, and look-up
+    tables of distortions, which live in other HDUs, are packed into cards by
+    :mod:`~elodin_spark.images.lookups`. Where the tables are missing or too large for that, there
+    is no text unless they move no pixel by more than :data:`MAX_LOOKUP_PX`: a position that is
+    quietly wrong is worse than none.
 
     Parameters
     ----------
@@ -45,21 +48,19 @@ def header_text(header: fits.Header, hdulist: fits.HDUList | None = None) -> str
         Cards other than COMMENT, HISTORY and blank ones, to be read by :func:`wcs_of`;
         None where there is no celestial WCS that astropy can build and convert to ICRS.
     """
-    lookup = "AXISCORR" in header or any(
-        str(value).strip().upper() == "LOOKUP"
-        for keyword in ("CPDIS1", "CPDIS2", "CQDIS1", "CQDIS2", "D2IMDIS1", "D2IMDIS2")
-        for value in _values([header], keyword)
-    )
+    lookup = lookups.uses_lookup(header)
+    tables = lookups.table_cards(hdulist) if lookup and hdulist is not None else None
+    left_out = lookup and tables is None
     lines: list[str] = []
     for card in header.cards:
-        if card.keyword in ("COMMENT", "HISTORY", "") or (lookup and _LOOKUP.match(card.keyword)):
+        if card.keyword in ("COMMENT", "HISTORY", "") or (left_out and _LOOKUP.match(card.keyword)):
             continue
         try:
             image = str(card)
         except (fits.VerifyError, ValueError):  # beyond repair, and no WCS card is missed by leaving it out
             continue
         lines += [image[start : start + 80].rstrip() for start in range(0, len(image), 80)]
-    text = "\n".join(lines)
+    text = "\n".join([*lines, *(tables or ())])
     # Headers in the wild make astropy and wcslib raise nearly anything; without a WCS an
     # image still has its pixels.
     try:
@@ -68,7 +69,7 @@ def header_text(header: fits.Header, hdulist: fits.HDUList | None = None) -> str
             return None
         width, height = header.get("NAXIS1", 1), header.get("NAXIS2", 1)
         _to_icrs(wcs, np.array([(width - 1) / 2]), np.array([(height - 1) / 2]))
-        if lookup and _lookup_effect_px(header, hdulist, wcs, width, height) > MAX_LOOKUP_PX:
+        if left_out and _lookup_effect_px(header, hdulist, wcs, width, height) > MAX_LOOKUP_PX:
             return None
     except Exception:
         return None
@@ -172,8 +173,9 @@ def quiet() -> Iterator[None]:
 
 
 def _build(text: str) -> WCS:
+    lines, tables = lookups.split_cards(text.split("\n"))
     with quiet():
-        return WCS(fits.Header.fromstring(text, sep="\n"), naxis=2)
+        return WCS(fits.Header.fromstring("\n".join(lines), sep="\n"), tables, naxis=2)
 
 
 def _to_icrs(

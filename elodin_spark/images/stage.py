@@ -13,6 +13,7 @@ from elodin_spark import schema
 from elodin_spark.errors import ImageError
 from elodin_spark.images.describe import describe_planes, failed_row
 from elodin_spark.images.listing import ImageFile
+from elodin_spark.settings import ImagesSettings
 from elodin_spark.stage import Locate, Stage
 
 
@@ -33,12 +34,20 @@ class DescribeSpec:
         Only planes observed from the first to the second, d.
     storage : tuple of (str, object)
         Options of a remote store.
+    fail_fast : bool
+        Raise at the first file that cannot be described, naming it, instead of making a row of it.
     """
 
     hdu: int | str | None = None
     bands: str | None = None
     mjd: tuple[float, float] | None = None
     storage: tuple[tuple[str, Any], ...] = ()
+    fail_fast: bool = False
+
+    @classmethod
+    def from_settings(cls, images: ImagesSettings, fail_fast: bool = False) -> DescribeSpec:
+        """The spec of a run, or of a DataFrame of images."""
+        return cls(images.hdu, images.bands, images.mjd, tuple(images.storage.items()), fail_fast)
 
     @property
     def output_schema(self) -> pa.Schema:
@@ -71,11 +80,15 @@ class _Describe:
         try:
             rows = describe_planes(file, spec.hdu, dict(spec.storage))
         except ImageError as error:
-            return [failed_row(file, error, spec.hdu)]
+            refused = error
         # The boundary of one file: whatever its bytes make a library do, the others go on.
         except Exception as error:
-            return [failed_row(file, ImageError(f"{type(error).__name__}: {error}"), spec.hdu)]
-        return [row for row in rows if self._wanted(row)]
+            refused = ImageError(f"{type(error).__name__}: {error}")
+        else:
+            return [row for row in rows if self._wanted(row)]
+        if spec.fail_fast:
+            raise ImageError(f"{file.uri}: {refused}", refused.kind)
+        return [failed_row(file, refused, spec.hdu)]
 
     def _wanted(self, row: dict[str, Any]) -> bool:
         spec = self._spec

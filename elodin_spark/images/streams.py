@@ -98,10 +98,9 @@ def open_stream(uri: str, storage_options: Mapping[str, Any] | None = None) -> I
 
     Raises
     ------
-    OSError
-        The local file cannot be opened.
     ImageError
-        The remote file cannot be opened, or the local one is a folder, pipe or device.
+        The file cannot be opened, or is a folder, pipe or device. Kinds ``missing``, ``no_permission``,
+        ``unreadable``; of remote files also ``unreachable``.
     """
     if is_remote(uri):
         from elodin_spark.images import remote
@@ -110,8 +109,28 @@ def open_stream(uri: str, storage_options: Mapping[str, Any] | None = None) -> I
         with stream.file:
             yield stream
         return
-    with open(local_path(uri), "rb", opener=_regular) as file:
+    with _open_local(local_path(uri)) as file:
         yield LocalStream(file)
+
+
+def _open_local(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb", opener=_regular)
+    except FileNotFoundError:
+        raise ImageError(
+            "there is no such file, or it is a link that leads nowhere; mend it or leave it out",
+            kind="missing",
+        ) from None
+    except PermissionError:
+        raise ImageError(
+            "the file may not be read by this user; give it read permission", kind="no_permission"
+        ) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ImageError("the file is a link that leads back to itself; remove it") from None
+        raise ImageError(
+            f"the file cannot be opened ({error.strerror or error}); check the disk that it is on"
+        ) from None
 
 
 @contextmanager

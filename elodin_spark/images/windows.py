@@ -6,7 +6,7 @@ Arrays are (ny, nx); row 0 is the first row of the file.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from astropy.io import fits
@@ -119,32 +119,49 @@ def windows_of(hdu: Any, stream: Stream, shape: tuple[int, int]) -> Windows:
     return TiledWindows(hdu)
 
 
+class Scaling(NamedTuple):
+    """From stored to physical values, by the cards BSCALE, BZERO and BLANK."""
+
+    scale: float
+    zero: float
+    blank: int | None
+
+    @classmethod
+    def of(cls, header: fits.Header) -> Scaling:
+        """Scaling of an image by its header."""
+        return cls(header.get("BSCALE", 1), header.get("BZERO", 0), header.get("BLANK"))
+
+
 def read_window(
-    windows: Windows, header: fits.Header, y0: int, y1: int, x0: int, x1: int
+    windows: Windows, scaling: Scaling, y0: int, y1: int, x0: int, x1: int
 ) -> NDArray[np.float32]:
     """Physical values, see :func:`physical`, of the window ``y0 <= y < y1``, ``x0 <= x < x1``."""
-    values = np.empty((y1 - y0, x1 - x0), np.float32)
+    values: NDArray[np.float32] | None = None
     for top, raw in windows.chunks(y0, y1, x0, x1):
-        raw = raw.reshape(-1, x1 - x0)
-        values[top - y0 : top - y0 + len(raw)] = physical(raw, header)
+        part = physical(raw.reshape(-1, x1 - x0), scaling)
+        if len(part) == y1 - y0:
+            return part
+        if values is None:
+            values = np.empty((y1 - y0, x1 - x0), np.float32)
+        values[top - y0 : top - y0 + len(part)] = part
+    assert values is not None  # there is a row, so there is a chunk
     return values
 
 
-def physical(raw: np.ndarray, header: fits.Header) -> NDArray[np.float32]:
+def physical(raw: np.ndarray, scaling: Scaling) -> NDArray[np.float32]:
     """Stored values to physical ones: ``BZERO + BSCALE x stored``, BLANK is NaN (FITS 4.0, 4.4.2).
 
     Parameters
     ----------
     raw : ndarray, shape (ny, nx)
-    header : astropy.io.fits.Header
-        Of the image.
+    scaling : Scaling
 
     Returns
     -------
     ndarray, shape (ny, nx), float32
         Computed in float32 from 8- and 16-bit integers and float32, else in float64, as astropy does.
     """
-    scale, zero, blank = (header.get(key, default) for key, default in _SCALING)
+    scale, zero, blank = scaling
     kind, size = raw.dtype.kind, raw.dtype.itemsize
     wide = size > (4 if kind == "f" else 2)
     scaled = (scale, zero, blank) != (1, 0, None)
@@ -174,10 +191,9 @@ def bit_fields(raw: np.ndarray, header: fits.Header) -> np.ndarray:
     ndarray, shape (ny, nx), uint8, uint16, uint32 or uint64
         In native byte order.
     """
-    scale, zero, _ = (header.get(key, default) for key, default in _SCALING)
+    scale, zero, _ = Scaling.of(header)
     if raw.dtype.kind == "f":
-        values = raw.astype(np.float64) * scale + zero
-        return np.where(np.isfinite(values), np.rint(values), 1).astype(np.int64).astype(np.uint32)
+        return _nearest(raw, scale, zero)
     native = raw.astype(raw.dtype.newbyteorder("="))
     unsigned = native.view(np.dtype(f"u{native.itemsize}"))
     if (scale, zero) == (1, 0):
@@ -185,7 +201,11 @@ def bit_fields(raw: np.ndarray, header: fits.Header) -> np.ndarray:
     if scale == 1 and native.itemsize > 1 and zero == 2 ** (8 * native.itemsize - 1):
         unsigned ^= unsigned.dtype.type(zero)  # adding half the range flips the highest bit
         return unsigned
-    return np.rint(native.astype(np.float64) * scale + zero).astype(np.int64).astype(np.uint32)
+    return _nearest(native, scale, zero)
 
 
-_SCALING = (("BSCALE", 1), ("BZERO", 0), ("BLANK", None))
+def _nearest(raw: np.ndarray, scale: float, zero: float) -> NDArray[np.uint32]:
+    """Nearest integers of scaled values, their lowest 32 bits; 1 where a value is no such number."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = raw.astype(np.float64) * scale + zero
+    return np.where(np.abs(values) < 2**63, np.rint(values), 1).astype(np.int64).astype(np.uint32)

@@ -176,7 +176,7 @@ def test_a_text_file_named_fits_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "a.fits").kind == "unreadable"
+    assert refusal(tmp_path / "a.fits").kind == "missing"
 
 
 def test_files_without_an_image_are_refused(tmp_path: Path) -> None:

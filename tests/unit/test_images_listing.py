@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -117,6 +118,20 @@ def test_links_are_followed_without_loops_and_without_listing_a_file_twice(
     (elsewhere / "z.png").write_bytes(b"x")
     (archive / "linked").symlink_to(elsewhere, target_is_directory=True)
     assert paths_of([str(archive)]) == sorted([*ALL, "linked/z.png"])
+
+
+def test_links_that_lead_nowhere_and_pipes_are_listed_to_be_refused_when_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.fits").symlink_to("b.fits")
+    (tmp_path / "b.fits").symlink_to("a.fits")
+    (tmp_path / "nowhere.png").symlink_to("gone.png")
+    (tmp_path / "zero.fits").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "notes.txt").symlink_to("gone.txt")
+    names = ["a.fits", "b.fits", "nowhere.png", "pipe.jpg", "zero.fits"]
+    for paths in ([str(tmp_path)], [str(tmp_path / "*")], [str(tmp_path / name) for name in names]):
+        files = list_files(paths)
+        assert [file.path for file in files] == names
+        assert {file.size_bytes for file in files} == {0}
 
 
 def test_a_name_with_glob_characters_that_exists_is_that_file(tmp_path: Path) -> None:

@@ -145,6 +145,17 @@ def test_a_mask_of_floats_is_rounded_and_set_where_unknown(tmp_path: Path) -> No
         assert len(plane.mask_bits) == 32
 
 
+@pytest.mark.parametrize(("dtype", "zero"), [("i2", 1e30), ("i4", -1e300), ("f4", 1e300), ("f4", 1e19)])
+def test_a_mask_whose_numbers_no_integer_holds_is_set(tmp_path: Path, dtype: str, zero: float) -> None:
+    mask = fits.ImageHDU(np.zeros((NY, NX), dtype), name="MASK")
+    mask.header["BZERO"] = zero
+    path = file(tmp_path / "a.fits", image("IMAGE"), mask)
+    with open_plane(path, 1) as plane:
+        found = plane.mask(0, NY)
+        assert found is not None
+        assert set(found.ravel().tolist()) == {1}
+
+
 def test_rubin_names_its_bits_in_the_header() -> None:
     header = fits.Header(
         {"MP_BAD": 0, "MP_SAT": 1, "MP_INTRP": 2, "EXTNAME": "MASK", "MP_ODD": "x", "MP_HIGH": 40}

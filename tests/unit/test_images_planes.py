@@ -336,7 +336,7 @@ def test_other_files_pipes_and_missing_ones_are_refused(tmp_path: Path) -> None:
         ("a.txt", "known kind"),
         ("pipe.fits", "pipe"),
         ("folder.fits", "folder"),
-        ("none.fits", "No such file"),
+        ("none.fits", "no such file"),
     ):
         with pytest.raises(ImageError, match=words), open_plane(str(tmp_path / name), 0):
             pass

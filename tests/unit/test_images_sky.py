@@ -126,26 +126,47 @@ def test_without_a_usable_celestial_wcs_there_is_no_text(cards: dict[str, object
     assert sky.header_text(tan_header(**cards)) is None
 
 
-def test_a_lookup_distortion_that_matters_is_not_left_out_in_silence() -> None:
-    def file(amplitude: float) -> fits.HDUList:
-        table = fits.ImageHDU(np.full((4, 4), amplitude, np.float32), name="WCSDVARR")
-        table.header.update(CRPIX1=1.0, CRPIX2=1.0, CRVAL1=1.0, CRVAL2=1.0, CDELT1=133.0, CDELT2=100.0)
-        header = tan_header(RADESYS="ICRS")
-        for axis in (1, 2):
-            header[f"CPDIS{axis}"] = "LOOKUP"
-            for record in ("EXTVER: 1.0", "NAXES: 2.0", "AXIS.1: 1.0", "AXIS.2: 2.0"):
-                header.append(fits.Card.fromstring(f"DP{axis}     = '{record}'"))
-        return fits.HDUList([fits.PrimaryHDU(np.zeros((300, 400), np.float32), header), table])
+def distorted_file(amplitude: float, side: int = 4) -> fits.HDUList:
+    ramp = np.linspace(amplitude / 2, amplitude, side * side, dtype=np.float32).reshape(side, side)
+    table = fits.ImageHDU(ramp, name="WCSDVARR")
+    table.header.update(CRPIX1=1.0, CRPIX2=1.0, CRVAL1=1.0, CRVAL2=1.0, CDELT1=133.0, CDELT2=100.0)
+    header = tan_header(RADESYS="ICRS")
+    for axis in (1, 2):
+        header[f"CPDIS{axis}"] = "LOOKUP"
+        for record in ("EXTVER: 1.0", "NAXES: 2.0", "AXIS.1: 1.0", "AXIS.2: 2.0"):
+            header.append(fits.Card.fromstring(f"DP{axis}     = '{record}'"))
+    return fits.HDUList([fits.PrimaryHDU(np.zeros((300, 400), np.float32), header), table])
 
-    small, large = file(0.1), file(2.0)
-    text = sky.header_text(small[0].header, small)
+
+@pytest.mark.parametrize("amplitude", [0.1, 2.0])
+def test_lookup_tables_travel_in_the_header_text(amplitude: float) -> None:
+    file = distorted_file(amplitude)
+    text = sky.header_text(file[0].header, file)
     assert text is not None
-    full = WCS(small[0].header, small)
-    ra, dec = sky.pixel_to_sky(sky.wcs_of(text), 200, 150)
-    oracle = SkyCoord(*full.all_pix2world(200, 150, 0), unit="deg")
-    assert 0 < separation_arcsec(ra, dec, oracle) < 0.1 * np.sqrt(2) * 3600 * 1.1e-4
+    assert all(len(line) <= 80 for line in text.split("\n"))
+    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(0, 399, 9), np.linspace(0, 299, 9)))
+    ra, dec = sky.pixel_to_sky(sky.wcs_of(text), x, y)
+    np.testing.assert_allclose([ra, dec], WCS(file[0].header, file).all_pix2world(x, y, 0), atol=1e-9)
+    undistorted = WCS(tan_header(RADESYS="ICRS")).all_pix2world(x, y, 0)
+    assert np.abs(np.array([ra, dec]) - undistorted).max() > 1e-4 * amplitude / 2
+    # To another reader the tables are remarks.
+    assert fits.Header.fromstring(text, sep="\n")["DP1.EXTVER"] == 1.0
+
+
+def test_lookup_tables_that_are_missing_or_huge_leave_no_position() -> None:
+    file = distorted_file(0.1)
+    assert sky.header_text(file[0].header) is None
+    large = distorted_file(0.1, side=600)
     assert sky.header_text(large[0].header, large) is None
-    assert sky.header_text(small[0].header) is None, "the tables are not there to be judged"
+    harmless = distorted_file(1e-4, side=600)
+    assert sky.header_text(harmless[0].header, harmless) is not None
+
+
+def test_damaged_lookup_tables_are_an_error() -> None:
+    file = distorted_file(0.1)
+    text = sky.header_text(file[0].header, file) or ""
+    with pytest.raises(ValueError, match="damaged"):
+        sky.wcs_of(text.replace("COMMENT LOOKUP e", "COMMENT LOOKUP *"))
 
 
 def test_the_pixel_scale_is_the_side_of_the_pixel() -> None:

@@ -1,0 +1,115 @@
+"""Cut every image of a folder of FITS files from many instruments and list what came of each.
+
+python docs/list_instruments.py ../shared/data/fits docs/instruments.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from astropy.io import fits
+
+from elodin_spark import schema
+from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.images import lookups, sky
+from elodin_spark.images.listing import ImageFile, list_files
+from elodin_spark.images.stage import DescribeSpec
+from elodin_spark.settings import SlidingWindow
+from elodin_spark.stage import fuse, run_plain
+
+#: Smaller than the smallest of the images, so that each is cut.
+WINDOW_PX = 24
+
+HEAD = """\
+# Instruments
+
+What comes of {files} FITS files from about twenty instruments, in every compression, with
+`images.hdu: all` and windows of {window} px edge to edge. {cut} files are cut; {refused} hold nothing
+that can be cut, and the last column is the message of the `failures` table. Made by
+`python docs/list_instruments.py`; the tests hold pixels and positions of each against astropy's own.
+
+| file | telescope | stored as | HDUs cut | px | WCS | windows, or why not |
+|---|---|---|---|---|---|---|
+"""
+
+
+def cut(file: ImageFile) -> list[dict[str, Any]]:
+    """Rows of :data:`elodin_spark.schema.TILED` of one file."""
+    batch = pa.RecordBatch.from_pylist([file._asdict()], schema=schema.FILES)
+    tile = TileSpec(SlidingWindow(size=WINDOW_PX, step=WINDOW_PX), thumbnail_px=16)
+    return run_plain(fuse(DescribeSpec(hdu="all"), tile), [batch]).to_pylist()
+
+
+def table(folder: Path) -> str:
+    """The page, as Markdown."""
+    lines, refused = [], 0
+    files = list_files([str(folder)])
+    for file in files:
+        rows = cut(file)
+        images = [row["image"] for row in rows if row["image"] and row["image"]["status"] == "ok"]
+        failures = [row["failure"] for row in rows if row["failure"]]
+        windows = sum(row["cutout_id"] is not None for row in rows)
+        refused += not images
+        outcome = f"{windows}" if images else "; ".join(f"{f['kind']}: {f['message']}" for f in failures)
+        sizes = dict.fromkeys(f"{image['width']} x {image['height']}" for image in images)
+        cells = [
+            f"`{file.path}`",
+            _telescope(file.uri),
+            _storage(file.uri, images),
+            ", ".join(str(image["hdu"]) for image in images),
+            ", ".join(sizes),
+            ", ".join(dict.fromkeys(_projection(image["wcs"]) for image in images)),
+            outcome,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    head = HEAD.format(files=len(files), window=WINDOW_PX, cut=len(files) - refused, refused=refused)
+    return head + "\n".join(lines) + "\n"
+
+
+def _headers(path: str) -> Iterator[fits.Header]:
+    with sky.quiet(), fits.open(path, ignore_missing_end=True) as hdulist:
+        yield from (hdu.header for hdu in hdulist)
+
+
+def _telescope(path: str) -> str:
+    for header in _headers(path):
+        found = [str(header.get(name) or "").strip() for name in ("TELESCOP", "INSTRUME")]
+        if any(found):
+            return " ".join(dict.fromkeys(word for word in found if word))
+    return ""
+
+
+def _storage(path: str, images: list[dict[str, Any]]) -> str:
+    wanted = {image["hdu"] for image in images}
+    kinds = []
+    with sky.quiet(), fits.open(path, ignore_missing_end=True, disable_image_compression=True) as hdulist:
+        for index in sorted(wanted):
+            header = hdulist[index].header
+            bits = header.get("ZBITPIX", header["BITPIX"])
+            number = f"{abs(bits):d} bit {'float' if bits < 0 else 'integer'}"
+            kinds.append(" ".join(filter(None, [header.get("ZCMPTYPE", ""), number])))
+    ending = path.rsplit(".", 1)[-1]
+    whole = [ending] if ending in ("gz", "bz2") else []
+    return ", ".join([*whole, *dict.fromkeys(kinds)])
+
+
+def _projection(wcs: str | None) -> str:
+    if wcs is None:
+        return "none"
+    tables = lookups.uses_lookup(fits.Header.fromstring(wcs, sep="\n"))
+    return str(sky.wcs_of(wcs).wcs.ctype[0]) + (" + tables" if tables else "")
+
+
+def main() -> None:
+    """Write the page; see the module."""
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    Path(sys.argv[2]).write_text(table(Path(sys.argv[1])), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
