@@ -102,6 +102,8 @@ CUTOUTS = pa.schema(
         _field("position_id", pa.string(), "the position of a catalog it was cut for"),
         _field("source", SOURCE, "the source it was cut for"),
         *QUALITY,
+        _field("haralick", pa.list_(pa.float32()), "13 Haralick features, where asked for"),
+        _field("zernike", pa.list_(pa.float32()), "25 Zernike moments, where asked for"),
         _field("rejected", pa.string(), "why it has no fingerprint, by the rules of quality"),
         _field("thumbnail", pa.binary(), "the window as a small JPEG"),
     ]
@@ -208,9 +210,13 @@ def rows_to_batch(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Record
     -------
     pyarrow.RecordBatch
     """
-    names = set(schema.names)
-    for row in rows:
-        if not names.issuperset(row):
-            raise KeyError(f"columns {sorted(set(row) - names)} are not in {schema.names}")
-    arrays = [pa.array([row.get(f.name) for row in rows], type=f.type) for f in schema]
+    given: set[str] = set().union(*rows)
+    if not given <= set(schema.names):
+        raise KeyError(f"columns {sorted(given - set(schema.names))} are not in {schema.names}")
+    arrays = [
+        pa.array([row.get(f.name) for row in rows], type=f.type)
+        if f.name in given
+        else pa.nulls(len(rows), f.type)
+        for f in schema
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

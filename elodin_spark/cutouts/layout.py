@@ -49,6 +49,15 @@ class Layout:
     def __len__(self) -> int:
         return len(self.windows)
 
+    def take(self, rows: NDArray[np.intp]) -> Layout:
+        """Some of the windows."""
+        return Layout(
+            self.windows[rows],
+            self.shifted[rows],
+            None if self.position_ids is None else [self.position_ids[i] for i in rows],
+            None if self.sources is None else [self.sources[i] for i in rows],
+        )
+
 
 def lay_windows(
     generator: Generator, picture: Picture, plane: Plane, image: Row, targets: Targets = ()
@@ -97,7 +106,7 @@ def lay_windows(
                 )
             )
         case Positions():
-            _refuse_moved(generator.kind, picture)
+            refuse_moved(generator.kind, picture.affine)
             return position_layout(image, picture.shape, generator, targets)
         case Sources():
             return _around_sources(generator, picture, plane, image)
@@ -198,7 +207,7 @@ def _px(length: Length, scale: float | None) -> int:
 
 
 def _around_sources(generator: Sources, picture: Picture, plane: Plane, image: Row) -> Layout:
-    _refuse_moved(generator.kind, picture)
+    refuse_moved(generator.kind, picture.affine)
     height, width = plane.shape[:2]
 
     def read_rows(y0: int, y1: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -243,8 +252,9 @@ def _source(found: Detected, i: int) -> dict[str, Any]:
     }
 
 
-def _refuse_moved(kind: str, picture: Picture) -> None:
-    if not np.array_equal(picture.affine, np.eye(3)):
+def refuse_moved(kind: str, affine: Affine) -> None:
+    """Raise ImageError of kind ``moved`` where steps move pixels."""
+    if not np.array_equal(affine, np.eye(3)):
         raise ImageError(
             f"{kind} lie on the pixels of the file, and images.steps move them; drop Crop, Resize, Rotate, "
             "FlipLR and FlipUD from images.steps, or put them into cutouts.steps",
@@ -257,10 +267,4 @@ def _unique(layout: Layout) -> Layout:
     _, first = np.unique(layout.windows, axis=0, return_index=True)
     if len(first) == len(layout):
         return layout
-    kept = np.sort(first)
-    return Layout(
-        layout.windows[kept],
-        layout.shifted[kept],
-        None if layout.position_ids is None else [layout.position_ids[i] for i in kept],
-        None if layout.sources is None else [layout.sources[i] for i in kept],
-    )
+    return layout.take(np.sort(first))

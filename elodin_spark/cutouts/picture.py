@@ -6,23 +6,28 @@ which its steps must treat each pixel by itself once their numbers are settled f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from elodin_spark.cutouts.pixels import gray, to_uint8
+from elodin_spark.cutouts.pixels import STRIP_PIXELS, gray, rgb, to_uint8, unit_to_uint8
 from elodin_spark.cutouts.steps import Affine, apply_steps, default_steps
 from elodin_spark.cutouts.stretch import AsinhLevels, fit_asinh, sample_rows
 from elodin_spark.errors import ImageError
 from elodin_spark.images.align import Grid
 from elodin_spark.images.colour import STRIP_ROWS, ColourImage, LazyPlane
 from elodin_spark.images.planes import Plane, open_plane
-from elodin_spark.settings import AsinhStretch, ColourSettings, GrayScale, Step
+from elodin_spark.settings import AsinhStretch, ColourSettings, GrayScale, GrayToRGB, Step
 
 #: Images of more pixels are read box by box. Whole, one takes 8 bytes a pixel.
 WHOLE_PIXELS = 2**26
+
+#: Steps that treat each pixel by itself once their numbers are settled.
+POINTWISE = frozenset(("AsinhStretch", "GrayScale", "GrayToRGB"))
 
 Row = Mapping[str, Any]
 
@@ -39,19 +44,60 @@ class Picture(Protocol):
         ...
 
 
+class Rows(Protocol):
+    """What is read by rows: a :class:`Plane`, or an array that looks like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(ny, nx) or (ny, nx, 3)."""
+        ...
+
+    @property
+    def seekable(self) -> bool:
+        """Whether single rows cost no more than their share."""
+        ...
+
+    def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
+        """Pixels of a window."""
+        ...
+
+
+class HeldRows:
+    """An array as rows to read."""
+
+    seekable = True
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self._pixels = pixels
+        self.shape: tuple[int, ...] = pixels.shape
+
+    def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
+        """Pixels of a window, not copied."""
+        return self._pixels[y0:y1, x0:x1]
+
+
 class WholePicture:
     """An image that is processed at once.
 
     Parameters
     ----------
-    pixels : ndarray, shape (ny, nx) or (ny, nx, 3)
+    plane : Plane
+        Or anything with its `shape`, `seekable` and `read`.
     steps : "auto" or sequence of Step
     as_bytes : bool
         Convert to 8 bits once, rather than once for each of the overlapping windows.
     """
 
-    def __init__(self, pixels: np.ndarray, steps: Literal["auto"] | Sequence[Step], as_bytes: bool) -> None:
-        self._pixels, self.affine = apply_steps(pixels, default_steps(pixels, steps))
+    def __init__(self, plane: Rows, steps: Literal["auto"] | Sequence[Step], as_bytes: bool) -> None:
+        height = plane.shape[0]
+        if not plane.seekable:
+            plane = HeldRows(plane.read(0, height))
+        chosen = default_steps(plane.read(0, 1), steps)
+        if chosen and as_bytes and all(step.type in POINTWISE for step in chosen):
+            # Strip by strip: a fraction of the time and of the memory.
+            self._pixels, self.affine = _bytes_by_strips(plane, chosen), np.eye(3)
+        else:
+            self._pixels, self.affine = apply_steps(plane.read(0, height), chosen)
         self.shape = self._pixels.shape
         self._as_bytes = as_bytes
 
@@ -68,8 +114,9 @@ class LazyPicture:
     Parameters
     ----------
     plane : Plane
+        Or anything with its `shape`, `seekable` and `read`.
     steps : "auto" or sequence of Step
-        AsinhStretch and GrayScale only.
+        AsinhStretch, GrayScale and GrayToRGB only.
 
     Raises
     ------
@@ -77,34 +124,72 @@ class LazyPicture:
         Kind ``too_large``: a step needs the whole image.
     """
 
-    def __init__(self, plane: Plane, steps: Literal["auto"] | Sequence[Step]) -> None:
+    def __init__(self, plane: Rows, steps: Literal["auto"] | Sequence[Step]) -> None:
         height, width = plane.shape[:2]
-        sample = np.concatenate([plane.read(int(row), int(row) + 1) for row in sample_rows(height, width)])
+        wanted = sample_rows(height, width)
+        if isinstance(plane, HeldRows):
+            sample = plane.read(0, height)[wanted]
+        else:
+            sample = np.concatenate([plane.read(row, row + 1) for row in wanted.tolist()])
         self._plane = plane
-        self._steps: list[AsinhLevels | GrayScale | None] = []
-        for step in default_steps(sample, steps):
+        self._steps: list[AsinhLevels | GrayScale | GrayToRGB | None] = []
+        chosen = default_steps(sample, steps)
+        for number, step in enumerate(chosen, start=1):
             match step.model():
                 case GrayScale():
                     sample = gray(sample)
                     self._steps.append(GrayScale())
+                case GrayToRGB():
+                    sample = rgb(sample)
+                    self._steps.append(GrayToRGB())
                 case AsinhStretch(black_sigma=black, softening_sigma=softening, white_percentile=white):
                     levels = fit_asinh(sample, black, softening, white)
                     self._steps.append(levels)
-                    sample = np.zeros(sample.shape, np.float32) if levels is None else levels.apply(sample)
+                    if number < len(chosen):  # a later step looks at the values
+                        blank = np.zeros(sample.shape, np.float32)
+                        sample = blank if levels is None else levels.apply(sample)
                 case _:
                     raise _too_large(height, width, step.type)
         self.shape: tuple[int, ...] = (height, width, *sample.shape[2:])
         self.affine = np.eye(3)
 
-    def read(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
-        """See :class:`Picture`."""
+    def read(self, x0: int, y0: int, x1: int, y1: int, work: NDArray[np.float32] | None = None) -> np.ndarray:
+        """See :class:`Picture`; done in `work` where it is given and has the shape."""
         pixels = self._plane.read(y0, y1, x0, x1)
         for step in self._steps:
             if isinstance(step, GrayScale):
                 pixels = gray(pixels)
+            elif isinstance(step, GrayToRGB):
+                pixels = rgb(pixels)
+            elif step is None:
+                pixels = np.zeros(pixels.shape, np.float32)
             else:
-                pixels = np.zeros(pixels.shape, np.float32) if step is None else step.apply(pixels)
+                fits = work is not None and work.shape == pixels.shape
+                pixels = step.apply(pixels, work if fits else None)
         return pixels
+
+
+def _bytes_by_strips(plane: Rows, steps: Sequence[Step]) -> NDArray[np.uint8]:
+    """Steps that treat each pixel by itself, and 8 bits; the same as on the whole image."""
+    height, width = plane.shape[:2]
+    colour = steps[-1].type == "GrayToRGB"  # last, so that its work is done on bytes of one channel
+    lazy = LazyPicture(plane, steps[:-1] if colour else steps)
+    out = np.empty((height, width, 3) if colour else lazy.shape, np.uint8)
+    step = max(1, STRIP_PIXELS // math.prod(plane.shape[1:]))
+    work = np.empty((step, *lazy.shape[1:]), np.float32)
+    small = np.empty(work.shape, np.uint8)
+    stretched = any(one.type == "AsinhStretch" for one in steps)
+    for y0 in range(0, height, step):
+        y1 = min(y0 + step, height)
+        strip = lazy.read(0, y0, width, y1, work[: y1 - y0])
+        target = small[: y1 - y0] if colour else out[y0:y1]
+        if stretched:
+            unit_to_uint8(strip, target, strip)
+        else:
+            target[...] = to_uint8(strip)
+        if colour:
+            out[y0:y1] = rgb(target)
+    return out
 
 
 class _ColourPicture:
@@ -119,18 +204,14 @@ class _ColourPicture:
         return self._image.read((x0, y0, x1, y1))
 
 
-class _HeldPlane:
+class _HeldPlane(HeldRows):
     """A plane whose pixels are in memory."""
 
     def __init__(self, plane: Plane, pixels: np.ndarray) -> None:
-        self._plane, self._pixels = plane, pixels
-        self.shape = plane.shape
+        super().__init__(pixels)
         self.mask_bits = plane.mask_bits
         self.saturation_level = plane.saturation_level
         self.mask, self.variance = plane.mask, plane.variance
-
-    def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
-        return self._pixels[y0:y1, x0:x1]
 
 
 @contextmanager
@@ -156,8 +237,8 @@ def open_picture(
     as_bytes : bool
         No later step wants more than 8 bits.
     keep_raw : bool
-        The unprocessed pixels will be read too: of an image that is read whole they are kept,
-        so that nothing is decompressed twice.
+        The unprocessed pixels will be read too: of an image that is read whole they are kept where
+        reading them again means decompressing or fetching them again.
 
     Yields
     ------
@@ -183,7 +264,8 @@ def open_picture(
                 # Once for the image rather than once for each of the overlapping windows.
                 strips = range(0, height, STRIP_ROWS)
                 rows = [picture.read(0, y0, width, min(y0 + STRIP_ROWS, height)) for y0 in strips]
-                picture = WholePicture(np.concatenate(rows), () if steps == "auto" else steps, as_bytes)
+                held = HeldRows(np.concatenate(rows))
+                picture = WholePicture(held, () if steps == "auto" else steps, as_bytes)
             elif steps != "auto" and steps:
                 raise _too_large(height, width, "images.steps of a colour image")
             yield picture, reference
@@ -198,9 +280,9 @@ def open_picture(
         if height * width > WHOLE_PIXELS:
             yield LazyPicture(plane, steps), plane
         else:
-            pixels = plane.read(0, height)
-            raw: Plane = _HeldPlane(plane, pixels) if keep_raw else plane
-            yield WholePicture(pixels, steps, as_bytes), raw
+            hold = keep_raw and not plane.seekable
+            raw: Plane = _HeldPlane(plane, plane.read(0, height)) if hold else plane
+            yield WholePicture(raw, steps, as_bytes), raw
 
 
 def _too_large(height: int, width: int, what: str) -> ImageError:

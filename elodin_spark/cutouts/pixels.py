@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,9 @@ from elodin_spark.errors import ImageError
 
 #: Weights of R, G and B in grey (ITU-R BT.601).
 GRAY_WEIGHTS = (0.299, 0.587, 0.114)
+
+#: Images are worked on in strips of rows of about so many values, which stay in the cache.
+STRIP_PIXELS = 2**17
 
 _TOLERANCE = 1e-6
 
@@ -31,6 +36,17 @@ def gray(pixels: np.ndarray) -> np.ndarray:
     kind = np.float64 if pixels.dtype.itemsize > 4 else np.float32
     mixed = pixels[..., 0] * kind(red) + pixels[..., 1] * kind(green) + pixels[..., 2] * kind(blue)
     return like(mixed, pixels.dtype)
+
+
+def rgb(pixels: np.ndarray) -> np.ndarray:
+    """Three equal channels, shape (ny, nx, 3), of the same dtype; `pixels` itself where it has three."""
+    if pixels.ndim == 3:
+        return pixels
+    if pixels.dtype == np.uint8:
+        import cv2
+
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)  # several times faster than np.repeat
+    return np.repeat(pixels[..., None], 3, axis=2)
 
 
 def as_float(pixels: np.ndarray) -> NDArray[np.float32]:
@@ -76,15 +92,35 @@ def to_uint8(pixels: np.ndarray) -> NDArray[np.uint8]:
         raise ImageError(
             f"pixels of type {pixels.dtype} have no black and white; {_REMEDY}", kind="needs_stretch"
         )
-    # NaN compares false, so it passes here and becomes black below.
-    if np.any(pixels < -_TOLERANCE) or np.any(pixels > 1 + _TOLERANCE):
-        low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
-        raise ImageError(
-            f"pixel values from {low:.6g} to {high:.6g} lie outside [0, 1]: no 8 bits hold them; {_REMEDY}",
-            kind="needs_stretch",
-        )
-    scaled = np.nan_to_num(pixels.astype(np.float32), nan=0.0) * np.float32(255)
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    out = np.empty(pixels.shape, np.uint8)
+    step = max(1, STRIP_PIXELS // max(1, pixels[:1].size))
+    for start in range(0, len(pixels), step):
+        strip = pixels[start : start + step]
+        if not strip.size:
+            continue
+        low, high = strip.min(), strip.max()
+        if math.isnan(low):
+            strip = np.nan_to_num(strip, nan=0.0, posinf=np.inf, neginf=-np.inf)
+            low, high = strip.min(), strip.max()
+        if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+            low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
+            raise ImageError(
+                f"pixel values from {low:.6g} to {high:.6g} lie outside [0, 1]: "
+                f"no 8 bits hold them; {_REMEDY}",
+                kind="needs_stretch",
+            )
+        if low < 0 or high > 1:
+            strip = np.clip(strip, 0, 1)
+        unit_to_uint8(strip, out[start : start + step])
+    return out
+
+
+def unit_to_uint8(
+    pixels: np.ndarray, out: NDArray[np.uint8], work: NDArray[np.float32] | None = None
+) -> None:
+    """Write floats that are known to lie in [0, 1] as 8 bits to `out`, by way of `work`, if given."""
+    scaled = np.multiply(pixels, np.float32(255), out=work, dtype=np.float32)
+    out[...] = np.rint(scaled, out=scaled)
 
 
 _REMEDY = "add a stretch such as AsinhStretch or RescaleIntensity to images.steps"

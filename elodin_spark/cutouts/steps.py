@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.cutouts import stretch
-from elodin_spark.cutouts.pixels import gray, like
+from elodin_spark.cutouts.pixels import gray, like, rgb
 from elodin_spark.errors import ImageError
 from elodin_spark.settings import (
     AdaptiveHistogramEqualization,
@@ -24,6 +24,7 @@ from elodin_spark.settings import (
     FlipLR,
     FlipUD,
     GrayScale,
+    GrayToRGB,
     HistogramEqualization,
     RescaleIntensity,
     Resize,
@@ -70,6 +71,50 @@ def apply_steps(pixels: np.ndarray, steps: Sequence[Step]) -> tuple[np.ndarray, 
     return pixels, affine
 
 
+def trace_steps(shape: tuple[int, ...], steps: Sequence[Step]) -> tuple[tuple[int, ...], Affine]:
+    """Where :func:`apply_steps` would lead, without pixels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (ny, nx) or (ny, nx, 3).
+    steps : sequence of Step
+
+    Returns
+    -------
+    shape : tuple of int
+    affine : ndarray, shape (3, 3), float64
+        As of :func:`apply_steps`.
+
+    Raises
+    ------
+    ImageError
+        Kind ``bad_crop``.
+    """
+    affine = np.eye(3)
+    for step in steps:
+        height, width = shape[:2]
+        back = np.eye(3)
+        match step.model():
+            case GrayScale():
+                shape = (height, width)
+            case Resize(output_size=size):
+                back = _resize_affine(shape, size)
+                shape = (size, size, *shape[2:])
+            case Crop(output_range=bounds):
+                r0, r1, c0, c1 = _crop_box(height, width, bounds)
+                back = _crop_affine(r0, c0)
+                shape = (r1 - r0, c1 - c0, *shape[2:])
+            case Rotate(angle=angle):
+                back = _rotate_affine(height, width, angle)
+            case FlipLR():
+                back = _flip_affine(width, axis=0)
+            case FlipUD():
+                back = _flip_affine(height, axis=1)
+        affine = affine @ back
+    return shape, affine
+
+
 def default_steps(pixels: np.ndarray, steps: Literal["auto"] | Sequence[Step]) -> tuple[Step, ...]:
     """The steps themselves, or for "auto" an AsinhStretch unless `pixels` are 8-bit."""
     if steps == "auto":
@@ -81,6 +126,8 @@ def _apply(pixels: np.ndarray, step: Step) -> tuple[np.ndarray, Affine]:
     match step.model():
         case GrayScale():
             return gray(pixels), np.eye(3)
+        case GrayToRGB():
+            return rgb(pixels), np.eye(3)
         case Resize(output_size=size):
             return resize(pixels, size), _resize_affine(pixels.shape, size)
         case Crop(output_range=bounds):
@@ -141,7 +188,11 @@ def _resize_affine(shape: tuple[int, ...], size: int) -> Affine:
 
 
 def _crop(pixels: np.ndarray, bounds: tuple[int, int, int, int]) -> tuple[np.ndarray, Affine]:
-    height, width = pixels.shape[:2]
+    r0, r1, c0, c1 = _crop_box(pixels.shape[0], pixels.shape[1], bounds)
+    return np.ascontiguousarray(pixels[r0:r1, c0:c1]), _crop_affine(r0, c0)
+
+
+def _crop_box(height: int, width: int, bounds: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     r0, r1 = (value + height if value < 0 else value for value in bounds[:2])
     c0, c1 = (value + width if value < 0 else value for value in bounds[2:])
     if not (0 <= r0 < r1 <= height and 0 <= c0 < c1 <= width):
@@ -150,15 +201,15 @@ def _crop(pixels: np.ndarray, bounds: tuple[int, int, int, int]) -> tuple[np.nda
             "correct its output_range or leave the image out",
             kind="bad_crop",
         )
-    affine = np.array([[1, 0, c0], [0, 1, r0], [0, 0, 1]], dtype=np.float64)
-    return np.ascontiguousarray(pixels[r0:r1, c0:c1]), affine
+    return r0, r1, c0, c1
 
 
-def _rotate(pixels: np.ndarray, angle: float) -> tuple[np.ndarray, Affine]:
-    """Turn about the centre of the array, counter-clockwise where y, the row, points up."""
-    from scipy.ndimage import affine_transform
+def _crop_affine(r0: int, c0: int) -> Affine:
+    return np.array([[1, 0, c0], [0, 1, r0], [0, 0, 1]], dtype=np.float64)
 
-    height, width = pixels.shape[:2]
+
+def _rotate_affine(height: int, width: int, angle: float) -> Affine:
+    """About the centre of the array, counter-clockwise where y, the row, points up."""
     quarters, rest = divmod(angle, 90.0)
     if rest == 0:  # cos(90 deg) is not 0 in floating point, and would blank the border
         cos, sin = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[int(quarters) % 4]
@@ -166,7 +217,7 @@ def _rotate(pixels: np.ndarray, angle: float) -> tuple[np.ndarray, Affine]:
         cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     # Where a pixel of the result came from: turned back by the angle.
-    affine = np.array(
+    return np.array(
         [
             [cos, sin, centre_x - cos * centre_x - sin * centre_y],
             [-sin, cos, centre_y + sin * centre_x - cos * centre_y],
@@ -174,6 +225,12 @@ def _rotate(pixels: np.ndarray, angle: float) -> tuple[np.ndarray, Affine]:
         ],
         dtype=np.float64,
     )
+
+
+def _rotate(pixels: np.ndarray, angle: float) -> tuple[np.ndarray, Affine]:
+    from scipy.ndimage import affine_transform
+
+    affine = _rotate_affine(pixels.shape[0], pixels.shape[1], angle)
     matrix, offset = affine[1::-1, 1::-1], affine[1::-1, 2]  # scipy counts (row, column)
     channels = pixels[..., None] if pixels.ndim == 2 else pixels
     turned = np.empty_like(channels)

@@ -33,15 +33,20 @@ class AsinhLevels(NamedTuple):
     softening: float
     white: float
 
-    def apply(self, pixels: np.ndarray) -> NDArray[np.float32]:
-        """Stretch pixels; float32 in [0, 1], of the same shape."""
+    def apply(self, pixels: np.ndarray, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Stretch pixels; float32 in [0, 1], of the same shape, in `out` where it is given."""
         values = pixels.astype(np.float32, copy=False)
+        known = np.isfinite(values)  # first, for `out` may be `pixels`
         with np.errstate(over="ignore", invalid="ignore"):
-            stretched = np.subtract(values, np.float32(self.black))
+            stretched = np.subtract(values, np.float32(self.black), out=out)
             stretched /= np.float32(self.softening)
             np.arcsinh(stretched, out=stretched)
             stretched /= np.float32(math.asinh((self.white - self.black) / self.softening))
-        return _black_where_unknown(np.clip(stretched, 0, 1, out=stretched), values)
+            np.maximum(stretched, np.float32(0), out=stretched)  # a third of the time of np.clip
+            np.minimum(stretched, np.float32(1), out=stretched)
+        if not known.all():
+            stretched[~known] = 0
+        return stretched
 
 
 def fit_asinh(
@@ -71,17 +76,17 @@ def fit_asinh(
     """
     mono = sample.astype(np.float32, copy=False)
     mono = (mono if mono.ndim == 2 else mono.mean(axis=2)).reshape(-1)
-    mono = mono[np.isfinite(mono)]
+    mono = mono[np.isfinite(mono)]  # a copy, whose order is of no matter
     if mono.size == 0:
         return None
-    sky = float(np.median(mono))
+    sky = float(np.median(mono, overwrite_input=True))
     deviations = np.abs(mono - sky)
-    noise = float(np.median(deviations))
+    noise = float(np.median(deviations, overwrite_input=True))
     if noise == 0 and deviations.any():
         noise = float(np.median(deviations[deviations > 0]))
     noise *= _MAD_TO_SIGMA
     black = sky - black_sigma * noise
-    white = float(np.percentile(mono, white_percentile))
+    white = float(np.percentile(mono, white_percentile, overwrite_input=True))
     if white <= black:
         white = float(mono.max())
     if not (white > black and noise > 0 and math.isfinite(white - black)):
@@ -176,5 +181,7 @@ def equalize_adaptive(pixels: np.ndarray, clip_limit: float = 0.03) -> NDArray[n
 
 
 def _black_where_unknown(stretched: NDArray[np.float32], values: np.ndarray) -> NDArray[np.float32]:
-    stretched[~np.isfinite(values)] = 0
+    known = np.isfinite(values)
+    if not known.all():
+        stretched[~known] = 0
     return stretched

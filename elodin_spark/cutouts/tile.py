@@ -7,7 +7,6 @@ through the steps to the file and its WCS.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,9 +19,11 @@ from numpy.typing import NDArray
 from elodin_spark import ids, schema
 from elodin_spark.cutouts.layout import Layout, lay_windows
 from elodin_spark.cutouts.picture import Picture, open_picture
+from elodin_spark.cutouts.pixelbuffer import PixelBuffer
 from elodin_spark.cutouts.pixels import to_uint8
 from elodin_spark.cutouts.skycells import healpix29
 from elodin_spark.cutouts.steps import INTENSITY_STEPS, apply_steps, resize
+from elodin_spark.cutouts.texture import Texture, texture
 from elodin_spark.cutouts.windowquality import BoxQuality, measure_box
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
@@ -41,6 +42,9 @@ MAX_WINDOW_BYTES = 2**31 - 2**20
 BOX_PIXELS = 2**24
 
 JPEG_QUALITY = 90
+
+#: Place of the pixels among the columns.
+PIXELS = schema.TILED.get_field_index("pixels")
 
 Row = dict[str, Any]
 
@@ -63,7 +67,7 @@ class TileSpec:
     cutout_steps : tuple of Step
         Of each window; they change its pixels and thumbnail, not its place.
     thumbnail_px : int
-        Side of the thumbnails, px.
+        Side of the thumbnails, px; 0 for none.
     quality : QualitySettings, optional
         What is measured of each window, and which are filled or rejected. A rejected window
         keeps its row, with the reason, and has no pixels.
@@ -71,6 +75,8 @@ class TileSpec:
         How the planes of a band group become one image.
     storage : tuple of (str, object)
         Options of a remote store.
+    texture : tuple of str
+        Kinds of :func:`~elodin_spark.cutouts.texture.texture` to measure.
     """
 
     generator: Generator
@@ -80,6 +86,7 @@ class TileSpec:
     quality: QualitySettings | None = None
     colour: ColourSettings | None = None
     storage: tuple[tuple[str, Any], ...] = ()
+    texture: tuple[Texture, ...] = ()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TileSpec:
@@ -93,6 +100,7 @@ class TileSpec:
             cutouts.quality,
             settings.images.colour,
             tuple(settings.images.storage.items()),
+            cutouts.texture,
         )
 
     @property
@@ -107,7 +115,7 @@ class TileSpec:
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage; there is nothing to locate."""
-        return _Tile(self)
+        return TileStage(self)
 
 
 def thumbnail(pixels: NDArray[np.uint8], side_px: int, upwards: bool = False) -> bytes:
@@ -140,33 +148,41 @@ def thumbnail(pixels: NDArray[np.uint8], side_px: int, upwards: bool = False) ->
     return encoded.tobytes()
 
 
-class _Tile:
+class TileStage:
+    """The stage of a :class:`TileSpec`, and the frame of others that cut."""
+
     output_schema: pa.Schema = schema.TILED
 
     def __init__(self, spec: TileSpec) -> None:
         self._spec = spec
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Cut the images."""
         pending: list[Row] = []
-        size = 0
+        pixels = PixelBuffer()
         for batch in batches:
             for image in batch.to_pylist():
-                for row in self._rows(image):
+                for row in self._rows(image, pixels):
                     pending.append(row)
-                    size += len(row.get("pixels") or b"")
-                    if len(pending) >= ROWS or size >= BATCH_BYTES:
-                        yield schema.rows_to_batch(pending, schema.TILED)
-                        pending, size = [], 0
+                    if len(pending) >= ROWS or len(pixels) >= BATCH_BYTES:
+                        yield _batch(pending, pixels, self.output_schema)
+                        pending = []
         if pending:
-            yield schema.rows_to_batch(pending, schema.TILED)
+            yield _batch(pending, pixels, self.output_schema)
 
-    def _rows(self, image: Row) -> Iterator[Row]:
+    def cut(
+        self, image: Row, picture: Picture, plane: Plane, layout: Layout, pixels: PixelBuffer
+    ) -> Iterator[Row]:
+        """Rows of the windows of an image; raises before the first where none can be had."""
+        return Cutting(self._spec, image, picture, plane, layout, pixels).rows()
+
+    def _rows(self, image: Row, pixels: PixelBuffer) -> Iterator[Row]:
         """All rows of one image. Nothing it does to a library goes further than its own rows."""
         targets = image.pop("targets", None) or ()
         if image["status"] != "ok":
             kind, _, message = (image["error"] or "unreadable: not described").partition(": ")
             yield {"image": image}
-            yield _failure("images", image, ImageError(message, kind=kind))
+            yield failure_row("images", image, ImageError(message, kind=kind))
             return
         spec, stage = self._spec, "images"
         as_bytes = not any(step.type in INTENSITY_STEPS for step in spec.cutout_steps)
@@ -183,12 +199,12 @@ class _Tile:
                 picture, plane = stack.enter_context(opened)
                 stage = "cutouts"
                 layout = lay_windows(spec.generator, picture, plane, image, targets)
-                rows = _Cutting(spec, image, picture, plane, layout).rows()
+                rows = self.cut(image, picture, plane, layout, pixels)
                 first = next(rows, None)
             except Exception as error:
                 problem = _as_image_error(error)
                 yield {"image": image | {"status": "failed", "error": f"{problem.kind}: {problem}"}}
-                yield _failure(stage, image, problem)
+                yield failure_row(stage, image, problem)
                 return
             yield {"image": image}
             if first is not None:
@@ -196,18 +212,50 @@ class _Tile:
             yield from rows
 
 
-class _Cutting:
-    """The windows of one image on their way to rows."""
+class Cutting:
+    """The windows of one image on their way to rows.
 
-    def __init__(self, spec: TileSpec, image: Row, picture: Picture, plane: Plane, layout: Layout) -> None:
+    Parameters
+    ----------
+    spec : TileSpec
+    image : mapping
+        A row of ``schema.IMAGES``.
+    picture : Picture
+    plane : Plane
+    layout : Layout
+    pixels : PixelBuffer, optional
+        Where the pixels go, to which rows refer; without one, rows have none.
+    """
+
+    def __init__(
+        self,
+        spec: TileSpec,
+        image: Row,
+        picture: Picture,
+        plane: Plane,
+        layout: Layout,
+        pixels: PixelBuffer | None,
+    ) -> None:
         self._spec, self._image, self._picture, self._plane = spec, image, picture, plane
-        self._layout = layout
+        self._layout, self._pixels = layout, pixels
         self._upwards = is_fits(image["uri"])
-        self._ra, self._dec = self._sky()
-        self._healpix = healpix29(self._ra, self._dec)
+        self._windows: list[list[int]] = layout.windows.tolist()
+        ra, dec = self._sky()
+        columns = {
+            "cutout_id": ids.cutout_ids(image["path"], image["hdu"], self._windows),
+            "ra": _known(ra, dec, ra),
+            "dec": _known(ra, dec, dec),
+            "healpix": healpix29(ra, dec).to_pylist(),
+        }
+        if layout.position_ids is not None:
+            columns["position_id"] = layout.position_ids
+        if layout.sources is not None:
+            columns["source"] = layout.sources
+        # Values first, for many windows at once; pixels follow window by window.
+        self._columns = columns
 
-    def rows(self) -> Iterator[Row]:
-        """Rows of the windows; raises where the first fails: a setting that fits no window."""
+    def rows(self, strict: bool = True) -> Iterator[Row]:
+        """Rows of the windows; where `strict`, raises if the first fails: a setting that fits no window."""
         done = 0
         for box, members in self._boxes():
             x0, y0, x1, y1 = box
@@ -219,9 +267,11 @@ class _Cutting:
                 try:
                     row = self._row(int(number), pixels, box, quality, place)
                 except Exception as error:
-                    if not done:
+                    if strict and not done:
                         raise
-                    row = _failure("cutouts", self._image, _as_image_error(error), self._id(int(number)))
+                    row = failure_row(
+                        "cutouts", self._image, _as_image_error(error), self._columns["cutout_id"][number]
+                    )
                 done += 1
                 yield row
 
@@ -230,14 +280,15 @@ class _Cutting:
 
         From top to bottom, so that compressed rows are decompressed once.
         """
-        windows = self._layout.windows
-        order = np.lexsort((windows[:, 0], windows[:, 3], windows[:, 1]))
+        columns = self._layout.windows
+        order = np.lexsort((columns[:, 0], columns[:, 3], columns[:, 1]))
+        windows = columns[order].tolist()
         start = 0
         while start < len(order):
-            x0, y0, x1, y1 = (int(value) for value in windows[order[start]])
+            x0, y0, x1, y1 = windows[start]
             stop = start + 1
             while stop < len(order):
-                left, top, right, bottom = (int(value) for value in windows[order[stop]])
+                left, top, right, bottom = windows[stop]
                 if (top, bottom) != (y0, y1) or (max(right, x1) - x0) * (y1 - y0) > BOX_PIXELS:
                     break
                 if left > x1 and self._layout.position_ids is not None:
@@ -254,46 +305,31 @@ class _Cutting:
         quality: BoxQuality | None,
         place: int,
     ) -> Row:
-        x0, y0, x1, y1 = (int(value) for value in self._layout.windows[number])
-        ra, dec = self._ra[number], self._dec[number]
-        known = math.isfinite(ra) and math.isfinite(dec)
-        row: Row = {
-            "cutout_id": self._id(number),
-            "image_id": self._image["image_id"],
-            "x0": x0,
-            "y0": y0,
-            "x1": x1,
-            "y1": y1,
-            "ra": float(ra) if known else None,
-            "dec": float(dec) if known else None,
-            "healpix": self._healpix[number].as_py(),
-        }
-        if self._layout.position_ids is not None:
-            row["position_id"] = self._layout.position_ids[number]
-        if self._layout.sources is not None:
-            row["source"] = self._layout.sources[number]
+        x0, y0, x1, y1 = self._windows[number]
+        row: Row = {"image_id": self._image["image_id"], "x0": x0, "y0": y0, "x1": x1, "y1": y1}
+        for name, values in self._columns.items():
+            row[name] = values[number]
         cut = pixels[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
         if quality is not None:
             row |= quality.columns[place]
             if quality.reasons[place] is not None:
                 return row | {"rejected": quality.reasons[place]}
             cut = quality.filled(place, cut, (x0 - box[0], y0 - box[1], x1 - box[0], y1 - box[1]))
-        cut, _ = apply_steps(cut, self._spec.cutout_steps)
+        if self._spec.cutout_steps:
+            cut, _ = apply_steps(cut, self._spec.cutout_steps)
         if cut.size > MAX_WINDOW_BYTES:
             raise ImageError(
                 f"a window of {x1 - x0} x {y1 - y0} px is too large to pass on; add a Resize step",
                 kind="too_large",
             )
         cut = to_uint8(cut)
-        return row | {
-            "thumbnail": thumbnail(cut, self._spec.thumbnail_px, self._upwards),
-            "pixel_shape": list(cut.shape),
-            "pixels": cut.tobytes(),
-        }
-
-    def _id(self, number: int) -> int:
-        x0, y0, x1, y1 = (int(value) for value in self._layout.windows[number])
-        return ids.cutout_id(self._image["path"], self._image["hdu"], x0, y0, x1, y1)
+        for kind in self._spec.texture:
+            row[kind] = texture(cut, kind)
+        if side := self._spec.thumbnail_px:
+            row["thumbnail"] = thumbnail(cut, side, self._upwards)
+        if self._pixels is None:
+            return row
+        return row | {"pixel_shape": list(cut.shape), "pixels": self._pixels.add(cut)}
 
     def _sky(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """ICRS positions of the centres of all windows, deg; NaN where there are none."""
@@ -305,11 +341,27 @@ class _Cutting:
         return sky.pixel_to_sky(sky.wcs_of(self._image["wcs"]), x, y)
 
 
+def _known(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], values: NDArray[np.float64]
+) -> list[float | None]:
+    there = np.isfinite(ra) & np.isfinite(dec)
+    return [value if known else None for value, known in zip(values.tolist(), there.tolist(), strict=True)]
+
+
+def _batch(rows: list[Row], pixels: PixelBuffer, columns_of: pa.Schema) -> pa.RecordBatch:
+    """Rows as one batch; their `pixels` are places in the buffer, which is emptied."""
+    column = pixels.take([row.pop("pixels", None) for row in rows])
+    batch = schema.rows_to_batch(rows, columns_of)
+    columns = [*batch.columns[:PIXELS], column, *batch.columns[PIXELS + 1 :]]
+    return pa.RecordBatch.from_arrays(columns, schema=columns_of)
+
+
 def _as_image_error(error: Exception) -> ImageError:
     return error if isinstance(error, ImageError) else ImageError(f"{type(error).__name__}: {error}")
 
 
-def _failure(stage: str, image: Mapping[str, Any], error: ImageError, cutout_id: int | None = None) -> Row:
+def failure_row(stage: str, image: Mapping[str, Any], error: ImageError, cutout_id: int | None = None) -> Row:
+    """The row of a refusal, of a whole image or of one of its windows."""
     return {
         "failure": {
             "stage": stage,

@@ -13,11 +13,11 @@ from skimage.transform import resize as skimage_resize
 
 from elodin_spark.cutouts import stretch
 from elodin_spark.cutouts.pixels import gray
-from elodin_spark.cutouts.steps import INTENSITY_STEPS, apply_steps, default_steps, resize
+from elodin_spark.cutouts.steps import INTENSITY_STEPS, apply_steps, default_steps, resize, trace_steps
 from elodin_spark.errors import ImageError
 from elodin_spark.settings import STEPS, Step
 
-MOVING = ("Resize", "Crop", "Rotate", "FlipLR", "FlipUD", "GrayScale")
+MOVING = ("Resize", "Crop", "Rotate", "FlipLR", "FlipUD", "GrayScale", "GrayToRGB")
 
 
 def step(kind: str, **parameters: object) -> Step:
@@ -72,6 +72,7 @@ def test_a_dot_is_traced_back_to_where_it_was_painted(steps: list[Step], place: 
     assert affine.dtype == np.float64
     x, y, one = affine @ [*centroid(processed), 1.0]
     assert one == 1
+    assert trace_steps((90, 110), steps)[0] == processed.shape
     # A stretch makes the dot no Gaussian but leaves it round.
     assert np.hypot(x - place[0], y - place[1]) < 0.1
 
@@ -93,12 +94,15 @@ def test_any_sequence_of_moves_is_traced_back(steps: list[Step]) -> None:
     processed, affine = apply_steps(dot(80, 96, 49.0, 37.5, sigma=3.0), steps)
     x, y, _ = affine @ [*centroid(processed), 1.0]
     assert np.hypot(x - 49.0, y - 37.5) < 0.15
+    shape, traced = trace_steps((80, 96), steps)
+    assert shape == processed.shape
+    np.testing.assert_array_equal(traced, affine)
 
 
 @pytest.mark.parametrize("kind", sorted(set(STEPS) - {"Resize", "Crop", "Rotate", "FlipLR", "FlipUD"}))
 def test_steps_that_move_nothing_have_the_identity_map(kind: str) -> None:
     image, affine = apply_steps(noise(40, 50), [step(kind)])
-    assert image.shape == (40, 50)
+    assert image.shape[:2] == (40, 50)
     np.testing.assert_array_equal(affine, np.eye(3))
 
 
@@ -320,6 +324,16 @@ def test_grey_is_that_of_the_pixels_room() -> None:
     np.testing.assert_array_equal(one(colour, "GrayScale"), gray(colour))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_grey_becomes_three_equal_channels_and_colour_stays(dtype: str) -> None:
+    grey = noise(9, 8, dtype=dtype)
+    colour = one(grey, "GrayToRGB")
+    assert (colour.shape, colour.dtype) == ((9, 8, 3), grey.dtype)
+    for channel in range(3):
+        np.testing.assert_array_equal(colour[..., channel], grey)
+    assert one(colour, "GrayToRGB") is colour
+
+
 # ---- choice of steps ---------------------------------------------------------------------
 
 
@@ -334,7 +348,7 @@ def test_auto_stretches_all_but_8_bit_images() -> None:
 def test_every_step_of_the_settings_is_known_here() -> None:
     for kind in STEPS:
         processed, _ = apply_steps(noise(64, 64), [step(kind)])
-        assert processed.ndim == 2
+        assert processed.ndim == (3 if kind == "GrayToRGB" else 2)
     assert set(MOVING) | INTENSITY_STEPS == set(STEPS)
 
 

@@ -244,6 +244,12 @@ def test_thumbnails_keep_colours() -> None:
     np.testing.assert_allclose(shown.mean(axis=(0, 1)), [250, 0, 0], atol=4)
 
 
+def test_no_thumbnails_where_none_are_wanted(archive: Path) -> None:
+    kept, none = (run(archive, TileSpec(WINDOW, thumbnail_px=side)) for side in (96, 0))
+    assert none["thumbnail"].null_count == len(none)
+    assert none.drop(["thumbnail"]).equals(kept.drop(["thumbnail"]))
+
+
 # ---- failures ----------------------------------------------------------------------------
 
 
