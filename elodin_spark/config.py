@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from elodin_spark.errors import ConfigError
 from elodin_spark.settings import Settings
+from elodin_spark.settings.base import near_miss
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Settings:
@@ -97,9 +97,7 @@ def _explain(item: Any) -> str:
     where = ".".join(location)
     if item["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(sorted(known))}"
-        return f"unknown key {where!r}: {hint}"
+        return f"unknown key {where!r}: {near_miss(location[-1], known)}"
     if item["type"] == "missing":
         return f"{where!r} is missing"
     message = item["msg"].removeprefix("Value error, ")

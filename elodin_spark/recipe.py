@@ -10,10 +10,18 @@ import hashlib
 import json
 from typing import Any
 
-from elodin_spark.settings import Settings, Step
+from elodin_spark.settings import FingerprintsSettings, Precision, Settings, Step
+
+_PRECISIONS: dict[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "int8": "int8"}
 
 
-def make_recipe(settings: Settings, weights: str, weights_sha256: str) -> dict[str, Any]:
+def make_recipe(
+    settings: Settings,
+    weights: str,
+    weights_sha256: str,
+    runtime: str | None = None,
+    model_sha256: str | None = None,
+) -> dict[str, Any]:
     """Collect what the fingerprints of a run depend on.
 
     Parameters
@@ -23,6 +31,10 @@ def make_recipe(settings: Settings, weights: str, weights_sha256: str) -> dict[s
         Name of the network weights, for people.
     weights_sha256 : str
         Hash of their content.
+    runtime : str, optional
+        What runs the network, ``auto`` resolved; needed for a precision other than f32.
+    model_sha256 : str, optional
+        Hash of the quantized network, for int8.
 
     Returns
     -------
@@ -42,16 +54,59 @@ def make_recipe(settings: Settings, weights: str, weights_sha256: str) -> dict[s
             "generator": settings.cutouts.generator.model_dump(mode="json"),
             "steps": [_full(step) for step in settings.cutouts.steps],
             "quality": settings.cutouts.quality.model_dump(mode="json"),
+            "texture": list(settings.cutouts.texture),
         },
         "fingerprints": {
             "backbone": fingerprints.backbone,
             "weights": weights,
             "weights_sha256": weights_sha256,
-            "input_px": fingerprints.input_px,
+            **_input(fingerprints),
+            **_layer(fingerprints.layer),
             "top_labels": fingerprints.top_labels,
-            "precision": "float32",
+            **_arithmetic(fingerprints.precision, runtime, model_sha256),
         },
     }
+
+
+def _input(settings: FingerprintsSettings) -> dict[str, Any]:
+    """What the network sees: resized windows, or blocks of the image."""
+    if settings.mode == "window":
+        return {"input_px": settings.input_px}
+    return {"mode": settings.mode, "block_px": settings.block_px, "halo_px": settings.halo_px}
+
+
+def network_id(
+    weights_sha256: str,
+    precision: Precision,
+    runtime: str | None = None,
+    model_sha256: str | None = None,
+    layer: str | None = None,
+) -> str:
+    """Twelve hexadecimal digits that name a network, its layer and its arithmetic."""
+    if precision == "f32" and layer is None:
+        return weights_sha256[:12]
+    arithmetic = _arithmetic(precision, runtime, model_sha256)
+    text = json.dumps([weights_sha256, arithmetic | _layer(layer)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _layer(layer: str | None) -> dict[str, str]:
+    # Nothing without one, so that catalogs from before there was a choice keep their recipe.
+    return {} if layer is None else {"layer": layer}
+
+
+def _arithmetic(precision: Precision, runtime: str | None, model_sha256: str | None) -> dict[str, Any]:
+    """What of the arithmetic changes a vector by more than about 1e-4.
+
+    In float32 all runtimes agree to that; below it each rounds in places of its own, and a
+    quantized network depends on the windows it was calibrated with.
+    """
+    if precision == "f32":
+        return {"precision": _PRECISIONS[precision]}
+    if runtime in (None, "auto") or (precision == "int8" and model_sha256 is None):
+        raise ValueError(f"a recipe in {precision} needs the runtime and, for int8, the quantized network")
+    model = {} if precision == "bf16" else {"model_sha256": model_sha256}
+    return {"precision": _PRECISIONS[precision], "runtime": runtime, **model}
 
 
 def recipe_id(recipe: dict[str, Any]) -> str:

@@ -1,84 +1,70 @@
-"""The networks a fingerprint can be made with, as a table that another can be added to."""
+"""The networks of :mod:`elodin_spark.settings.backbones` built, and what they want done to pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from elodin_spark.errors import ConfigError
+import numpy as np
+from numpy.typing import NDArray
 
-#: Subtracted from blue, green and red by networks trained with Caffe's ImageNet
-#: preprocessing (``keras.applications.imagenet_utils.preprocess_input(mode="caffe")``).
-CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+from elodin_spark.errors import ConfigError
+from elodin_spark.settings.backbones import PreprocessingMode, get_backbone
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network wants done to RGB pixels of 0 to 255: ``(pixels - mean) * scale``.
+
+    Attributes
+    ----------
+    mean, scale : tuple of float
+        Per channel, in the order the network reads them.
+    bgr : bool
+        Whether that order is blue, green, red.
+    """
+
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    bgr: bool = False
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Preprocess outside of a network.
+
+        Parameters
+        ----------
+        pixels : ndarray of uint8, shape (n, height, width) or (n, height, width, 3)
+            Grey, which becomes three equal channels, or red, green and blue.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, height, width, 3)
+        """
+        if pixels.ndim == 3:
+            pixels = pixels[..., None]
+        values = pixels[..., ::-1] if self.bgr else pixels
+        mean, scale = np.array(self.mean, np.float32), np.array(self.scale, np.float32)
+        return (values.astype(np.float32) - mean) * scale
+
+
+#: By mode; see :data:`~elodin_spark.settings.backbones.PreprocessingMode`.
+PREPROCESSING: dict[PreprocessingMode, Preprocessing] = {
+    "caffe": Preprocessing(mean=(103.939, 116.779, 123.68), bgr=True),
+    "tf": Preprocessing(mean=(127.5,) * 3, scale=(1 / 127.5,) * 3),
+    "torch": Preprocessing(
+        mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
+        scale=(1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
+    ),
+    "none": Preprocessing(),
+}
 
 #: Name of the layer that holds the classes, as in ``keras.applications``.
 HEAD_LAYER = "predictions"
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """One network of the table.
-
-    Attributes
-    ----------
-    name : str
-        As it is written in the settings.
-    title : str
-        As it is written in figures.
-    application : str
-        Name of the constructor in ``keras.applications``.
-    preprocessing : str
-        ``"caffe"``: RGB to BGR, minus :data:`CAFFE_MEAN_BGR`, not scaled.
-    input_px : int
-        Side of the images the network was designed for, px.
-    vector_length : int
-        Length of the average-pooled features.
-    imagenet_url : str
-        Where Keras has its ImageNet weights with the head of 1000 classes.
-    """
-
-    name: str
-    title: str
-    application: str
-    preprocessing: str
-    input_px: int
-    vector_length: int
-    imagenet_url: str
-
-    @property
-    def imagenet_file(self) -> str:
-        """Name of the ImageNet weights in Keras's own cache."""
-        return self.imagenet_url.rsplit("/", 1)[-1]
-
-
-BACKBONES: dict[str, Backbone] = {
-    "resnet50": Backbone(
-        name="resnet50",
-        title="ResNet50",
-        application="ResNet50",
-        preprocessing="caffe",
-        input_px=224,
-        vector_length=2048,
-        imagenet_url=(
-            "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
-            "resnet50_weights_tf_dim_ordering_tf_kernels.h5"
-        ),
-    ),
-}
-
-
-def get_backbone(name: str) -> Backbone:
-    """Look a backbone up by name.
-
-    Raises
-    ------
-    ConfigError
-        There is none of that name.
-    """
-    try:
-        return BACKBONES[name]
-    except KeyError:
-        raise ConfigError(f"unknown backbone {name!r}; one of {', '.join(BACKBONES)}") from None
+def preprocessing_of(backbone: str) -> Preprocessing:
+    """What the network `backbone` wants done to pixels before they enter it."""
+    return PREPROCESSING[get_backbone(backbone).mode]
 
 
 def build_model(backbone: str, input_px: int, classes: int | None = None) -> Any:
@@ -90,9 +76,9 @@ def build_model(backbone: str, input_px: int, classes: int | None = None) -> Any
     Parameters
     ----------
     backbone : str
-        A name in :data:`BACKBONES`.
+        A name in :data:`~elodin_spark.settings.backbones.BACKBONES`.
     input_px : int
-        Side of the square input, px, at least 32.
+        Side of the square input, px, not below the network's ``min_px``.
     classes : int, optional
         Length of the softmax head; none without.
 
@@ -106,16 +92,28 @@ def build_model(backbone: str, input_px: int, classes: int | None = None) -> Any
     Raises
     ------
     ConfigError
-        The backbone is unknown, or Keras does not run on TensorFlow.
+        The backbone is unknown, the input too small for it, or Keras is set up otherwise.
     """
     # Here, not above: importing this module must not start TensorFlow.
-    from elodin_spark.fingerprints.runtime import load_keras
+    from elodin_spark.fingerprints.runtimes.framework import fresh_names, load_keras
 
     entry = get_backbone(backbone)
+    if input_px < entry.min_px:
+        raise ConfigError(f"{entry.title} takes images of {entry.min_px} px or more, not of {input_px} px")
     keras = load_keras()
-    constructor = getattr(keras.applications, entry.application)
-    base = constructor(include_top=False, weights=None, input_shape=(input_px, input_px, 3), pooling="avg")
+    constructor = getattr(keras.applications, entry.title)
+    shape = (input_px, input_px, 3)
+    with fresh_names():
+        base = constructor(include_top=False, weights=None, input_shape=shape, pooling="avg")
     if classes is None:
-        return keras.Model(base.inputs[0], base.outputs[0], name=backbone)
+        return keras.Model(base.inputs[0], base.outputs[0], name=entry.name)
     scores = keras.layers.Dense(classes, activation="softmax", name=HEAD_LAYER)(base.outputs[0])
-    return keras.Model(base.inputs[0], [base.outputs[0], scores], name=backbone)
+    return keras.Model(base.inputs[0], [base.outputs[0], scores], name=entry.name)
+
+
+def named_weights(model: Any) -> dict[str, Any]:
+    """Variables that make the answers of a network, by path, ``layer/variable``, in its order.
+
+    Not the states of random generators nor the count of a ``Normalization``, which are integers.
+    """
+    return {item.path: item for item in model.weights if "float" in str(item.dtype)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,17 +11,30 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from elodin_spark.errors import ImageError
-from elodin_spark.fingerprints.labels import label_sets
-from elodin_spark.fingerprints.runtime import Runtime, get_runtime, resize_window
+from elodin_spark.errors import ConfigError, ImageError
+from elodin_spark.fingerprints.rows import (
+    Fingerprint,
+    as_fingerprints,
+    check_columns,
+    lists,
+    window_of,
+    without_pixels,
+)
+from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, RuntimeName, get_runtime
+from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
+from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.fingerprints.windows import resize_window
+from elodin_spark.recipe import network_id
 from elodin_spark.schema import FAILURES, FINGERPRINTED, TILED
-from elodin_spark.settings import FingerprintsSettings
+from elodin_spark.settings import FingerprintsSettings, Precision
 from elodin_spark.stage import Locate, Stage
 
 #: Output rows held back, in batches of the network, while a few windows of one kind wait for
 #: company.
 _MOST_HELD_BATCHES = 4
+#: Images whose file is remembered, for the failures of their windows.
+_MOST_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,12 @@ class FingerprintSpec:
         Written beside each vector.
     keep_pixels : bool
         Pass the pixels on; otherwise their columns are null in the output.
+    runtime, precision : str
+        What runs the network, and in which arithmetic.
+    model : ModelFile, optional
+        The converted network, where the runtime reads one in place of the weights.
+    layer : str, optional
+        Whose output is the vector.
     """
 
     weights: Weights
@@ -55,12 +74,39 @@ class FingerprintSpec:
     threads: int = 1
     recipe: str = ""
     keep_pixels: bool = False
+    runtime: RuntimeName = "tensorflow"
+    precision: Precision = "f32"
+    model: ModelFile | None = None
+    layer: str | None = None
 
     @classmethod
     def from_settings(
-        cls, settings: FingerprintsSettings, weights: Weights, recipe: str, keep_pixels: bool = False
+        cls,
+        settings: FingerprintsSettings,
+        weights: Weights,
+        recipe: str | None = None,
+        keep_pixels: bool = False,
     ) -> FingerprintSpec:
-        """Spec for `settings`, with the weights they name resolved."""
+        """Spec for `settings`, with the weights they name resolved.
+
+        Runtime ``auto`` is resolved here, and the network converted where the runtime wants it.
+        Without a `recipe` the weights and the arithmetic give its name.
+
+        Raises
+        ------
+        ConfigError
+            The mode is dense, which needs whole images.
+        """
+        if settings.mode == "dense":
+            raise ConfigError(
+                "fingerprints.mode dense runs the network over whole images, so windows that are cut already "
+                "cannot have it: run cutouts and fingerprints together, or set fingerprints.mode=window"
+            )
+        runtime = choose_runtime(settings).runtime
+        model = model_for(settings, runtime, weights)
+        if recipe is None:
+            converted = None if model is None else model.sha256
+            recipe = network_id(weights.sha256, settings.precision, runtime, converted, settings.layer)
         return cls(
             weights=weights,
             backbone=settings.backbone,
@@ -70,6 +116,10 @@ class FingerprintSpec:
             threads=settings.threads,
             recipe=recipe,
             keep_pixels=keep_pixels,
+            runtime=runtime,
+            precision=settings.precision,
+            model=model,
+            layer=settings.layer,
         )
 
     @property
@@ -79,35 +129,38 @@ class FingerprintSpec:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The weights file."""
-        return (self.weights.path,)
+        """The weights file, or those of the converted network."""
+        return (self.weights.path,) if self.model is None else self.model.files
+
+    @property
+    def wants_gpu(self) -> bool:
+        """True: see :func:`elodin_spark.stage.wants_gpu`."""
+        return True
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage; the network comes with the first window."""
         return _FingerprintStage(self, Fingerprinter(self, locate))
 
-    def runtime(self, locate: Locate) -> Runtime:
+    def load(self, locate: Locate) -> Runtime:
         """Network of this process for this spec, built when first asked for."""
-        weights = replace(self.weights, path=locate(self.weights.path))
-        return get_runtime(weights, self.backbone, self.input_px, self.batch_size, self.threads)
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """What the network says about one window.
-
-    Attributes
-    ----------
-    vector : ndarray of float32, shape (vector_length,)
-    labels : ndarray of int32
-        Top classes, or units for weights without a head; best first.
-    label_scores : ndarray of float32
-        Of `labels`.
-    """
-
-    vector: NDArray[np.float32]
-    labels: NDArray[np.int32]
-    label_scores: NDArray[np.float32]
+        weights, model = self.weights, self.model
+        if model is None:
+            weights = replace(weights, path=locate(weights.path))
+        else:
+            model = replace(model, path=locate(model.path))
+        return get_runtime(
+            NetworkSpec(
+                weights,
+                self.backbone,
+                self.input_px,
+                self.batch_size,
+                self.threads,
+                self.runtime,
+                self.precision,
+                model,
+                self.layer,
+            )
+        )
 
 
 Vectors = list[NDArray[np.float32] | None]
@@ -124,7 +177,7 @@ class Fingerprinter:
         Maps the path of the weights on the driver to one on this machine.
 
     The network is built with the first window, and may then raise as
-    :class:`~elodin_spark.fingerprints.runtime.Runtime` does.
+    :class:`~elodin_spark.fingerprints.runtimes.Runtime` does.
     """
 
     def __init__(self, spec: FingerprintSpec, locate: Locate = str) -> None:
@@ -134,7 +187,7 @@ class Fingerprinter:
     @cached_property
     def _runtime(self) -> Runtime:
         # With the first window: a partition without any needs no network.
-        return self._spec.runtime(self._locate)
+        return self._spec.load(self._locate)
 
     def __call__(self, windows: Sequence[NDArray[np.uint8] | None]) -> tuple[Vectors, Labels, Vectors]:
         """Fingerprint windows.
@@ -184,21 +237,7 @@ class Fingerprinter:
 
     def run(self, windows: Sequence[NDArray[np.uint8]]) -> list[Fingerprint | ImageError]:
         """Fingerprint prepared windows of one kind; the error where a vector is not finite."""
-        vectors, scores = self._runtime(np.stack(windows))
-        finite = np.isfinite(vectors).all(axis=1)
-        if scores is not None:
-            finite &= np.isfinite(scores).all(axis=1)
-        rows = np.flatnonzero(finite)
-        sets = label_sets((vectors if scores is None else scores)[rows], self._top_labels)
-        outcomes: list[Fingerprint | ImageError] = [
-            ImageError(
-                "the network's answer is not finite: its weights overflow; use other weights", "not_finite"
-            )
-            for _ in windows
-        ]
-        for i, labels, label_scores in zip(rows, *sets, strict=True):
-            outcomes[i] = Fingerprint(vectors[i], labels, label_scores)
-        return outcomes
+        return as_fingerprints(*self._runtime(np.stack(windows)), self._top_labels)
 
 
 def check_window(window: NDArray[np.uint8]) -> None:
@@ -245,13 +284,15 @@ class _FingerprintStage:
         self.output_schema = spec.output_schema
         self._spec = spec
         self._fingerprinter = fingerprinter
+        #: URI and HDU of the images whose windows pass, by ID.
+        self._images: OrderedDict[int, tuple[str, int]] = OrderedDict()
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         size = self._spec.batch_size
         held: deque[_Held] = deque()
         waiting: _Waiting = {2: [], 3: []}
         for batch in batches:
-            _check_columns(batch)
+            check_columns(batch)
             for start in range(0, batch.num_rows, size):
                 held.append(self._take(batch.slice(start, size), waiting))
                 for kind in waiting:
@@ -274,11 +315,12 @@ class _FingerprintStage:
         item = _Held(batch)
         pixels, shapes = batch.column("pixels"), batch.column("pixel_shape")
         failed = batch.column("failure").is_valid()
+        self._remember(batch.column("image"))
         for row in range(batch.num_rows):
             if not pixels[row].is_valid or failed[row].as_py():
                 continue
             try:
-                window = self._fingerprinter.prepare(_window(pixels[row].as_buffer(), shapes[row].as_py()))
+                window = self._fingerprinter.prepare(window_of(pixels[row].as_buffer(), shapes[row].as_py()))
             except ImageError as error:
                 item.results[row] = error
                 continue
@@ -286,8 +328,14 @@ class _FingerprintStage:
             item.unfinished += 1
         if not self._spec.keep_pixels:
             # Here, not on the way out, so that held rows hold no pixels.
-            item.batch = _without_pixels(batch)
+            item.batch = without_pixels(batch)
         return item
+
+    def _remember(self, images: pa.StructArray) -> None:
+        for image in images.drop_null().to_pylist() if images.null_count < len(images) else ():
+            self._images[image["image_id"]] = (image["uri"], image["hdu"])
+            if len(self._images) > _MOST_IMAGES:
+                self._images.popitem(last=False)
 
     def _run(self, waiting: _Waiting, kind: int) -> None:
         size = self._spec.batch_size
@@ -304,9 +352,9 @@ class _FingerprintStage:
         if any(isinstance(result, ImageError) for result in results):
             columns["failure"] = self._failures(item.batch, results)
         good = [result if isinstance(result, Fingerprint) else None for result in results]
-        columns["vector"] = _lists([None if g is None else g.vector for g in good], pa.float32())
-        columns["labels"] = _lists([None if g is None else g.labels for g in good], pa.int32())
-        columns["label_scores"] = _lists([None if g is None else g.label_scores for g in good], pa.float32())
+        columns["vector"] = lists([None if g is None else g.vector for g in good], pa.float32())
+        columns["labels"] = lists([None if g is None else g.labels for g in good], pa.int32())
+        columns["label_scores"] = lists([None if g is None else g.label_scores for g in good], pa.float32())
         columns["recipe"] = pa.array([None if g is None else self._spec.recipe for g in good], pa.string())
         return pa.RecordBatch.from_arrays(
             [columns[name] for name in self.output_schema.names], schema=self.output_schema
@@ -318,8 +366,11 @@ class _FingerprintStage:
         failures = batch.column("failure").to_pylist()
         for row, result in enumerate(results):
             if isinstance(result, ImageError):
+                uri, hdu = self._images.get(batch.column("image_id")[row].as_py(), (None, None))
                 failures[row] = dict.fromkeys(FAILURES.names) | {
                     "stage": "fingerprints",
+                    "uri": uri,
+                    "hdu": hdu,
                     "cutout_id": batch.column("cutout_id")[row].as_py(),
                     "kind": result.kind,
                     "message": str(result),
@@ -329,40 +380,3 @@ class _FingerprintStage:
 
 def _kind_waited_for(item: _Held, waiting: _Waiting) -> int:
     return next(kind for kind, members in waiting.items() if any(held is item for held, _, _ in members))
-
-
-def _check_columns(batch: pa.RecordBatch) -> None:
-    missing = [name for name in TILED.names if name not in batch.schema.names]
-    if missing:
-        raise ValueError(f"the fingerprint stage needs the columns of TILED; {', '.join(missing)} missing")
-
-
-def _window(pixels: pa.Buffer, shape: list[int] | None) -> NDArray[np.uint8]:
-    if shape is None or any(side is None or side < 1 for side in shape):
-        raise ImageError(f"the shape of the window is {shape}, not (h, w) or (h, w, 3)", "bad_pixels")
-    if int(np.prod(shape, dtype=np.int64)) != pixels.size:
-        raise ImageError(
-            f"the window has {pixels.size} bytes of pixels, which do not fill the shape {tuple(shape)}",
-            "bad_pixels",
-        )
-    return np.frombuffer(pixels, np.uint8).reshape(shape)
-
-
-def _without_pixels(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = [
-        pa.nulls(batch.num_rows, TILED.field(name).type)
-        if name in ("pixels", "pixel_shape")
-        else batch.column(name)
-        for name in TILED.names
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=TILED)
-
-
-def _lists(rows: Sequence[NDArray | None], kind: pa.DataType) -> pa.ListArray:
-    # From the buffers: pa.array would look at every row as a Python object.
-    present = [row for row in rows if row is not None]
-    flat = np.concatenate(present) if present else np.empty(0)
-    ends = np.cumsum([0] + [0 if row is None else len(row) for row in rows])
-    # A null row is one whose start is null.
-    missing = np.array([row is None for row in rows] + [False])
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32(), mask=missing), pa.array(flat, kind))

@@ -11,9 +11,10 @@ Nothing is unpickled, and a model's own code (``Lambda`` layers) is refused.
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.errors import WeightsError
-from elodin_spark.fingerprints.backbones import HEAD_LAYER, Backbone, build_model
+from elodin_spark.fingerprints.backbones import HEAD_LAYER, build_model, named_weights
+from elodin_spark.settings.backbones import Backbone
+
+#: First names of layers that ``keras.applications`` gives none.
+_UNNAMED = ("conv2d", "batch_normalization", "layer_normalization", "normalization")
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -77,7 +82,7 @@ def read_arrays(path: Path, backbone: Backbone) -> Arrays:
 
 
 def _from_archive(path: Path, backbone: Backbone) -> Arrays:
-    from elodin_spark.fingerprints.runtime import load_keras
+    from elodin_spark.fingerprints.runtimes.framework import load_keras
 
     keras = load_keras()
     # Keras goes by the suffix, not by the content.
@@ -95,7 +100,7 @@ def _from_archive(path: Path, backbone: Backbone) -> Arrays:
 
 def _from_legacy(root: Any, path: Path, backbone: Backbone) -> Arrays:
     shapes = _shapes(backbone)
-    layers = {name.split("/")[0] for name in shapes}
+    layers = {name.split("/")[-2] for name in shapes}
     found: dict[str, NDArray[Any]] = {}
     for group_name, group in root.items():
         for name, dataset in _datasets(group).items():
@@ -108,11 +113,18 @@ def _from_legacy(root: Any, path: Path, backbone: Backbone) -> Arrays:
 
 
 def _from_groups(file: Any, path: Path, backbone: Backbone) -> Arrays:
-    stored = {name: dataset.shape for name, dataset in _datasets(file["layers"]).items()}
+    stored = {
+        name: dataset.shape
+        for name, dataset in _datasets(file["layers"]).items()
+        if "/seed_generator/" not in name
+    }
     dense = [shape for shape in stored.values() if len(shape) == 2]
+    for shape in _shapes(backbone).values():
+        if shape in dense:
+            dense.remove(shape)
     # Keras passes over, in silence, what a file holds beyond the model: count first. A dense
     # layer is a kernel and a bias.
-    expected = len(_shapes(backbone)) + 2 * len(dense)
+    expected = _n_weights(backbone) + 2 * len(dense)
     if len(stored) != expected:
         raise _misfit(path, backbone, f"it holds {len(stored)} arrays, not {expected}")
     classes = dense[0][1] if _is_head(dense, backbone) else None
@@ -122,7 +134,7 @@ def _from_groups(file: Any, path: Path, backbone: Backbone) -> Arrays:
             model.load_weights(str(link))
         except ValueError as error:
             raise _misfit(path, backbone, " ".join(str(error).split())[:200]) from error
-    return {variable.path: variable.numpy() for variable in model.variables}
+    return {name: variable.numpy() for name, variable in named_weights(model).items()}
 
 
 def _fit(
@@ -134,12 +146,19 @@ def _fit(
 ) -> Arrays:
     """Pick the variables of the network, and of its head if there is one, by name."""
     arrays: Arrays = {}
-    for name, shape in shapes.items():
+    theirs = _numbered([name.split("/")[0] for name in found], [path.split("/")[-2] for path in shapes])
+    dense = [layer for layer in dense if layer not in theirs.values()]
+    for path_in_network, shape in shapes.items():
+        layer, variable = path_in_network.split("/")[-2:]
+        name = f"{theirs[layer]}/{variable}"
+        if name not in found:
+            # As Keras 2 called the kernel of a depthwise convolution.
+            name = name.replace("/kernel", "/depthwise_kernel")
         if name not in found:
             raise _misfit(path, backbone, f"{name} is missing")
         if found[name].shape != shape:
             raise _misfit(path, backbone, f"{name} has shape {found[name].shape}, not {shape}")
-        arrays[name] = np.asarray(found[name], np.float32)
+        arrays[path_in_network] = np.asarray(found[name], np.float32)
     kernels = [found[f"{layer}/kernel"] for layer in dense]
     if _is_head([kernel.shape for kernel in kernels], backbone):
         classes = kernels[0].shape[1]
@@ -147,6 +166,26 @@ def _fit(
         arrays[f"{HEAD_LAYER}/kernel"] = np.asarray(kernels[0], np.float32)
         arrays[f"{HEAD_LAYER}/bias"] = np.asarray(bias, np.float32)
     return arrays
+
+
+def _numbered(found: Sequence[str], layers: Sequence[str]) -> dict[str, str]:
+    """What a file calls each layer of the network.
+
+    Keras numbers the layers that have no name of their own through the process: ``conv2d`` to
+    ``conv2d_93`` of one file are ``conv2d_94`` to ``conv2d_187`` of another.
+    """
+    names = {layer: layer for layer in layers}
+    for kind in _UNNAMED:
+        ours, theirs = _family(kind, names), _family(kind, found)
+        if len(theirs) >= len(ours):
+            names.update(zip(ours, theirs, strict=False))
+    return names
+
+
+def _family(kind: str, layers: Iterable[str]) -> list[str]:
+    """``kind``, ``kind_1``, ``kind_2``, ..., those there are, in their order."""
+    family = [name for name in set(layers) if re.fullmatch(rf"{re.escape(kind)}(_\d+)?", name)]
+    return sorted(family, key=lambda name: int(name.removeprefix(kind).removeprefix("_") or 0))
 
 
 def _is_head(dense: list[tuple[int, ...]], backbone: Backbone) -> bool:
@@ -163,8 +202,14 @@ def _misfit(path: Path, backbone: Backbone, reason: str) -> WeightsError:
 @cache
 def _shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
     """Shape of each variable of the network without a head."""
-    model = build_model(backbone.name, backbone.input_px)
-    return {variable.path: tuple(variable.shape) for variable in model.variables}
+    model = build_model(backbone.name, backbone.min_px)
+    return {path: tuple(variable.shape) for path, variable in named_weights(model).items()}
+
+
+@cache
+def _n_weights(backbone: Backbone) -> int:
+    """Arrays that Keras writes for the network without a head, whole numbers included."""
+    return len(build_model(backbone.name, backbone.min_px).weights)
 
 
 def _leaves(model: Any) -> Iterator[Any]:

@@ -2,13 +2,15 @@
 
 Whatever the source, the result is a Keras ``.weights.h5`` of our own architecture, named by
 a hash of its arrays, which is what every worker loads. Reading the sources themselves is
-:mod:`elodin_spark.fingerprints.weightfiles`.
+:mod:`elodin_spark.fingerprints.weightfiles`, fetching them
+:mod:`elodin_spark.fingerprints.weighturis`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import socket
 import tempfile
@@ -23,8 +25,13 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.errors import WeightsError
-from elodin_spark.fingerprints.backbones import Backbone, build_model, get_backbone
+from elodin_spark.errors import ConfigError, WeightsError
+from elodin_spark.fingerprints.backbones import build_model, named_weights
+from elodin_spark.images.uris import is_remote
+from elodin_spark.settings import FingerprintsSettings
+from elodin_spark.settings.backbones import Backbone, get_backbone
+
+log = logging.getLogger(__name__)
 
 #: Part of the cache key of random weights: raise it when :func:`random_arrays` changes.
 RANDOM_VERSION = 1
@@ -35,6 +42,8 @@ _BRANCH_SCALE = 0.3
 _CLASS_INDEX_URL = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
 _CLASS_INDEX_MD5 = "c2c37ea517e94d9795004a39431a14cb"
 _DOWNLOAD_TIMEOUT_S = 30.0
+
+_IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -84,19 +93,41 @@ class Weights:
         return f"{title}, {self.name}"
 
 
-def resolve_weights(weights: str, backbone: str = "resnet50", cache: Path | None = None) -> Weights:
+def resolve_settings(settings: FingerprintsSettings) -> Weights:
+    """Weights of the settings; see :func:`resolve_weights`."""
+    return resolve_weights(
+        settings.weights,
+        settings.backbone,
+        sha256=settings.weights_sha256,
+        storage=settings.weights_storage,
+    )
+
+
+def resolve_weights(
+    weights: str,
+    backbone: str = "resnet50",
+    cache: Path | None = None,
+    *,
+    sha256: str | None = None,
+    storage: Mapping[str, Any] | None = None,
+) -> Weights:
     """Find, check and cache the weights the settings name.
 
     Parameters
     ----------
     weights : str
         ``imagenet``: downloaded and kept by Keras. ``random:SEED``: not trained, the same
-        arrays on any machine. Else a file (a path or a ``file://`` URI): ``.keras``, or
-        ``.h5`` / ``.weights.h5`` with or without a head.
+        arrays on any machine. Else a file (a path or a URI: ``s3://``, ``https://``, ...):
+        ``.keras``, or ``.h5`` / ``.weights.h5`` with or without a head. A remote one is fetched
+        again only when the server has another.
     backbone : str
-        A name in :data:`~elodin_spark.fingerprints.backbones.BACKBONES`.
+        A name in :data:`~elodin_spark.settings.backbones.BACKBONES`.
     cache : Path, optional
         Folder to keep the result in; by default :func:`default_cache`.
+    sha256 : str, optional
+        Of the file; one of other content is refused.
+    storage : mapping, optional
+        Options of the remote store, such as ``{"anon": True}``.
 
     Returns
     -------
@@ -107,18 +138,30 @@ def resolve_weights(weights: str, backbone: str = "resnet50", cache: Path | None
     WeightsError
         They cannot be had, are damaged, or do not fit the backbone.
     ConfigError
-        The backbone is unknown.
+        The backbone is unknown, or `sha256` is given for what is not a file.
     """
-    from elodin_spark.fingerprints import weightfiles
+    from elodin_spark.fingerprints import weightfiles, weighturis
 
     entry = get_backbone(backbone)
     folder = default_cache() if cache is None else Path(cache)
-    if weights == "random" or weights.startswith("random:"):
+    is_random = weights == "random" or weights.startswith("random:")
+    if sha256 is not None and (is_random or weights == "imagenet"):
+        raise ConfigError(
+            f"fingerprints.weights_sha256 is that of a file, and the weights are {weights}, which are "
+            "checked without it; leave it out, or name a file or URI"
+        )
+    if is_random:
         return _resolve_random(weights, entry, folder)
     if weights == "imagenet":
         arrays = _imagenet_arrays(entry)
-        return _store("imagenet", arrays, entry, folder, label_names=_imagenet_labels(arrays))
+        names = _imagenet_labels() if entry.head else None
+        return _store("imagenet", arrays, entry, folder, label_names=names)
+    if is_remote(weights):
+        path = weighturis.fetch(weights, folder, sha256, storage)
+        name = unquote(urlsplit(weights).path).rpartition("/")[2]
+        return _store(name, weightfiles.read_arrays(path, entry), entry, folder)
     path = _local_path(weights)
+    weighturis.check_sha256(path, sha256)
     return _store(path.name, weightfiles.read_arrays(path, entry), entry, folder)
 
 
@@ -170,19 +213,22 @@ def random_arrays(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str,
 
 def _random_array(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
     layer, variable = name.rsplit("/", 1)
-    if variable == "kernel":
-        fan_in = int(np.prod(shape[:-1]))
+    if variable.endswith("kernel"):
+        # The filters of a depthwise convolution, (h, w, channels, 1), see one channel each.
+        depthwise = len(shape) == 4 and shape[-1] == 1
+        filters = shape[2] if depthwise else shape[-1]
+        fan_in = int(np.prod(shape)) // filters
         # One stream per variable, and integers up to the last step: NumPy keeps the raw
         # stream of a bit generator stable, its distributions only within a version.
         stream = np.random.PCG64(np.random.SeedSequence([seed, zlib.crc32(name.encode())]))
         raw = (stream.random_raw(int(np.prod(shape))) >> np.uint64(41)).astype(np.int64)
-        raw = raw.reshape(fan_in, shape[-1])
+        raw = raw.reshape(fan_in, filters)
         centred = raw * fan_in - raw.sum(axis=0)
         limit = np.sqrt(6.0 / fan_in)  # a uniform of half-width a has variance a**2 / 3
         return (centred * (limit / (2.0**22 * fan_in))).astype(np.float32).reshape(shape)
     if variable == "gamma":
         return np.full(shape, _BRANCH_SCALE if layer.endswith("_3_bn") else 1.0, np.float32)
-    if variable == "moving_variance":
+    if variable.endswith("variance"):
         return np.ones(shape, np.float32)
     return np.zeros(shape, np.float32)
 
@@ -202,22 +248,22 @@ def _resolve_random(weights: str, backbone: Backbone, folder: Path) -> Weights:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no note, or a damaged one: it is written anew
     model = build_model(backbone.name, backbone.input_px)
-    shapes = {variable.path: tuple(variable.shape) for variable in model.variables}
+    shapes = {path: tuple(variable.shape) for path, variable in named_weights(model).items()}
     found = _store(name, random_arrays(shapes, int(seed)), backbone, folder, replace=True)
     content = {"sha256": found.sha256, "size_bytes": Path(found.path).stat().st_size}
-    with _new_file(note) as temporary:
+    with new_file(note) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")
     return found
 
 
 def _imagenet_arrays(backbone: Backbone) -> dict[str, NDArray[np.float32]]:
-    from elodin_spark.fingerprints.runtime import load_keras
+    from elodin_spark.fingerprints.runtimes.framework import load_keras
 
     keras = load_keras()
-    constructor = getattr(keras.applications, backbone.application)
+    constructor = getattr(keras.applications, backbone.title)
     try:
         with _download_timeout():
-            model = constructor(weights="imagenet", include_top=True)
+            model = constructor(weights="imagenet", include_top=backbone.head, **_pooled(backbone))
     except Exception as error:  # Keras raises plain Exception where a download fails
         home = os.environ.get("KERAS_HOME", "~/.keras")
         raise WeightsError(
@@ -226,11 +272,30 @@ def _imagenet_arrays(backbone: Backbone) -> dict[str, NDArray[np.float32]]:
             f"{home}/models here and run again; or set fingerprints.weights to random:0 (not trained) "
             "or to a weights file"
         ) from error
-    return {variable.path: variable.numpy() for variable in model.variables}
+    ours = build_model(backbone.name, backbone.input_px, _IMAGENET_CLASSES if backbone.head else None)
+    # By their order, not by name: Keras calls the head of each network otherwise, and that of
+    # MobileNet is a dense layer written as a convolution of one pixel.
+    arrays = {
+        path: theirs.numpy().reshape(variable.shape)
+        for (path, variable), theirs in zip(
+            named_weights(ours).items(), named_weights(model).values(), strict=True
+        )
+    }
+    # With these weights alone, EfficientNet has a second scaling behind its normalization, which
+    # its variance can carry: (x - mean) / sqrt(variance) * scale.
+    if backbone.module == "efficientnet":
+        scale = [layer.scale for layer in model.layers if isinstance(layer, keras.layers.Rescaling)][-1]
+        variance = next(path for path in arrays if path.endswith("/variance"))
+        arrays[variance] = (arrays[variance] / np.square(scale)).astype(np.float32)
+    return arrays
 
 
-def _imagenet_labels(arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...] | None:
-    from elodin_spark.fingerprints.runtime import load_keras
+def _pooled(backbone: Backbone) -> dict[str, str]:
+    return {} if backbone.head else {"pooling": "avg"}
+
+
+def _imagenet_labels() -> tuple[str, ...] | None:
+    from elodin_spark.fingerprints.runtimes.framework import load_keras
 
     keras = load_keras()
     try:
@@ -243,7 +308,14 @@ def _imagenet_labels(arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...] | No
             )
         index = json.loads(Path(path).read_text(encoding="utf-8"))
         return tuple(" ".join(index[str(i)]) for i in range(len(index)))
-    except Exception:
+    except Exception as error:
+        log.warning(
+            "the names of the ImageNet classes could not be had (%s): labels are shown by number. On a "
+            "machine with internet download %s, put it into %s/models here and run again",
+            error,
+            _CLASS_INDEX_URL,
+            os.environ.get("KERAS_HOME", "~/.keras"),
+        )
         # Names only decorate: fingerprints are complete without them, and Keras raises plain
         # Exception where a download fails.
         return None
@@ -261,19 +333,19 @@ def _download_timeout() -> Iterator[None]:
 
 
 def _local_path(weights: str) -> Path:
-    if "://" in weights or weights.startswith("file:"):
+    if weights.startswith("file:"):
         parts = urlsplit(weights)
-        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        if parts.netloc not in ("", "localhost"):
             raise WeightsError(
-                f"weights {weights!r}: only local files can be read; copy it to this machine first"
+                f"weights {weights!r}: a file:// URI is of this machine; write file:///path, or copy it here"
             )
         path = Path(unquote(parts.path))
     else:
         path = Path(weights).expanduser()
     if not path.is_file():
         raise WeightsError(
-            f"no weights file at {path}: fingerprints.weights takes imagenet, random:SEED, or a "
-            ".keras, .h5 or .weights.h5 file"
+            f"no weights file at {path}: fingerprints.weights takes imagenet, random:SEED, or the path or "
+            "URI of a .keras, .h5 or .weights.h5 file"
         )
     return path
 
@@ -295,9 +367,9 @@ def _store(
     path = folder / f"{sha256}.weights.h5"
     if replace or not path.is_file():
         model = build_model(backbone.name, backbone.input_px, classes)
-        for variable in model.variables:
-            variable.assign(arrays[variable.path])
-        with _new_file(path) as temporary:
+        for variable_path, variable in named_weights(model).items():
+            variable.assign(arrays[variable_path])
+        with new_file(path) as temporary:
             model.save_weights(str(temporary))
     if label_names is not None and len(label_names) != classes:
         label_names = None
@@ -305,14 +377,15 @@ def _store(
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `path` at once when it is complete."""
+def new_file(path: Path, keep: bool = True) -> Iterator[Path]:
+    """Yield a temporary path that, where `keep`, becomes `path` at once when it is complete."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as scratch:
             temporary = Path(scratch) / path.name
             yield temporary
-            temporary.replace(path)
+            if keep:
+                temporary.replace(path)
     except OSError as error:
         raise WeightsError(
             f"weights cannot be kept in {path.parent} ({error}): free space there, or set ELODIN_CACHE "

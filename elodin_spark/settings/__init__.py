@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from elodin_spark.errors import ConfigError
+from elodin_spark.settings.backbones import get_backbone
 from elodin_spark.settings.base import Length, Model, length_px
 from elodin_spark.settings.colour import ColourSettings
 from elodin_spark.settings.generators import (
@@ -28,6 +30,7 @@ from elodin_spark.settings.steps import (
     FlipLR,
     FlipUD,
     GrayScale,
+    GrayToRGB,
     HistogramEqualization,
     RescaleIntensity,
     Resize,
@@ -36,6 +39,7 @@ from elodin_spark.settings.steps import (
 )
 
 __all__ = [
+    "CELL_PX",
     "STEPS",
     "AdaptiveHistogramEqualization",
     "AsinhStretch",
@@ -49,6 +53,7 @@ __all__ = [
     "FullImage",
     "Generator",
     "GrayScale",
+    "GrayToRGB",
     "HistogramEqualization",
     "ImagesSettings",
     "Length",
@@ -56,12 +61,14 @@ __all__ = [
     "Metric",
     "NeighborsSettings",
     "Positions",
+    "Precision",
     "ProjectionSettings",
     "QualitySettings",
     "RescaleIntensity",
     "Resize",
     "Rotate",
     "RunSettings",
+    "RuntimeChoice",
     "Settings",
     "SlidingWindow",
     "Sources",
@@ -99,19 +106,113 @@ class CutoutsSettings(Model):
     generator: Generator = SlidingWindow()
     steps: tuple[Step, ...] = ()
     quality: QualitySettings = QualitySettings()
-    thumbnail_px: int = Field(96, ge=16, le=512)
+    texture: tuple[Literal["haralick", "zernike"], ...] = Field((), description="columns beside the vector")
+    thumbnail_px: int = Field(96, ge=0, le=512, description="0: no thumbnails")
     keep_pixels: bool = False
+
+    @field_validator("thumbnail_px")
+    @classmethod
+    def _none_or_visible(cls, value: int) -> int:
+        if 0 < value < 16:
+            raise ValueError(f"must be 0 for no thumbnails, or 16 to 512 px, got {value}")
+        return value
+
+
+#: Stride of the networks' last features, px: the cells of dense mode.
+CELL_PX = 32
+#: Networks whose cells are known to lie on that grid.
+DENSE_BACKBONES = ("resnet50", "resnet101", "resnet152")
+
+RuntimeChoice = Literal["auto", "tensorflow", "openvino", "keras"]
+Precision = Literal["f32", "bf16", "int8"]
 
 
 class FingerprintsSettings(Model):
     """The network that turns a window into a vector and a set of labels."""
 
-    backbone: Literal["resnet50"] = "resnet50"
-    weights: str = Field("imagenet", description="imagenet, random:SEED, or a weights file")
-    input_px: int = Field(224, ge=32, le=1024, description="windows are resized to this side")
+    backbone: str = Field("resnet50", description="the network: one of keras.applications, by name")
+    weights: str = Field("imagenet", description="imagenet, random:SEED, or path or URI of a weights file")
+    weights_sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="of the weights file; another is refused"
+    )
+    weights_storage: dict[str, Any] = Field(
+        default_factory=dict, description="of the remote store of the weights, e.g. {anon: true}"
+    )
+    #: An int whatever was given: see _own_size.
+    input_px: int = Field(  # type: ignore[assignment]
+        None, ge=32, le=1024, description="windows are resized to this side; empty: the network's own"
+    )
+    layer: str | None = Field(None, description="whose output is the vector; empty: the last features")
     top_labels: int = Field(30, ge=1, le=1000, description="labels of the Jaccard set")
     batch_size: int = Field(32, ge=1, le=1024)
     threads: int = Field(1, ge=1, description="of the network, in each worker")
+    ahead: int = Field(2, ge=0, le=64, description="batches cut while the network works; 0: in turn")
+    runtime: RuntimeChoice = Field("auto", description="the framework that runs the network")
+    precision: Precision = Field("f32", description="of the network's arithmetic")
+    int8_model: str | None = Field(None, description="the quantized network, an .xml with its .bin")
+    mode: Literal["window", "dense"] = Field(
+        "window", description="dense: once over the image, sliding windows pooled from its features"
+    )
+    block_px: int = Field(1536, ge=128, le=8192, description="of dense: seen at once, halo included")
+    halo_px: int = Field(128, ge=0, le=256, description="of dense: seen around the features of a block")
+
+    @field_validator("backbone")
+    @classmethod
+    def _of_the_table(cls, value: str) -> str:
+        try:
+            return get_backbone(value).name
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_size(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("input_px") is not None:
+            return values
+        try:
+            own = get_backbone(str(values.get("backbone", "resnet50"))).input_px
+        except ConfigError:
+            own = 224  # the name of the network is the error to report
+        return {**values, "input_px": own}
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> FingerprintsSettings:
+        entry = get_backbone(self.backbone)
+        if self.input_px < entry.min_px:
+            raise ValueError(
+                f"input_px is {self.input_px}, and {entry.title} takes {entry.min_px} px or more: leave it "
+                f"out for the {entry.input_px} px the network was made for"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _int8_is_openvino(self) -> FingerprintsSettings:
+        if (self.precision == "int8") != (self.int8_model is not None):
+            raise ValueError(
+                "precision int8 and int8_model go together: quantize the network with calibration windows "
+                "(elodin_spark.fingerprints.runtimes.quantize) and name the .xml it writes"
+            )
+        if self.precision == "int8" and self.runtime not in ("auto", "openvino"):
+            raise ValueError(f"precision int8 needs runtime openvino, not {self.runtime}")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_cells(self) -> FingerprintsSettings:
+        for name in ("block_px", "halo_px"):
+            if getattr(self, name) % CELL_PX:
+                raise ValueError(f"{name} must be a multiple of {CELL_PX} px, got {getattr(self, name)}")
+        if self.block_px <= 2 * self.halo_px:
+            raise ValueError(
+                f"block_px {self.block_px} leaves nothing between two halos of {self.halo_px} px: raise it"
+            )
+        if self.mode == "dense" and self.precision == "int8":
+            raise ValueError("mode dense runs in precision f32 or bf16, not int8")
+        if self.mode == "dense" and (self.backbone not in DENSE_BACKBONES or self.layer is not None):
+            raise ValueError(
+                f"mode dense takes the last features of {', '.join(DENSE_BACKBONES)}, whose cells lie on "
+                f"multiples of {CELL_PX} px: choose one of these and no layer"
+            )
+        return self
 
 
 Metric = Literal["l2", "jaccard"]
@@ -155,6 +256,8 @@ class SparkSettings(Model):
     master: str | None = Field(None, description="empty: what spark-submit gave, else local[*]")
     app_name: str = "elodin_spark"
     driver_memory: str = "2g"
+    gpus: int = Field(0, ge=0, le=64, description="of each executor; in local mode of this machine")
+    tasks_per_gpu: int = Field(1, ge=1, le=64, description="tasks that share a GPU at the same time")
     conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
@@ -170,3 +273,35 @@ class Settings(Model):
     projection: ProjectionSettings = ProjectionSettings()
     run: RunSettings = RunSettings()
     spark: SparkSettings = SparkSettings()
+
+    @model_validator(mode="after")
+    def _dense_windows(self) -> Settings:
+        if self.fingerprints.mode != "dense":
+            return self
+        generator, why = self.cutouts.generator, "fingerprints.mode dense pools windows from the features of"
+        if not isinstance(generator, SlidingWindow):
+            raise ValueError(
+                f"{why} the whole image: it needs cutouts.generator sliding_window, not {generator.kind}"
+            )
+        lengths = (*generator.size, generator.step if generator.step is not None else _half(generator))
+        if wrong := [length for length in lengths if not isinstance(length, int) or length % CELL_PX]:
+            raise ValueError(
+                f"{why} cells of {CELL_PX} px: size and step of cutouts.generator must be multiples of "
+                f"{CELL_PX} px, and {', '.join(map(str, wrong))} is not; such as size 224 and step 96"
+            )
+        if generator.edge != "drop":
+            raise ValueError(
+                f"{why} cells of {CELL_PX} px, on which windows shifted inside the image would not lie: "
+                "set cutouts.generator.edge=drop"
+            )
+        if self.cutouts.steps:
+            raise ValueError(
+                f"{why} the whole image, before windows are cut: empty cutouts.steps, or use images.steps"
+            )
+        return self
+
+
+def _half(generator: SlidingWindow) -> int | str:
+    """The smallest step that half the size of a window gives; the others must be whole cells too."""
+    halves = [size // 2 if isinstance(size, int) else size for size in generator.size]
+    return next((half for half in halves if isinstance(half, str) or half % CELL_PX), halves[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -42,3 +44,17 @@ def length_px(length: int | str, pixel_scale: float | None) -> int | None:
         return None
     number, unit = length.split()
     return round(float(number) * (60.0 if unit == "arcmin" else 1.0) / pixel_scale)
+
+
+def near_misses(name: str, known: Iterable[str]) -> str:
+    """The three nearest of many names, or the last three, which for layers are the deepest."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"the nearest are {', '.join(near)}" if near else f"the last are {', '.join(names[-3:])}"
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """What a misspelt name may have meant: the nearest of `known`, or all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"one of {', '.join(names)}"

@@ -13,6 +13,10 @@ class GrayScale(Model):
     """RGB to one channel, 0.299 R + 0.587 G + 0.114 B."""
 
 
+class GrayToRGB(Model):
+    """One channel to three equal ones; colour is left as it is."""
+
+
 class Resize(Model):
     """To `output_size` x `output_size` px, whatever the shape before."""
 
@@ -79,6 +83,7 @@ STEPS: dict[str, type[Model]] = {
     step.__name__: step
     for step in (
         GrayScale,
+        GrayToRGB,
         Resize,
         Crop,
         Rotate,

@@ -59,6 +59,7 @@ def test_overrides_are_yaml_and_apply_in_order(file):
         ("seed=[1", "not YAML"),
         ("seed.deep=1", "not a section"),
         ("neighbors.metrics=[cosine]", "l2"),
+        ("cutouts.thumbnail_px=8", "0 for no thumbnails"),
     ],
 )
 def test_a_mistake_is_named(file, override, message):

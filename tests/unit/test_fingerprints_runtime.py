@@ -10,15 +10,12 @@ import pytest
 
 from elodin_spark.errors import WeightsError
 from elodin_spark.fingerprints.labels import label_sets
-from elodin_spark.fingerprints.runtime import (
-    Runtime,
-    fold_normalization,
-    get_runtime,
-    load_keras,
-    load_model,
-    resize_window,
-)
+from elodin_spark.fingerprints.runtimes import NetworkSpec, Runtime, get_runtime
+from elodin_spark.fingerprints.runtimes.framework import load_keras
+from elodin_spark.fingerprints.runtimes.network import fold_normalization, load_model
+from elodin_spark.fingerprints.runtimes.openvino import convert_network
 from elodin_spark.fingerprints.weights import Weights, resolve_weights
+from elodin_spark.fingerprints.windows import resize_window
 
 PX, BATCH = 48, 4
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -52,9 +49,23 @@ def headed(headless, tmp_path_factory):
     return resolve_weights(str(path), cache=folder)
 
 
+@pytest.fixture(scope="module", params=["tensorflow", "openvino", "keras"])
+def load(request, tmp_path_factory):
+    """Function from weights to a runtime, for each framework; Keras runs on TensorFlow here."""
+
+    def load(weights, precision="f32"):
+        model = None
+        if request.param == "openvino":
+            folder = tmp_path_factory.getbasetemp() / "models"
+            model = convert_network(weights, "resnet50", PX, folder)
+        return get_runtime(NetworkSpec(weights, "resnet50", PX, BATCH, 1, request.param, precision, model))
+
+    return load
+
+
 @pytest.fixture(scope="module")
-def runtime(headless):
-    return Runtime(headless, "resnet50", PX, BATCH, 1)
+def runtime(load, headless):
+    return load(headless)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +95,8 @@ def test_vectors_are_those_of_the_plain_keras_model(headless, runtime, windows):
     assert np.abs(vectors - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_vectors_and_scores_of_weights_with_a_head_are_those_of_the_plain_keras_model(headed, windows):
-    vectors, scores = Runtime(headed, "resnet50", PX, BATCH, 1)(windows)
+def test_vectors_and_scores_of_weights_with_a_head_are_those_of_the_plain_keras_model(load, headed, windows):
+    vectors, scores = load(headed)(windows)
     expected, probabilities = plain_forward(headed, windows)
     assert np.abs(vectors - expected).max() < 1e-4 * np.abs(expected).max()
     assert scores is not None
@@ -112,8 +123,30 @@ def test_folding_leaves_no_normalisation_and_the_same_answers_where_it_may_not_f
     np.testing.assert_allclose(folded(x).numpy(), model(x, training=False).numpy(), rtol=1e-5)
 
 
-def test_every_normalisation_of_the_backbone_is_folded(runtime):
-    assert not [layer.name for layer in runtime._model.layers if "BatchNorm" in type(layer).__name__]
+def test_depthwise_and_dense_layers_carry_normalisations_and_activated_ones_do_not():
+    keras = load_keras()
+    layers, normal = keras.layers, keras.layers.BatchNormalization
+    inputs = keras.Input((8, 8, 3))
+    deep = normal(name="deep")(layers.DepthwiseConv2D(3, depth_multiplier=2)(inputs))
+    late = normal(name="late")(layers.Conv2D(4, 1, activation="relu")(deep))
+    read = layers.Conv2D(4, 1)(late)
+    seen = normal(name="seen")(read)
+    flat = normal(name="flat")(layers.Dense(5)(layers.GlobalAveragePooling2D()(seen)))
+    model = keras.Model(inputs, [flat, read])  # `read` is asked for as it is
+    generator = np.random.default_rng(0)
+    for variable in model.variables:
+        variable.assign(generator.uniform(0.5, 1.5, variable.shape).astype(np.float32))
+    folded = fold_normalization(model)
+    left = {layer.name for layer in folded.layers if isinstance(layer, normal)}
+    assert left == {"late", "seen"}
+    x = generator.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    for output, expected in zip(folded(x), model(x, training=False), strict=True):
+        np.testing.assert_allclose(output.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_every_normalisation_of_the_backbone_is_folded(headless):
+    folded = fold_normalization(load_model(headless, "resnet50", PX))
+    assert not [layer.name for layer in folded.layers if "BatchNorm" in type(layer).__name__]
 
 
 def test_a_grey_window_has_the_vector_of_its_three_equal_channels(runtime, windows):
@@ -185,8 +218,8 @@ def test_other_arrays_are_refused(runtime, bad):
 
 def test_the_network_of_a_process_is_built_once(headless):
     before = Runtime.builds
-    first = get_runtime(headless, "resnet50", 32, 2, 1)
-    again = get_runtime(headless, "resnet50", 32, 2, 1)
+    first = get_runtime(NetworkSpec(headless, "resnet50", 32, 2, 1))
+    again = get_runtime(NetworkSpec(headless, "resnet50", 32, 2, 1))
     assert first is again
     assert Runtime.builds == before + 1
 
@@ -194,11 +227,12 @@ def test_the_network_of_a_process_is_built_once(headless):
 def test_a_missing_or_damaged_weights_file_is_an_error_that_names_it(headless, tmp_path):
     gone = Weights(headless.name, str(tmp_path / "gone.weights.h5"), headless.sha256, "resnet50")
     with pytest.raises(WeightsError, match=r"gone\.weights\.h5"):
-        Runtime(gone, "resnet50", PX, BATCH, 1)
+        get_runtime(NetworkSpec(gone, "resnet50", PX, 7, 1))
     cut = tmp_path / "cut.weights.h5"
     cut.write_bytes(Path(headless.path).read_bytes()[:5_000_000])
+    damaged = Weights(headless.name, str(cut), "0" * 64, "resnet50")
     with pytest.raises(WeightsError, match=r"cut\.weights\.h5"):
-        Runtime(Weights(headless.name, str(cut), headless.sha256, "resnet50"), "resnet50", PX, BATCH, 1)
+        get_runtime(NetworkSpec(damaged, "resnet50", PX, 7, 1))
 
 
 def test_random_weights_tell_real_galaxies_apart(runtime):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elodin_spark.fingerprints.backbones import build_model
 from elodin_spark.fingerprints.labels import label_sets
-from elodin_spark.fingerprints.runtime import Runtime, build_model
+from elodin_spark.fingerprints.runtimes import Runtime
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
 from elodin_spark.fingerprints.weights import resolve_weights
 from elodin_spark.schema import FINGERPRINTED, TILED, rows_to_batch
@@ -50,7 +51,7 @@ WINDOWS = [
 @pytest.fixture(scope="module")
 def expected(spec):
     """Vector of each window, made alone."""
-    runtime = spec.runtime(str)
+    runtime = spec.load(str)
     return [runtime(window[None])[0][0] for window in WINDOWS]
 
 
@@ -184,6 +185,14 @@ def test_pixels_that_do_not_match_their_shape_become_a_failure_and_spare_the_oth
     np.testing.assert_array_equal(np.float32(last["vector"]), expected[2])
 
 
+def test_the_failure_of_a_window_names_its_file(spec):
+    _, bad, alone = run_plain(spec, batches_of(["image", "bad", 0], [])).to_pylist()
+    assert (bad["failure"]["uri"], bad["failure"]["hdu"]) == (IMAGE["uri"], None)
+    assert alone["failure"] is None
+    (unknown,) = run_plain(spec, batches_of(["bad"], [])).to_pylist()
+    assert unknown["failure"]["uri"] is None
+
+
 def test_a_vector_that_is_not_finite_becomes_a_failure(tmp_path):
     model = build_model("resnet50", PX)
     # In the last layer: a rectifier may turn a NaN of an earlier one into zero.
@@ -227,7 +236,7 @@ def test_the_weights_are_loaded_from_where_they_are_on_this_machine(spec, tmp_pa
         return str(moved)
 
     elsewhere = FingerprintSpec(**{**vars(spec), "batch_size": 2})
-    assert elsewhere.runtime(locate).weights.path == str(moved)
+    assert elsewhere.load(locate).weights.path == str(moved)
     assert asked == [spec.weights.path]
 
 
@@ -241,10 +250,10 @@ def test_two_stages_of_a_process_share_one_network(spec):
 
 def test_settings_become_a_spec(spec):
     chosen = FingerprintsSettings(
-        weights="random:0", input_px=64, top_labels=5, batch_size=8, threads=2, backbone="resnet50"
+        weights="random:0", input_px=64, top_labels=5, batch_size=8, threads=2, runtime="tensorflow"
     )
     made = FingerprintSpec.from_settings(chosen, spec.weights, "abc", keep_pixels=True)
-    assert made == FingerprintSpec(spec.weights, "resnet50", 64, 5, 8, 2, "abc", True)
+    assert made == FingerprintSpec(spec.weights, "resnet50", 64, 5, 8, 2, "abc", True, "tensorflow", "f32")
 
 
 def test_the_fingerprinter_takes_a_mixed_list(spec, expected):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from elodin_spark.errors import ConfigError, WeightsError
-from elodin_spark.fingerprints.backbones import get_backbone
-from elodin_spark.fingerprints.runtime import load_keras, load_model
+from elodin_spark.fingerprints.runtimes.framework import load_keras
+from elodin_spark.fingerprints.runtimes.network import load_model
 from elodin_spark.fingerprints.weights import (
     Weights,
     default_cache,
@@ -22,6 +22,7 @@ from elodin_spark.fingerprints.weights import (
     random_arrays,
     resolve_weights,
 )
+from elodin_spark.settings.backbones import get_backbone
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +224,8 @@ def test_weights_that_hold_nan_are_refused(files, tmp_path):
         ("random:", "random:0"),
         ("random:-1", "random:0"),
         ("random:x", "random:0"),
-        ("s3://bucket/w.h5", "only local files"),
-        ("file://elsewhere/w.h5", "only local files"),
+        ("nosuch://bucket/w.h5", "no known kind of archive.*fingerprints.weights"),
+        ("file://elsewhere/w.h5", "is of this machine"),
         ("imagenett", "no weights file at"),
         ("/nowhere/w.h5", "no weights file at /nowhere/w.h5"),
     ],
@@ -278,14 +279,14 @@ def test_labels_of_imagenet_are_told_apart_by_their_wordnet_id():
 def test_another_keras_backend_is_an_error_that_names_the_variable(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     with pytest.raises(ConfigError, match="KERAS_BACKEND=tensorflow"):
-        load_keras()
+        load_keras(backends=("tensorflow",))
 
 
 IMAGENET = """
 import hashlib, sys
 from pathlib import Path
 from elodin_spark.errors import WeightsError
-from elodin_spark.fingerprints.backbones import get_backbone
+from elodin_spark.settings.backbones import get_backbone
 from elodin_spark.fingerprints.weights import resolve_weights
 
 home, cache = Path(sys.argv[1]), Path(sys.argv[2])

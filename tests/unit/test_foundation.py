@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from elodin_spark.errors import ImageError
 from elodin_spark.progress import Progress
 from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.spark.java import check_java, java_version
-from elodin_spark.stage import Stage, StageSpec, fuse, run_plain
+from elodin_spark.stage import AheadSpec, Stage, StageSpec, fuse, run_plain
 
 # ---- IDs ---------------------------------------------------------------------------------
 
@@ -96,6 +97,42 @@ def test_fused_stages_run_in_order_and_lazily():
     seen.clear()
     next(iter(spec.build(str)(batches())))
     assert seen == [0]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_stage_that_runs_ahead_changes_nothing_and_is_bounded(depth):
+    made, taken = [], []
+
+    def source():
+        for number in range(12):
+            made.append(number)
+            yield pa.RecordBatch.from_pydict({"x": [number]})
+
+    stage = AheadSpec(pa.schema([("x", pa.int64())]), depth).build(str)
+    for batch in stage(source()):
+        taken += batch.column("x").to_pylist()
+        assert len(made) <= len(taken) + depth + 1
+    assert taken == made == list(range(12))
+
+
+def test_an_error_behind_a_stage_that_runs_ahead_comes_after_the_rows_before_it():
+    def source():
+        yield pa.RecordBatch.from_pydict({"x": [1]})
+        raise ImageError("no more", "test")
+
+    batches = AheadSpec(pa.schema([("x", pa.int64())])).build(str)(source())
+    assert next(batches).num_rows == 1
+    with pytest.raises(ImageError, match="no more"):
+        next(batches)
+
+
+def test_a_stage_that_runs_ahead_stops_with_its_reader():
+    batches = AheadSpec(pa.schema([("x", pa.int64())])).build(str)(
+        pa.RecordBatch.from_pydict({"x": [n]}) for n in range(10**9)
+    )
+    next(batches)
+    batches.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "elodin-ahead"]
 
 
 def test_nothing_cannot_be_fused():

@@ -1,0 +1,262 @@
+"""Dense mode: the network once over the image, windows pooled from its last features.
+
+The network sees blocks of the image that overlap by twice the halo and lie on a grid that is fixed
+to the image, so a vector depends on the image and the recipe only. One cell of its features stands
+for 32 x 32 px; the vector of a window is the mean of the cells it covers, as the network itself
+pools those of a window it is given.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from elodin_spark.cutouts.layout import Layout
+from elodin_spark.cutouts.picture import Picture
+from elodin_spark.cutouts.pixelbuffer import PixelBuffer
+from elodin_spark.cutouts.pixels import to_uint8
+from elodin_spark.cutouts.tile import Cutting, TileSpec, TileStage, failure_row
+from elodin_spark.errors import ImageError
+from elodin_spark.fingerprints.rows import Fingerprint, as_fingerprints
+from elodin_spark.fingerprints.runtimes.base import Runtime
+from elodin_spark.fingerprints.stage import FingerprintSpec
+from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.images.planes import Plane
+from elodin_spark.schema import FINGERPRINTED
+from elodin_spark.settings import CELL_PX, Settings
+from elodin_spark.stage import Locate, Stage
+
+#: Blocks of a wide image are gone through in stripes of this many columns, so that what is kept of
+#: the row above is bounded; the blocks between two stripes are run twice.
+STRIPE_BLOCKS = 8
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DenseSpec:
+    """``schema.IMAGES`` to ``schema.FINGERPRINTED``: the tile and the fingerprint stage in one.
+
+    Rows and failures are those of :class:`~elodin_spark.cutouts.tile.TileSpec` and
+    :class:`~elodin_spark.fingerprints.stage.FingerprintSpec`, in the order of the blocks. The
+    network sees the image as its steps leave it: pixels that a quality rule fills are filled in
+    thumbnails and kept pixels, but not for the network. Rejected windows have no vector.
+
+    Parameters
+    ----------
+    tile : TileSpec
+        With a sliding window whose size and step are multiples of 32 px, and no cutout steps.
+    network : FingerprintSpec
+        Its `input_px` and `batch_size` do not matter.
+    block_px : int
+        Side of what the network sees at once, halo included, px.
+    halo_px : int
+        What it sees around the features that are kept, px. From 256 px on ResNet50 gives what a
+        pass over the whole image gives.
+    """
+
+    tile: TileSpec
+    network: FingerprintSpec
+    block_px: int = 1536
+    halo_px: int = 128
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, weights: Weights, recipe: str, keep_pixels: bool = False
+    ) -> DenseSpec:
+        """The spec of a run, with the weights its settings name resolved."""
+        network = settings.fingerprints.model_copy(update={"mode": "window"})
+        return cls(
+            TileSpec.from_settings(settings),
+            FingerprintSpec.from_settings(network, weights, recipe, keep_pixels),
+            settings.fingerprints.block_px,
+            settings.fingerprints.halo_px,
+        )
+
+    @property
+    def output_schema(self) -> pa.Schema:
+        """:data:`~elodin_spark.schema.FINGERPRINTED`."""
+        return FINGERPRINTED
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Of the network."""
+        return self.network.files
+
+    @property
+    def wants_gpu(self) -> bool:
+        """True: see :func:`elodin_spark.stage.wants_gpu`."""
+        return True
+
+    def build(self, locate: Locate) -> Stage:
+        """Build the stage; the network comes with the first window."""
+        return _DenseStage(self, locate)
+
+
+class FeatureMap:
+    """The last features of an image, block by block.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the image, (ny, nx) or (ny, nx, 3). What is left beyond a multiple of 32 px is not seen.
+    read : callable
+        From a box ``x0, y0, x1, y1``, px, half-open, to its pixels, uint8.
+    run : callable
+        From pixels to features, as :meth:`Runtime.features`.
+    block_px, halo_px : int
+        As in :class:`DenseSpec`.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        read: Callable[[int, int, int, int], NDArray[np.uint8]],
+        run: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+        block_px: int,
+        halo_px: int,
+    ) -> None:
+        self._read, self._run = read, run
+        self._rows, self._columns = shape[0] // CELL_PX, shape[1] // CELL_PX
+        self._halo = halo_px // CELL_PX
+        #: Side of what is kept of a block inside the image, cells. At its edges, where there is
+        #: nothing to see around, the halo is kept too.
+        self._core = block_px // CELL_PX - 2 * self._halo
+        self._blocks: OrderedDict[tuple[int, int], NDArray[np.float32]] = OrderedDict()
+
+    def groups(self, windows: NDArray[np.int32]) -> Iterator[NDArray[np.intp]]:
+        """Windows that begin in one block, block after block so that few of them need be kept."""
+        if not len(windows):
+            return
+        column, row = (
+            self._block_of(windows[:, axis] // CELL_PX, cells)
+            for axis, cells in enumerate((self._columns, self._rows))
+        )
+        keys = np.stack([column // STRIPE_BLOCKS, row, column])
+        order = np.lexsort((windows[:, 2], windows[:, 0], windows[:, 1], *keys[::-1]))
+        borders = np.flatnonzero(np.any(np.diff(keys[:, order], axis=1) != 0, axis=0)) + 1
+        yield from np.split(order, borders)
+
+    def pool(self, windows: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Vectors of windows whose corners are multiples of 32 px, shape (n, vector_length)."""
+        return np.stack([self._mean(*window) for window in (windows // CELL_PX).tolist()])
+
+    def _mean(self, x0: int, y0: int, x1: int, y1: int) -> NDArray[np.float32]:
+        cells = [
+            np.concatenate(
+                [
+                    block[top:bottom, left:right]
+                    for column, left, right in self._spans(x0, x1, self._columns)
+                    for block in [self._block(row, column, y1 - y0)]
+                ],
+                axis=1,
+            )
+            for row, top, bottom in self._spans(y0, y1, self._rows)
+        ]
+        return np.concatenate(cells).mean(axis=(0, 1), dtype=np.float32)
+
+    def _block_of(self, cell: Any, cells: int) -> Any:
+        """Number of the block that keeps a cell, along an axis of so many cells."""
+        last = max(0, -(-(cells - 2 * self._halo) // self._core) - 1)
+        return np.clip((cell - self._halo) // self._core, 0, last)
+
+    def _kept(self, block: int, cells: int) -> tuple[int, int]:
+        """First cell that a block keeps, and one past the last."""
+        start, last = block * self._core + self._halo, int(self._block_of(cells - 1, cells))
+        return 0 if block == 0 else start, cells if block == last else start + self._core
+
+    def _spans(self, start: int, stop: int, cells: int) -> Iterator[tuple[int, int, int]]:
+        """Blocks along an axis that keep some of the cells, and which of theirs."""
+        first, last = int(self._block_of(start, cells)), int(self._block_of(stop - 1, cells))
+        for block in range(first, last + 1):
+            begin, end = self._kept(block, cells)
+            yield block, max(start, begin) - begin, min(stop, end) - begin
+
+    def _block(self, row: int, column: int, side: int) -> NDArray[np.float32]:
+        if (row, column) not in self._blocks:
+            self._blocks[row, column] = self._compute(row, column)
+            across = (side - 2) // self._core + 2  # most blocks a window reaches into along an axis
+            while len(self._blocks) > across * (STRIPE_BLOCKS + across):
+                self._blocks.popitem(last=False)
+        self._blocks.move_to_end((row, column))
+        return self._blocks[row, column]
+
+    def _compute(self, row: int, column: int) -> NDArray[np.float32]:
+        top, bottom = self._kept(row, self._rows)
+        left, right = self._kept(column, self._columns)
+        y0, x0 = max(top - self._halo, 0), max(left - self._halo, 0)
+        y1, x1 = min(bottom + self._halo, self._rows), min(right + self._halo, self._columns)
+        pixels = self._read(x0 * CELL_PX, y0 * CELL_PX, x1 * CELL_PX, y1 * CELL_PX)
+        features = self._run(pixels)
+        # A copy: what was around it is let go.
+        return features[top - y0 : bottom - y0, left - x0 : right - x0].copy()
+
+
+class _DenseStage(TileStage):
+    output_schema = FINGERPRINTED
+
+    def __init__(self, spec: DenseSpec, locate: Locate) -> None:
+        super().__init__(spec.tile)
+        self._dense, self._locate = spec, locate
+
+    @cached_property
+    def _runtime(self) -> Runtime:
+        return self._dense.network.load(self._locate)
+
+    def cut(
+        self, image: Row, picture: Picture, plane: Plane, layout: Layout, pixels: PixelBuffer
+    ) -> Iterator[Row]:
+        """Rows of the windows with their fingerprints."""
+        spec = self._dense
+        features = FeatureMap(
+            picture.shape,
+            lambda *box: to_uint8(picture.read(*box)),
+            lambda block: self._runtime.features(block),
+            spec.block_px,
+            spec.halo_px,
+        )
+        kept = pixels if spec.network.keep_pixels else None
+        for number, group in enumerate(features.groups(layout.windows)):
+            part = layout.take(group)
+            fingerprints: Mapping[tuple[int, ...], Fingerprint | ImageError] | None = None
+            for row in Cutting(spec.tile, image, picture, plane, part, kept).rows(strict=number == 0):
+                if row.get("rejected") is None and "failure" not in row:
+                    if fingerprints is None:  # a block whose windows are all rejected is never run
+                        fingerprints = self._fingerprints(features, part, strict=number == 0)
+                    row = self._with_fingerprint(row, fingerprints[_corners(row)], image)
+                yield row
+
+    def _fingerprints(
+        self, features: FeatureMap, part: Layout, strict: bool
+    ) -> dict[tuple[int, ...], Fingerprint | ImageError]:
+        windows = [tuple(window) for window in part.windows.tolist()]
+        try:
+            vectors = features.pool(part.windows)
+        except ImageError as error:  # its pixels cannot be read
+            if strict:
+                raise
+            return dict.fromkeys(windows, error)
+        scores = self._runtime.scores(vectors)
+        outcomes = as_fingerprints(vectors, scores, self._dense.network.top_labels)
+        return dict(zip(windows, outcomes, strict=True))
+
+    def _with_fingerprint(self, row: Row, outcome: Fingerprint | ImageError, image: Row) -> Row:
+        if isinstance(outcome, ImageError):
+            return row | failure_row("fingerprints", image, outcome, row["cutout_id"])
+        return row | {
+            "vector": outcome.vector,
+            "labels": outcome.labels,
+            "label_scores": outcome.label_scores,
+            "recipe": self._dense.network.recipe,
+        }
+
+
+def _corners(row: Row) -> tuple[int, ...]:
+    return row["x0"], row["y0"], row["x1"], row["y1"]

@@ -1,0 +1,109 @@
+"""Rows of Arrow batches to windows, and fingerprints back to columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from elodin_spark.errors import ImageError
+from elodin_spark.fingerprints.labels import label_sets
+from elodin_spark.schema import TILED
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the network says about one window.
+
+    Attributes
+    ----------
+    vector : ndarray of float32, shape (vector_length,)
+    labels : ndarray of int32
+        Top classes, or units for weights without a head; best first.
+    label_scores : ndarray of float32
+        Of `labels`.
+    """
+
+    vector: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    label_scores: NDArray[np.float32]
+
+
+def as_fingerprints(
+    vectors: NDArray[np.float32], scores: NDArray[np.float32] | None, top_labels: int
+) -> list[Fingerprint | ImageError]:
+    """Vectors with their label sets; the error where a vector or its scores are not finite.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, vector_length)
+    scores : ndarray of float32, shape (n, classes), or None
+        None for weights without a head.
+    top_labels : int
+    """
+    finite = np.isfinite(vectors).all(axis=1)
+    if scores is not None:
+        finite &= np.isfinite(scores).all(axis=1)
+    rows = np.flatnonzero(finite)
+    sets = label_sets((vectors if scores is None else scores)[rows], top_labels)
+    outcomes: list[Fingerprint | ImageError] = [
+        ImageError(
+            "the network's answer is not finite: its weights overflow; use other weights", "not_finite"
+        )
+        for _ in vectors
+    ]
+    for i, labels, label_scores in zip(rows, *sets, strict=True):
+        outcomes[i] = Fingerprint(vectors[i], labels, label_scores)
+    return outcomes
+
+
+def check_columns(batch: pa.RecordBatch) -> None:
+    """Refuse a batch that lacks a column of :data:`~elodin_spark.schema.TILED`, by ValueError."""
+    missing = [name for name in TILED.names if name not in batch.schema.names]
+    if missing:
+        raise ValueError(f"the fingerprint stage needs the columns of TILED; {', '.join(missing)} missing")
+
+
+def window_of(pixels: pa.Buffer, shape: Sequence[int | None] | None) -> NDArray[np.uint8]:
+    """Bytes as an array of `shape`, (h, w) or (h, w, 3).
+
+    Raises
+    ------
+    ImageError
+        Of kind ``bad_pixels``: they do not fill that shape.
+    """
+    sides = [side for side in shape or () if side is not None and side > 0]
+    if shape is None or len(sides) != len(shape):
+        raise ImageError(f"the shape of the window is {shape}, not (h, w) or (h, w, 3)", "bad_pixels")
+    if math.prod(sides) != pixels.size:
+        raise ImageError(
+            f"the window has {pixels.size} bytes of pixels, which do not fill the shape {tuple(shape)}",
+            "bad_pixels",
+        )
+    return np.frombuffer(pixels, np.uint8).reshape([int(side) for side in sides])
+
+
+def without_pixels(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch with the columns of its pixels null."""
+    columns = [
+        pa.nulls(batch.num_rows, TILED.field(name).type)
+        if name in ("pixels", "pixel_shape")
+        else batch.column(name)
+        for name in TILED.names
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=TILED)
+
+
+def lists(rows: Sequence[NDArray | None], kind: pa.DataType) -> pa.ListArray:
+    """A column of lists from one array, or None, for each row."""
+    # From the buffers: pa.array would look at every row as a Python object.
+    present = [row for row in rows if row is not None]
+    flat = np.concatenate(present) if present else np.empty(0)
+    ends = np.cumsum([0] + [0 if row is None else len(row) for row in rows])
+    # A null row is one whose start is null.
+    missing = np.array([row is None for row in rows] + [False])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32(), mask=missing), pa.array(flat, kind))

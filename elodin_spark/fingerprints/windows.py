@@ -1,0 +1,36 @@
+"""Windows on their way to the network: one size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def resize_window(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Resize one window to a square, whatever its aspect ratio.
+
+    Axes that shrink are averaged over areas, axes that grow are interpolated linearly.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width) or (height, width, 3)
+    size_px : int
+        Side of the result, px.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size_px, size_px) or (size_px, size_px, 3)
+        `pixels` itself where it has that size already.
+    """
+    import cv2
+
+    height, width = pixels.shape[:2]
+    small = (min(height, size_px), min(width, size_px))
+    resized: Any = pixels
+    if small != (height, width):
+        resized = cv2.resize(resized, small[::-1], interpolation=cv2.INTER_AREA)
+    if small != (size_px, size_px):
+        resized = cv2.resize(resized, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
+    return resized

@@ -1,0 +1,254 @@
+"""Every network of keras.applications, and the layer to take."""
+
+from __future__ import annotations
+
+import importlib
+
+import keras
+import numpy as np
+import pytest
+
+from elodin_spark.config import parse_settings
+from elodin_spark.errors import ConfigError
+from elodin_spark.fingerprints.backbones import build_model, named_weights, preprocessing_of
+from elodin_spark.fingerprints.runtimes.network import (
+    fold_normalization,
+    load_folded,
+    load_model,
+    take_layer,
+    vector_length,
+)
+from elodin_spark.fingerprints.stage import FingerprintSpec
+from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.recipe import make_recipe, network_id, recipe_id
+from elodin_spark.settings.backbones import BACKBONES, get_backbone
+
+CONSTRUCTORS = {name for name in dir(keras.applications) if name[0].isupper()}
+PX = 32
+
+
+def module_of(backbone):
+    return importlib.import_module(f"keras.src.applications.{BACKBONES[backbone].module}")
+
+
+def application(backbone, **arguments):
+    return getattr(keras.applications, BACKBONES[backbone].title)(**arguments)
+
+
+def pictures(count=3, side=PX, seed=0):
+    # Not noise alone: of that, pooled features all look alike.
+    rng = np.random.default_rng(seed)
+    smooth = (
+        np.add.outer(np.arange(side), np.arange(side))[None, :, :, None]
+        % (20 + 30 * np.arange(count))[:, None, None, None]
+    )
+    return (smooth + rng.integers(0, 60, (count, side, side, 3))).clip(0, 255).astype(np.float32)
+
+
+def randomize(model, seed):
+    """Fill a network with reproducible weights that are none of its defaults."""
+    rng = np.random.default_rng(seed)
+    for variable in named_weights(model).values():
+        spread = 1.0 / np.sqrt(max(1, np.prod(variable.shape[:-1]))) if len(variable.shape) > 1 else 0.2
+        noise = rng.normal(0, spread, variable.shape)
+        one = variable.path.endswith(("gamma", "variance"))
+        variable.assign(np.abs(1 + noise) + 0.1 if one else noise)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
+def answers(model, pixels):
+    """What a network gives, without the program that ``predict`` would make for one call."""
+    outputs = model(pixels, training=False)
+    return [output.numpy() for output in outputs] if isinstance(outputs, list) else outputs.numpy()
+
+
+def fingerprints(**values):
+    return parse_settings({"images": {"paths": "/data"}, "fingerprints": values}).fingerprints
+
+
+def test_the_table_holds_every_application():
+    assert {entry.title for entry in BACKBONES.values()} == CONSTRUCTORS
+    for name in BACKBONES:
+        assert callable(getattr(module_of(name), BACKBONES[name].title))
+
+
+ONE_OF_EACH_MODULE = sorted({entry.module: name for name, entry in BACKBONES.items()}.values())
+
+
+@pytest.mark.parametrize("backbone", ONE_OF_EACH_MODULE)
+def test_pixels_are_preprocessed_as_the_application_wants(backbone):
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 5, 4, 3), np.uint8)
+    wanted = module_of(backbone).preprocess_input(pixels.astype(np.float32))
+    np.testing.assert_allclose(preprocessing_of(backbone)(pixels), wanted, rtol=1e-5, atol=1e-5)
+
+
+class Asked(Exception):
+    pass
+
+
+@pytest.mark.parametrize("backbone", [name for name, e in BACKBONES.items() if e.module != "mobilenet_v3"])
+def test_sizes_are_those_of_the_application(backbone, monkeypatch):
+    # The constructor asks for its sizes before it builds anything.
+    def asked(_, *, default_size, min_size, **__):
+        raise Asked(default_size, min_size)
+
+    monkeypatch.setattr(keras.src.applications.imagenet_utils, "obtain_input_shape", asked)
+    with pytest.raises(Asked) as found:
+        application(backbone, weights=None)
+    assert found.value.args == (BACKBONES[backbone].input_px, BACKBONES[backbone].min_px)
+
+
+def test_weights_come_from_where_the_application_has_them():
+    for entry in BACKBONES.values():
+        known = [value for value in vars(module_of(entry.name)).values() if isinstance(value, str)]
+        if entry.module == "resnet_v2":
+            known = [module_of("resnet50").BASE_WEIGHTS_PATH]
+        assert any(url.startswith("https:") and entry.imagenet_url.startswith(url) for url in known), entry
+        stems = getattr(module_of(entry.name), "WEIGHTS_HASHES", ())
+        if entry.imagenet_url not in known and stems:
+            assert any(stem in entry.imagenet_url.rsplit("/", 1)[-1] for stem in stems), entry
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "mobilenet", "inceptionv3", "densenet121"])
+def test_a_network_is_built_with_the_same_names_each_time(backbone):
+    entry = BACKBONES[backbone]
+    keras.layers.Conv2D(1, 1)  # numbered through the process
+    model = build_model(backbone, entry.min_px)
+    assert model.outputs[0].shape[1:] == (entry.vector_length,) == (vector_length(backbone),)
+    assert not any(name.startswith("conv2d/") for name in named_weights(model)) or backbone == "inceptionv3"
+    if backbone == "inceptionv3":
+        again = build_model(backbone, entry.min_px)
+        assert list(named_weights(again)) == list(named_weights(model))
+        assert next(iter(named_weights(model))) == "conv2d/kernel"
+    with pytest.raises(ConfigError, match=f"{entry.title} takes images of {entry.min_px} px or more"):
+        build_model(backbone, entry.min_px - 1)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet", "efficientnetb0"])
+def test_imagenet_weights_give_the_answers_of_the_application(backbone, tmp_path, monkeypatch):
+    source = application(backbone, weights=None)
+    randomize(source, 3)
+    source.save(tmp_path / "source.h5")
+    asked = []
+
+    def get_file(name, url, **_):
+        asked.append((name, url))
+        if name == "imagenet_class_index.json":
+            raise OSError("no internet")
+        return str(tmp_path / "source.h5")
+
+    # In place of the download alone.
+    monkeypatch.setattr(module_of(backbone).file_utils, "get_file", get_file)
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    weights = resolve_weights("imagenet", backbone, cache=tmp_path)
+    entry = BACKBONES[backbone]
+    assert asked[0] == (entry.imagenet_file, entry.imagenet_url)
+    assert (weights.classes, weights.label_name(3)) == (1000, "class 3")
+    whole = application(backbone)  # "imagenet" by default
+    prepared = preprocessing_of(backbone)(pictures(2, entry.input_px).astype(np.uint8))
+    model = load_folded(weights, backbone, entry.input_px)
+    vectors, scores = answers(model, prepared)
+    np.testing.assert_allclose(scores, answers(whole, prepared), rtol=2e-3, atol=1e-6)
+    assert vectors.shape == (2, entry.vector_length)
+    assert np.ptp(scores) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("backbone", "suffix"),
+    [("mobilenet", ".h5"), ("efficientnetb0", ".keras"), ("efficientnetb0", ".weights.h5")],
+)
+def test_a_trained_network_is_read_from_each_kind_of_file(backbone, suffix, tmp_path):
+    keras.layers.Normalization()  # numbered through the process
+    base = application(backbone, weights=None, include_top=False, input_shape=(PX, PX, 3), pooling="avg")
+    model = keras.Model(base.inputs[0], keras.layers.Dense(5, activation="softmax")(base.output))
+    randomize(model, 4)
+    path = tmp_path / f"mine{suffix}"
+    model.save_weights(path) if suffix == ".weights.h5" else model.save(path)
+    found = resolve_weights(str(path), backbone, cache=tmp_path)
+    assert found.classes == 5
+    scores = answers(load_model(found, backbone, PX), pictures())[1]
+    np.testing.assert_allclose(scores, answers(model, pictures()), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["xception", "efficientnetb0"])
+def test_random_weights_tell_pictures_apart_and_fold(backbone, tmp_path):
+    entry = BACKBONES[backbone]
+    weights = resolve_weights("random:0", backbone, cache=tmp_path)
+    assert resolve_weights("random:0", backbone, cache=tmp_path / "other").sha256 == weights.sha256
+    model = load_model(weights, backbone, entry.min_px)
+    prepared = preprocessing_of(backbone)(pictures(3, entry.min_px).astype(np.uint8))
+    vectors = answers(model, prepared)
+    assert np.isfinite(vectors).all()
+    assert np.linalg.norm(vectors[0] - vectors[1]) > 0.01 * np.linalg.norm(vectors[0])
+    folded = answers(fold_normalization(model), prepared)
+    np.testing.assert_allclose(folded, vectors, atol=1e-4 * np.abs(vectors).max())
+
+
+def test_a_layer_is_pooled_and_keeps_the_classes():
+    model = build_model("mobilenet", PX, 4)
+    taken = take_layer(model, "conv_pw_5_relu")
+    plain = keras.Model(model.inputs[0], model.get_layer("conv_pw_5_relu").output)
+    vectors, scores = answers(taken, pictures())
+    np.testing.assert_allclose(vectors, answers(plain, pictures()).mean(axis=(1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(scores, answers(model, pictures())[1], rtol=1e-5)
+    assert vectors.shape[1] == vector_length("mobilenet", "conv_pw_5_relu") == 256
+    assert len(take_layer(build_model("mobilenet", PX), "conv_pw_5_relu").layers) < 50
+    assert take_layer(model, None) is model
+
+
+def test_a_layer_of_any_network_is_the_same_in_each_runtime(tmp_path, monkeypatch):
+    monkeypatch.setenv("ELODIN_CACHE", str(tmp_path))
+    values = {"backbone": "efficientnetb0", "input_px": PX, "layer": "block3a_expand_conv"}
+    weights = resolve_weights("random:0", "efficientnetb0")
+    network = load_model(weights, "efficientnetb0", PX)
+    layer = keras.Model(network.inputs[0], network.get_layer("block3a_expand_conv").output)
+    wanted = answers(layer, pictures().astype(np.uint8).astype(np.float32)).mean(axis=(1, 2))
+    for runtime in ("tensorflow", "openvino"):
+        spec = FingerprintSpec.from_settings(fingerprints(**values, runtime=runtime), weights)
+        vectors, scores = spec.load(str)(pictures().astype(np.uint8))
+        assert scores is None
+        np.testing.assert_allclose(vectors, wanted, atol=1e-4 * np.abs(wanted).max())
+        with pytest.raises(ConfigError, match="has no layer 'block3'"):
+            FingerprintSpec.from_settings(
+                fingerprints(**values | {"layer": "block3", "runtime": runtime}), weights
+            )
+
+
+def test_an_unknown_layer_is_refused_with_near_ones():
+    with pytest.raises(ConfigError, match=r"mobilenet has no layer 'conv_pw5'; .*conv_pw_5"):
+        vector_length("mobilenet", "conv_pw5")
+    with pytest.raises(ConfigError, match="the last are"):
+        vector_length("mobilenet", "!")
+
+
+def test_settings_name_networks_as_people_write_them():
+    assert fingerprints(backbone="Inception_V3").backbone == "inceptionv3"
+    assert fingerprints(backbone="EfficientNetV2-B0").backbone == "efficientnetv2b0"
+    assert get_backbone("VGG16").title == "VGG16"
+    with pytest.raises(ConfigError, match="unknown backbone 'resnet51': did you mean 'resnet"):
+        fingerprints(backbone="resnet51")
+
+
+def test_the_size_is_the_networks_own_unless_one_is_given():
+    assert fingerprints().input_px == 224
+    assert fingerprints(input_px=None, backbone="nasnetlarge").input_px == 331
+    assert fingerprints(input_px=96, backbone="xception").input_px == 96
+    with pytest.raises(ConfigError, match="InceptionV3 takes 75 px or more"):
+        fingerprints(backbone="inceptionv3", input_px=74)
+    with pytest.raises(ConfigError, match="unknown backbone"):
+        fingerprints(backbone="alexnet", input_px=None)
+
+
+def test_the_recipe_holds_the_size_and_the_layer():
+    def recipe(**values):
+        settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": values})
+        return make_recipe(settings, "w", "1" * 64)
+
+    assert recipe()["fingerprints"]["input_px"] == 224
+    assert "layer" not in recipe()["fingerprints"]
+    assert recipe(layer="conv4_block6_out")["fingerprints"]["layer"] == "conv4_block6_out"
+    assert recipe_id(recipe()) == recipe_id(recipe(input_px=224))
+    assert len({recipe_id(recipe(layer=layer)) for layer in (None, "a", "b")}) == 3
+    assert len({network_id("1" * 64, "f32", layer=layer) for layer in (None, "a", "b")}) == 3
