@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from elodin_spark.errors import CatalogError
 
@@ -54,3 +56,44 @@ def existing(path: str | Path, what: str) -> Path:
     if not path.is_file():
         raise CatalogError(f"no {what} at {path}: the catalog has not built it yet, or the path is wrong")
     return path
+
+
+def load_faiss() -> Any:
+    """FAISS, imported when it is first needed, and without its incomplete types."""
+    import faiss
+
+    return faiss
+
+
+def read_faiss(path: Path, flags: int = 0) -> Any:
+    """Read an index file.
+
+    Raises
+    ------
+    CatalogError
+        It is truncated or not FAISS's.
+    """
+    try:
+        return load_faiss().read_index(str(path), flags)
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise CatalogError(
+            f"{path} is not a readable index (truncated, or not ours): build it again [{reason[0][-200:]}]"
+        ) from None
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    CatalogError
+        It is missing or damaged.
+    """
+    try:
+        record = json.loads(existing(path, what).read_text(encoding="utf-8"))
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise CatalogError(f"{path} is damaged: it is not the JSON of a {what}; build it again")
+    return record

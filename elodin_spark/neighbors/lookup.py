@@ -33,7 +33,7 @@ class IdLookup:
         twice = np.unique(self._sorted[1:][self._sorted[1:] == self._sorted[:-1]])
         if twice.size:
             raise CatalogError(
-                f"collision in {source}: {twice.size} cutout ID(s) occur more than once ({_some(twice)}); "
+                f"collision in {source}: {twice.size} cutout ID(s) occur more than once ({some_ids(twice)}); "
                 "the same image was added twice, or two windows hash to one ID: rebuild without the repeat"
             )
 
@@ -71,7 +71,7 @@ class IdLookup:
         at, known = self._find(wanted)
         if not known.all():
             raise UnknownCutoutError(
-                f"{self._source} holds no fingerprint of cutout {_some(np.unique(wanted[~known]))}; "
+                f"{self._source} holds no fingerprint of cutout {some_ids(np.unique(wanted[~known]))}; "
                 "take IDs from this catalog's cutouts table (cutouts that failed have no fingerprint)"
             )
         return self._order[at]
@@ -114,6 +114,7 @@ def checked_k(k: int) -> int:
     return int(k)
 
 
-def _some(ids: NDArray[np.int64]) -> str:
+def some_ids(ids: NDArray[np.int64]) -> str:
+    """The first few IDs, and how many more there are, for a message."""
     named = ", ".join(str(i) for i in ids[:_NAMED])
     return named if ids.size <= _NAMED else f"{named} and {ids.size - _NAMED} more"

@@ -1,0 +1,209 @@
+"""How good an index is: measured against exact search, and set to the recall asked for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elodin_spark.errors import InputError
+from elodin_spark.neighbors.approximate import ApproximateL2Index, Search
+from elodin_spark.neighbors.files import read_json, written_whole
+
+_RANKS = (1, 10, 100)
+_CANDIDATES = (50, 100, 200, 400, 800)
+_SINGLES = 200  # queries timed one by one
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The least work that reaches a recall.
+
+    Attributes
+    ----------
+    search : Search
+        What to search with; the most that was tried where none reached the recall.
+    recall : float
+        Share of the true ten nearest that it finds, on the queries given.
+    wanted : float
+    """
+
+    search: Search
+    recall: float
+    wanted: float
+
+    @property
+    def reached(self) -> bool:
+        """Whether the recall asked for was reached."""
+        return self.recall >= self.wanted
+
+    def describe(self) -> str:
+        """One line for people."""
+        said = (
+            f"recall@10 {self.recall:.3f} with {self.search.nprobe} lists scanned and "
+            f"{self.search.candidates} candidates ranked"
+        )
+        if self.reached:
+            return f"{said}; {self.wanted:.3f} was asked for"
+        return f"{said}: below the {self.wanted:.3f} asked for; take longer codes, or the exact recipe"
+
+
+def calibrate(
+    index: ApproximateL2Index, queries: NDArray[np.float32], exact: NDArray[np.int64], recall: float
+) -> Calibration:
+    """Find the smallest nprobe, and for it the fewest candidates, that reach a recall.
+
+    Parameters
+    ----------
+    index : ApproximateL2Index
+    queries : ndarray of float32, shape (q, d)
+        Held back: not among the vectors indexed, else the recall is flattered.
+    exact : ndarray of int64, shape (q, 10 or more)
+        IDs of their true nearest, by :meth:`ApproximateL2Index.scan` or from the vectors.
+    recall : float
+        Share of the true ten nearest to be found.
+
+    Raises
+    ------
+    InputError
+        There are no queries, or fewer neighbors than queries need.
+    """
+    _check(queries, exact)
+    if index.trained.exact:
+        return Calibration(index.settings, _recall(index.search(queries, 10)[0], exact, 10), recall)
+    best: Calibration | None = None
+    nprobe = 1
+    while True:
+        widest = replace(index.settings, nprobe=nprobe, candidates=_CANDIDATES[-1])
+        tried = Calibration(widest, _measured(index, widest, queries, exact), recall)
+        if best is None or tried.recall > best.recall:
+            best = tried
+        if tried.reached:
+            break
+        if nprobe >= index.trained.lists:
+            return best
+        nprobe = min(2 * nprobe, index.trained.lists)
+    for candidates in _CANDIDATES[:-1]:
+        fewer = replace(best.search, candidates=candidates)
+        tried = Calibration(fewer, _measured(index, fewer, queries, exact), recall)
+        if tried.reached:
+            return tried
+    return best
+
+
+def measure(
+    index: ApproximateL2Index, queries: NDArray[np.float32], exact: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Accuracy and speed on held-back queries.
+
+    Parameters
+    ----------
+    index : ApproximateL2Index
+    queries : ndarray of float32, shape (q, d)
+    exact : ndarray of int64, shape (q, up to 100)
+        IDs of their true nearest, in order.
+
+    Returns
+    -------
+    dict
+        ``recall@1``, ``@10`` and ``@100`` as far as `exact` goes; ``distance_error``, the mean
+        of (distance found / true distance at the same rank) - 1 over ten ranks;
+        ``batch_per_second``; ``single_ms_p50`` and ``_p99`` of queries by ID, one by one;
+        ``memory_bytes_per_vector`` of codes and IDs, ``disk_bytes_per_vector``; and the settings.
+
+    Raises
+    ------
+    InputError
+        There are no queries, or `exact` does not belong to them.
+    """
+    _check(queries, exact)
+    ranks = [rank for rank in _RANKS if rank <= exact.shape[1]]
+    record: dict[str, Any] = {"vectors": len(index), "queries": len(queries), **asdict(index.settings)}
+    for rank in ranks:
+        near, distances = index.search(queries, rank)
+        record[f"recall@{rank}"] = _recall(near, exact, rank)
+        if rank == 10:
+            record["distance_error"] = _distance_error(index, queries, distances, exact)
+    index.search(queries[:1], 10)
+    record["batch_per_second"] = len(queries) / _seconds(lambda: index.search(queries, 10))
+    some = np.random.default_rng(0).choice(exact[:, 0], min(_SINGLES, len(exact)))
+    index.search_ids(some[:1], 10)
+    single = [_seconds(partial(index.search_ids, [one], 10)) for one in some]
+    for percentile in (50, 99):
+        record[f"single_ms_p{percentile}"] = 1e3 * float(np.percentile(single, percentile))
+    return {**record, **_bytes(index)}
+
+
+def save_accuracy(path: str | Path, record: dict[str, Any]) -> None:
+    """Write a record of :func:`measure` beside its index; it appears whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1))
+
+
+def load_accuracy(path: str | Path) -> dict[str, Any]:
+    """Read what :func:`save_accuracy` wrote.
+
+    Raises
+    ------
+    CatalogError
+        It is missing or damaged.
+    """
+    return read_json(Path(path), "accuracy record")
+
+
+def _measured(
+    index: ApproximateL2Index, search: Search, queries: NDArray[np.float32], exact: NDArray[np.int64]
+) -> float:
+    tuned = ApproximateL2Index(index.trained, index.shards, search)
+    return _recall(tuned.search(queries, 10)[0], exact, 10)
+
+
+def _recall(near: NDArray[np.int64], exact: NDArray[np.int64], rank: int) -> float:
+    """Mean share of the first `rank` exact IDs that were found."""
+    first = exact[:, :rank]
+    return float(np.mean([np.isin(e, n).mean() for n, e in zip(near, first, strict=True)]))
+
+
+def _distance_error(
+    index: ApproximateL2Index,
+    queries: NDArray[np.float32],
+    distances: NDArray[np.float64],
+    exact: NDArray[np.int64],
+) -> float:
+    excess = []
+    for query, found, ids in zip(queries, distances, exact[:, :10], strict=True):
+        difference = index.vectors_of(ids).astype(np.float64) - query
+        true = np.sort(np.sqrt(np.square(difference).sum(axis=1)))
+        some = true > 0
+        excess.append(found[: true.size][some] / true[some] - 1)
+    every = np.concatenate(excess)
+    return float(every.mean()) if every.size else 0.0
+
+
+def _bytes(index: ApproximateL2Index) -> dict[str, float]:
+    count = max(1, len(index))
+    trained = index.trained
+    code = trained.row_bytes if trained.exact else trained.ivf.code_size
+    disk = sum(sum(shard.record["bytes"].values()) for shard in index.shards)
+    return {"memory_bytes_per_vector": code + 8, "disk_bytes_per_vector": disk / count}
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def _check(queries: NDArray[np.float32], exact: NDArray[np.int64]) -> None:
+    if not len(queries) or exact.ndim != 2 or len(exact) != len(queries) or exact.shape[1] < 10:
+        raise InputError(
+            f"accuracy needs queries and ten or more exact neighbors of each, "
+            f"got {len(queries)} queries and neighbors of shape {exact.shape}"
+        )
