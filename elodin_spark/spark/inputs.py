@@ -17,7 +17,7 @@ from elodin_spark import schema
 from elodin_spark.images.bands import BandGroup, group_bands
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import ColourSettings, ImagesSettings, Positions, Settings
+from elodin_spark.settings import ColourSettings, Positions, Settings
 from elodin_spark.spark.runner import SLICES_PER_CORE, files_frame, run_stage
 from elodin_spark.spark.skyjoin import attach_targets, match_positions, positions_frame
 from elodin_spark.spark.tables import spark_schema
@@ -62,7 +62,7 @@ def input_batches(
     images, generator = settings.images, settings.cutouts.generator
     size = settings.run.batch_images
     if images.colour is not None:
-        described = run_stage(files_frame(spark, files), describe_spec(images))
+        described = run_stage(files_frame(spark, files), DescribeSpec.from_settings(images))
         rows = [row.asDict(recursive=True) for row in described.collect()]
         batches = _colour_batches(spark, rows, images.colour, size)
     else:
@@ -73,17 +73,12 @@ def input_batches(
     positions, _ = positions_frame(spark, generator)
     positions = positions.cache()
     for paths, rows_in, is_described in batches:
-        found = rows_in if is_described else run_stage(rows_in, describe_spec(images))
+        found = rows_in if is_described else run_stage(rows_in, DescribeSpec.from_settings(images))
         found = found.cache()  # read twice: once for the join, once for what it finds
         usable = found.where(F.col("status") == "ok")
         yield InputBatch(paths, attach_targets(found, match_positions(usable, positions)), True)
         found.unpersist()
     positions.unpersist()
-
-
-def describe_spec(images: ImagesSettings) -> DescribeSpec:
-    """The stage that reads headers, by the settings of a run."""
-    return DescribeSpec(images.hdu, images.bands, images.mjd, tuple(images.storage.items()))
 
 
 def _file_batch(spark: SparkSession, files: Sequence[ImageFile]) -> InputBatch:

@@ -12,8 +12,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from elodin_spark import schema
 from elodin_spark.images.listing import ImageFile
+from elodin_spark.spark.gpu import Gpus, gpu_profile, session_gpus, take_gpu
 from elodin_spark.spark.tables import spark_schema
-from elodin_spark.stage import StageSpec
+from elodin_spark.stage import StageSpec, wants_gpu
 
 #: Slices of work per core: enough to even out slow images, few enough to fill batches.
 SLICES_PER_CORE = 3
@@ -27,20 +28,32 @@ def run_stage(rows: DataFrame, spec: StageSpec) -> DataFrame:
     rows : pyspark.sql.DataFrame
         With the columns the stage reads, by name.
     spec : StageSpec
-        Its `files` are shipped to the executors by Spark.
+        Its `files` are shipped to the executors by Spark. Where it holds a network and the
+        session has GPUs, its tasks have one each; see :mod:`elodin_spark.spark.gpu`.
 
     Returns
     -------
     pyspark.sql.DataFrame
         Of ``spec.output_schema``.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`~elodin_spark.spark.gpu.gpu_profile`.
     """
+    spark = rows.sparkSession
     for path in spec.files:
-        rows.sparkSession.sparkContext.addFile(path)
-    return rows.mapInArrow(_apply(spec), spark_schema(spec.output_schema))
+        spark.sparkContext.addFile(path)
+    gpus = session_gpus(spark) if wants_gpu(spec) else None
+    profile = None if gpus is None else gpu_profile(spark, gpus)
+    return rows.mapInArrow(_apply(spec, gpus), spark_schema(spec.output_schema), profile=profile)
 
 
-def _apply(spec: StageSpec) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
+def _apply(
+    spec: StageSpec, gpus: Gpus | None
+) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
     def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        take_gpu(gpus)  # before the framework is imported
         stage = spec.build(lambda path: SparkFiles.get(Path(path).name))
         return stage(iter(batches))
 

@@ -15,6 +15,8 @@ from pyspark.sql import SparkSession
 import elodin_spark
 from elodin_spark.errors import ElodinError
 from elodin_spark.settings import SparkSettings
+from elodin_spark.spark.datasource import register_data_source
+from elodin_spark.spark.gpu import GPUS, TASKS_PER_GPU, gpu_conf
 from elodin_spark.spark.java import check_java
 
 #: A row may hold a window of 224 x 224 x 3 bytes, so batches are kept small.
@@ -43,7 +45,7 @@ def session(settings: SparkSettings | None = None) -> Iterator[SparkSession]:
     """
     running = SparkSession.getActiveSession()
     if running is not None:
-        _prepare(running)
+        _prepare(running, settings or SparkSettings())
         yield running
         return
     started = start_session(settings or SparkSettings())
@@ -73,7 +75,7 @@ def start_session(settings: SparkSettings) -> SparkSession:
         if master.startswith("local"):
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-    conf |= settings.conf
+    conf |= gpu_conf(settings) | settings.conf
     for key, value in conf.items():
         builder = builder.config(key, value)
     try:
@@ -82,15 +84,19 @@ def start_session(settings: SparkSettings) -> SparkSession:
         raise ElodinError(
             f"Spark did not start with master {settings.master or 'local[*]'}: {str(error).splitlines()[0]}"
         ) from error
-    _prepare(started)
+    _prepare(started, settings)
     return started
 
 
-def _prepare(spark: SparkSession) -> None:
+def _prepare(spark: SparkSession, settings: SparkSettings) -> None:
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", ROWS_PER_BATCH)
+    if settings.gpus:
+        spark.conf.set(GPUS, settings.gpus)
+        spark.conf.set(TASKS_PER_GPU, settings.tasks_per_gpu)
     context = spark.sparkContext
     if not str(context.master).startswith("local"):
         _ship_package(spark)
+    register_data_source(spark)
 
 
 def _ship_package(spark: SparkSession) -> None:

@@ -1,98 +1,159 @@
-"""Fingerprints as a pandas UDF, for DataFrames that already hold pixels."""
+"""Fingerprints as a pandas UDF, for any DataFrame that holds pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.functions import pandas_udf
 
+from elodin_spark.errors import ImageError
+from elodin_spark.fingerprints.rows import Fingerprint
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
-from elodin_spark.settings import FingerprintsSettings
+from elodin_spark.fingerprints.weights import resolve_settings
+from elodin_spark.settings import FingerprintsSettings, Precision, RuntimeChoice
+from elodin_spark.spark.gpu import session_gpus, take_gpu
+from elodin_spark.spark.pictures import Reader, reader
 
 #: What the UDF returns.
-RETURNS = "vector array<float>, labels array<int>, label_scores array<float>"
+RETURNS = "vector array<float>, labels array<int>, label_scores array<float>, error string"
 
 
 def fingerprint_udf(
     spark: SparkSession,
-    backbone: Literal["resnet50"] = "resnet50",
+    backbone: str = "resnet50",
     *,
     weights: str = "imagenet",
-    input_px: int = 224,
+    weights_sha256: str | None = None,
+    weights_storage: Mapping[str, Any] | None = None,
+    input_px: int | None = None,
+    layer: str | None = None,
     top_labels: int = 30,
     batch_size: int = 32,
     threads: int = 1,
+    runtime: RuntimeChoice = "auto",
+    precision: Precision = "f32",
+    int8_model: str | None = None,
 ) -> Callable[..., Any]:
-    """Make an iterator pandas UDF of two columns, ``pixels`` and ``pixel_shape``.
+    """Make an iterator pandas UDF of pictures.
 
-    Usable in ``withColumn`` and, after ``spark.udf.register``, in SQL. The model is built
-    once in each Python worker and outlives tasks.
+    Usable in ``withColumn`` and, after :func:`register_udfs`, in SQL. The model is built once
+    in each Python worker and outlives tasks. Pictures are decoded `batch_size` at a time, whatever
+    the size of Spark's batches, which hold all bytes of
+    ``spark.sql.execution.arrow.maxRecordsPerBatch`` rows: 64 is enough, Spark's default of 10,000
+    takes gigabytes.
 
     Parameters
     ----------
     spark : pyspark.sql.SparkSession
         Ships the weights to its executors.
-    backbone, weights, input_px, top_labels, batch_size, threads
+    backbone, weights, weights_sha256, weights_storage, input_px, layer, top_labels, batch_size, \
+    threads, runtime, precision, int8_model
         As in :class:`~elodin_spark.settings.FingerprintsSettings`.
 
     Returns
     -------
     callable
-        ``(pixels: BINARY, pixel_shape: ARRAY<INT>) -> STRUCT<vector, labels, label_scores>``;
-        null pixels give a null vector.
+        From one of
+
+        - ``pixels: BINARY, pixel_shape: ARRAY<INT>`` of our cutouts, or a struct of them,
+        - the column of Spark's ``image`` source, of mode CV_8UC1, CV_8UC3 or CV_8UC4,
+        - ``BINARY``, the content of a JPEG, PNG or TIFF file,
+
+        to ``STRUCT<vector: ARRAY<FLOAT>, labels: ARRAY<INT>, label_scores: ARRAY<FLOAT>,
+        error: STRING>``. What is null, cannot be decoded or does not fit its shape has a null
+        vector, and says why in ``error``, which is null otherwise.
 
     Examples
     --------
     >>> udf = fingerprint_udf(spark, weights="random:0")                        # doctest: +SKIP
     >>> cutouts.withColumn("fingerprint", udf("pixels", "pixel_shape"))         # doctest: +SKIP
-    >>> spark.udf.register("fingerprint", udf)                                  # doctest: +SKIP
+    >>> spark.read.format("image").load("photos").withColumn("f", udf("image"))  # doctest: +SKIP
     """
     settings = FingerprintsSettings(
         backbone=backbone,
         weights=weights,
-        input_px=input_px,
+        weights_sha256=weights_sha256,
+        weights_storage=dict(weights_storage or {}),
+        input_px=input_px,  # type: ignore[arg-type]  # None: the network's own
+        layer=layer,
         top_labels=top_labels,
         batch_size=batch_size,
         threads=threads,
+        runtime=runtime,
+        precision=precision,
+        int8_model=int8_model,
     )
-    resolved = resolve_weights(weights, backbone)
-    spec = FingerprintSpec.from_settings(settings, resolved, recipe=resolved.sha256[:12])
+    resolved = resolve_settings(settings)
+    spec = FingerprintSpec.from_settings(settings, resolved)
     for path in spec.files:
         spark.sparkContext.addFile(path)
+    gpus = session_gpus(spark)
 
-    def apply(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
+    def apply(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
+        take_gpu(gpus)  # before the framework is imported
         fingerprinter = Fingerprinter(spec, lambda path: SparkFiles.get(Path(path).name))
-        for pixels, shapes in batches:
-            yield _frame(fingerprinter, pixels, shapes)
+        for batch in batches:
+            count, read = reader(batch)
+            for start in range(0, count, spec.batch_size):
+                yield _frame(fingerprinter, read, range(start, min(start + spec.batch_size, count)))
 
     # The types are given in words because postponed annotations cannot be read by Spark.
     apply.__annotations__ = {
-        "batches": Iterator[tuple[pd.Series, pd.Series]],
+        "batches": Iterator[tuple[pd.Series, ...]],
         "return": Iterator[pd.DataFrame],
     }
     return pandas_udf(apply, RETURNS)  # type: ignore[call-overload]
 
 
-def _frame(fingerprinter: Fingerprinter, pixels: pd.Series, shapes: pd.Series) -> pd.DataFrame:
-    present = [i for i in range(len(pixels)) if pixels.iloc[i] is not None]
-    arrays = [
-        np.frombuffer(pixels.iloc[i], np.uint8).reshape(tuple(int(side) for side in shapes.iloc[i]))
-        for i in present
-    ]
-    columns: dict[str, list[Any]] = {
-        name: [None] * len(pixels) for name in ("vector", "labels", "label_scores")
-    }
-    if arrays:
-        vectors, labels, scores = fingerprinter(arrays)
-        for row, i in enumerate(present):
-            columns["vector"][i] = vectors[row]
-            columns["labels"][i] = labels[row]
-            columns["label_scores"][i] = scores[row]
-    return pd.DataFrame(columns)
+def register_udfs(spark: SparkSession, name: str = "fingerprint", **options: Any) -> None:
+    """Make :func:`fingerprint_udf` known to SQL.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+    name : str
+        What SQL calls it.
+    **options
+        As of :func:`fingerprint_udf`.
+
+    Examples
+    --------
+    >>> register_udfs(spark, weights="random:0")                                # doctest: +SKIP
+    >>> spark.sql("SELECT path, fingerprint(content).vector FROM binaryFile.`photos`")  # doctest: +SKIP
+    """
+    spark.udf.register(name, fingerprint_udf(spark, **options))
+
+
+def _frame(fingerprinter: Fingerprinter, read: Reader, rows: range) -> pd.DataFrame:
+    outcomes: dict[int, Fingerprint | ImageError] = {}
+    kinds: dict[int, dict[int, NDArray[np.uint8]]] = {2: {}, 3: {}}
+    for row in rows:
+        try:
+            window = fingerprinter.prepare(read(row))
+            kinds[window.ndim][row] = window
+        except ImageError as error:
+            outcomes[row] = error
+    for windows in kinds.values():
+        if windows:
+            outcomes.update(zip(windows, fingerprinter.run(list(windows.values())), strict=True))
+    good = [outcomes[row] if isinstance(outcomes[row], Fingerprint) else None for row in rows]
+    return pd.DataFrame(
+        {
+            **{
+                name: pd.Series([getattr(found, name, None) for found in good], dtype=object)
+                for name in ("vector", "labels", "label_scores")
+            },
+            "error": [_words(outcomes[row]) for row in rows],
+        }
+    )
+
+
+def _words(outcome: Fingerprint | ImageError) -> str | None:
+    return f"{outcome.kind}: {outcome}" if isinstance(outcome, ImageError) else None

@@ -16,13 +16,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from elodin_spark import schema
+from elodin_spark.config import parse_settings
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import ConfigError, ImageError
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.fingerprints.weights import resolve_settings
 from elodin_spark.images.listing import list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import FingerprintsSettings, Generator, Step
+from elodin_spark.settings import FingerprintsSettings, Generator, Precision, RuntimeChoice, Step
 from elodin_spark.spark.runner import files_frame, run_stage
 from elodin_spark.stage import Locate, Stage, StageSpec, fuse
 
@@ -65,12 +66,15 @@ def read_images(
 
     Raises
     ------
+    ConfigError
+        An argument is of the wrong kind.
     InputError
         A path is missing, or there is no image in it.
     """
-    files = list_files((paths,) if isinstance(paths, str) else paths, root, storage)
-    spec = DescribeSpec(hdu, bands, mjd, tuple((storage or {}).items()))
-    return run_stage(files_frame(spark, files), spec)
+    options = {"root": root, "hdu": hdu, "bands": bands, "mjd": mjd, "storage": dict(storage or {})}
+    images = parse_settings({"images": {"paths": paths, **options}}, source="read_images").images
+    files = list_files(images.paths, images.root, images.storage)
+    return run_stage(files_frame(spark, files), DescribeSpec.from_settings(images))
 
 
 def tile(
@@ -81,6 +85,7 @@ def tile(
     thumbnail_px: int = 96,
     pixels: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
+    storage: Mapping[str, Any] | None = None,
 ) -> Transform:
     """Cut images into windows.
 
@@ -90,11 +95,13 @@ def tile(
     image_steps, cutout_steps : sequence of Step
         Processing of each image before it is cut, and of each cutout.
     thumbnail_px : int
-        Side of the thumbnails, px.
+        Side of the thumbnails, px; 0 for none.
     pixels : bool
         Keep the pixels, which :func:`fingerprint` needs.
     on_error : {"raise", "skip"}
         What a bad image does: fail the job, or be left out.
+    storage : mapping, optional
+        Options of a remote store, as for :func:`read_images`.
 
     Returns
     -------
@@ -105,7 +112,9 @@ def tile(
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"on_error is 'raise' or 'skip', got {on_error!r}")
     steps = image_steps if image_steps == "auto" else tuple(image_steps)
-    spec: StageSpec = TileSpec(generator, steps, tuple(cutout_steps), thumbnail_px)
+    spec: StageSpec = TileSpec(
+        generator, steps, tuple(cutout_steps), thumbnail_px, storage=tuple((storage or {}).items())
+    )
     if on_error == "raise":
         spec = fuse(spec, RaiseOnFailureSpec(schema.TILED))
     columns = [*schema.CUTOUTS.names, *(schema.PIXELS.names if pixels else ())]
@@ -117,19 +126,26 @@ def tile(
 
 
 def fingerprint(
-    backbone: Literal["resnet50"] = "resnet50",
+    backbone: str = "resnet50",
     *,
     weights: str = "imagenet",
-    input_px: int = 224,
+    weights_sha256: str | None = None,
+    weights_storage: Mapping[str, Any] | None = None,
+    input_px: int | None = None,
+    layer: str | None = None,
     top_labels: int = 30,
     batch_size: int = 32,
     threads: int = 1,
+    runtime: RuntimeChoice = "auto",
+    precision: Precision = "f32",
+    int8_model: str | None = None,
 ) -> Transform:
     """Give each cutout a fingerprint.
 
     Parameters
     ----------
-    backbone, weights, input_px, top_labels, batch_size, threads
+    backbone, weights, weights_sha256, weights_storage, input_px, layer, top_labels, batch_size, \
+    threads, runtime, precision, int8_model
         As in :class:`~elodin_spark.settings.FingerprintsSettings`.
 
     Returns
@@ -142,14 +158,20 @@ def fingerprint(
     settings = FingerprintsSettings(
         backbone=backbone,
         weights=weights,
-        input_px=input_px,
+        weights_sha256=weights_sha256,
+        weights_storage=dict(weights_storage or {}),
+        input_px=input_px,  # type: ignore[arg-type]  # None: the network's own
+        layer=layer,
         top_labels=top_labels,
         batch_size=batch_size,
         threads=threads,
+        runtime=runtime,
+        precision=precision,
+        int8_model=int8_model,
     )
-    resolved = resolve_weights(weights, backbone)
+    resolved = resolve_settings(settings)
     spec = fuse(
-        FingerprintSpec.from_settings(settings, resolved, recipe=resolved.sha256[:12]),
+        FingerprintSpec.from_settings(settings, resolved),
         RaiseOnFailureSpec(schema.FINGERPRINTED),
     )
 

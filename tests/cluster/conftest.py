@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyspark
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
 
 
@@ -50,10 +52,11 @@ def wait_for(
     raise AssertionError(f"{log.name} never said {pattern!r}:\n{log.read_text(errors='replace')[-3000:]}")
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Start a master and two workers of one core each, on loopback and free ports."""
-    folder = tmp_path_factory.mktemp("cluster")
+@contextmanager
+def standalone(
+    folder: Path, *, cores: int, memory: str, workers: Sequence[Mapping[str, str]]
+) -> Iterator[Cluster]:
+    """Start a master and a worker for each mapping of environment variables, on loopback and free ports."""
     environment = {
         **os.environ,
         "SPARK_LOCAL_IP": "127.0.0.1",
@@ -61,40 +64,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_WORKER_DIR": str(folder / "work"),
     }
+    spoken = ("--host", "127.0.0.1", "--webui-port", "0")
     processes = []
     try:
-        logs = [folder / "master.log", folder / "worker-1.log", folder / "worker-2.log"]
-        master = started(
-            logs[0],
-            "org.apache.spark.deploy.master.Master",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "0",
-            "--webui-port",
-            "0",
-            environment=environment,
-        )
+        log = folder / "master.log"
+        name = "org.apache.spark.deploy.master.Master"
+        master = started(log, name, *spoken, "--port", "0", environment=environment)
         processes.append(master)
-        url = wait_for(logs[0], r"Starting Spark master at (spark://127\.0\.0\.1:\d+)", master).group(1)
-        for log in logs[1:]:
-            processes.append(
-                started(
-                    log,
-                    "org.apache.spark.deploy.worker.Worker",
-                    "--host",
-                    "127.0.0.1",
-                    "--webui-port",
-                    "0",
-                    "--cores",
-                    "1",
-                    "--memory",
-                    "2g",
-                    url,
-                    environment=environment,
-                )
-            )
-        for log, worker in zip(logs[1:], processes[1:], strict=True):
+        url = wait_for(log, r"Starting Spark master at (spark://127\.0\.0\.1:\d+)", master).group(1)
+        logs = [folder / f"worker-{number}.log" for number in range(1, len(workers) + 1)]
+        name = "org.apache.spark.deploy.worker.Worker"
+        for log, own in zip(logs, workers, strict=True):
+            sizes = ("--cores", str(cores), "--memory", memory, url)
+            processes.append(started(log, name, *spoken, *sizes, environment={**environment, **own}))
+        for log, worker in zip(logs, processes[1:], strict=True):
             wait_for(log, "Successfully registered with master", worker)
         yield Cluster(url, environment)
     finally:
@@ -102,3 +85,33 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             os.killpg(process.pid, signal.SIGTERM)
         for process in processes:
             process.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two workers of one core each."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with standalone(folder, cores=1, memory="2g", workers=[{}, {}]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gpu_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two workers with two GPUs each, which exist only in what a stand-in for nvidia-smi lists."""
+    folder = tmp_path_factory.mktemp("gpu-cluster")
+    workers = []
+    for first in (0, 2):
+        tools = folder / f"gpus-{first}"
+        tools.mkdir()
+        lines = "".join(f"echo 'GPU {n}: Stand-in (UUID: GPU-{n})'\n" for n in (first, first + 1))
+        (tools / "nvidia-smi").write_text(f"#!/bin/sh\n{lines}")
+        (tools / "nvidia-smi").chmod(0o755)
+        announced = "-Dspark.worker.resource.gpu.amount=2 -Dspark.worker.resource.gpu.discoveryScript="
+        workers.append(
+            {
+                "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+                "SPARK_WORKER_OPTS": f"{announced}{ROOT / 'conf' / 'discover-gpus.sh'}",
+            }
+        )
+    with standalone(folder, cores=3, memory="2g", workers=workers) as running:
+        yield running

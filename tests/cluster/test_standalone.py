@@ -92,3 +92,36 @@ def test_one_job_per_stage_gives_the_rows_of_the_pipeline(cluster, config, local
     ours = Catalog.open(folder)
     assert_equal(ours, local)
     assert [path.name for path in ours.figures()] == ["map_tsne.png", "sky.png"]
+
+
+SOURCE = """
+import sys
+
+sys.path.insert(0, {root!r})
+from elodin_spark import session
+from elodin_spark.settings import SparkSettings
+
+with session(SparkSettings(master={url!r}, conf={{"spark.executor.memory": "1g"}})) as spark:
+    images = spark.read.format("survey-images").options(hdu="IMAGE", slices=3).load({archive!r})
+    for row in images.select("image_id", "path", "status").collect():
+        print("row", *row)
+"""
+
+
+def test_the_data_source_needs_the_package_on_the_driver_only(cluster, survey, local, tmp_path):
+    script = tmp_path / "source.py"
+    archive = str(survey.tiles[0].parent)
+    script.write_text(SOURCE.format(root=str(ROOT), url=cluster.url, archive=archive))
+    environment = {name: value for name, value in cluster.environment.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows = sorted(line.split()[1:] for line in done.stdout.splitlines() if line.startswith("row "))
+    images = local.table("images").to_pylist()
+    assert rows == sorted([str(image["image_id"]), image["path"], "ok"] for image in images)

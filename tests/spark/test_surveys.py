@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hostile
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -11,6 +12,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from elodin_spark import Catalog
+from elodin_spark.config import dump_settings
+from elodin_spark.planning import plan_config
 
 pytestmark = [
     pytest.mark.spark,
@@ -105,6 +108,9 @@ def test_positions_of_a_catalog_are_cut_where_they_lie_and_the_others_reported(
     assert len(rows) == len(expected)
     assert catalog.unmatched_positions()["position_id"].to_pylist() == ["far"]
     assert catalog.info()["products"]["positions"]["refused"] == 1
+    (tmp_path / "plan.yaml").write_text(dump_settings(settings))
+    planned = plan_config(tmp_path / "plan.yaml", sample=0)["windows"]
+    assert (planned["count"], planned["how"]) == (len(rows), "exact")
 
 
 def test_the_same_sky_in_overlapping_tiles_is_found(small_settings, tiles, spark, tmp_path):
@@ -150,3 +156,24 @@ def test_sources_are_cut_and_found_again_by_their_neighbors(small_settings, tile
     assert all(row["source"]["mag"] < 31.4 for row in kept)
     found = catalog.neighbors(kept[0]["cutout_id"], 5)
     assert {row["cutout_id"] for row in found} <= {row["cutout_id"] for row in kept}
+
+
+def test_a_run_survives_hostile_files_and_names_each(small_settings, spark, tmp_path):
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    good = hostile.good_files()
+    bad = {name: content for name, content in hostile.deceptive().items() if "bomb" not in name}
+    bad |= {"cut.fits": good["plain.fits"][:9000], "empty.fits": b""}
+    cut = {"plain-named.fits.gz", "plain-named.fits.fz", "gz-named.fits", "png-named.tif"}
+    for name, content in {**bad, **dict.fromkeys(hostile.ODD_NAMES, good["plain.fits"])}.items():
+        (folder / name).write_bytes(content)
+    hostile.write_special(folder)
+    (folder / "unreadable.fits").unlink()
+    catalog = Catalog.create(tmp_path / "catalog", small_settings(folder))
+    report = catalog.run(PIXELS_KEPT)
+    failures = catalog.table("failures").to_pylist()
+    special = {"round.fits", "dangling.fits", "endless.fits", "pipe.fits"}
+    refused = (bad.keys() - cut) | special
+    assert sorted(Path(row["uri"]).name for row in failures) == sorted(refused)
+    assert all(row["kind"] and len(row["message"]) > 15 for row in failures)
+    assert (report.n_images, report.n_failures) == (len(cut) + len(hostile.ODD_NAMES), len(refused))
