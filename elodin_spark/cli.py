@@ -93,6 +93,50 @@ def run(
 
 
 @app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings of the run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as for run."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    headers_only: Annotated[
+        bool,
+        typer.Option("--headers-only", help="Read no pixels: counts, but no times and no worker memory."),
+    ] = False,
+    sample: Annotated[int, typer.Option(min=1, help="Images to cut and fingerprint, to measure.")] = 8,
+    executors: Annotated[
+        int | None, typer.Option(min=1, help="Plan for a cluster of so many executors.")
+    ] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="Of each executor, or of this machine.")] = None,
+    executor_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="All that an executor may use, e.g. 16g.")
+    ] = None,
+) -> None:
+    """Say what a run would do and cost, before it starts.
+
+    Counts files, images and windows by headers alone; cuts and fingerprints a few images for
+    times, table sizes and memory; and prints the spark-submit line. Writes nothing to the catalog.
+
+    Example: elodin-spark plan conf/cluster.yaml --executors 20 --cores 4 --executor-memory 16g
+
+    Example: elodin-spark plan conf/local.yaml --headers-only --json --set cutouts.generator.step=56
+    """
+    from elodin_spark.planning import plan_config
+    from elodin_spark.planning.report import plan_text
+
+    facts = plan_config(
+        config,
+        overrides or [],
+        sample=0 if headers_only else sample,
+        executors=executors,
+        cores=cores,
+        executor_memory=executor_memory,
+    )
+    typer.echo(json.dumps(facts, indent=1) if as_json else plan_text(facts))
+
+
+@app.command()
 def neighbors(
     catalog: CatalogPath,
     cutout_id: Annotated[int, typer.Argument(metavar="CUTOUT_ID", help="The query.")],

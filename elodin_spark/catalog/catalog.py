@@ -19,7 +19,9 @@ from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, load_config
 from elodin_spark.errors import CatalogError, ConfigError, InputError, UnknownCutoutError
-from elodin_spark.fingerprints.weights import Weights, resolve_weights
+from elodin_spark.fingerprints.runtimes.base import RuntimeName
+from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
+from elodin_spark.fingerprints.weights import Weights, resolve_settings
 from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
@@ -84,8 +86,9 @@ class Catalog:
         root = archive_root(settings.images.paths, settings.images.root, settings.images.storage)
         settings = settings.model_copy(update={"catalog": str(path)})
         weights = _resolve(settings)
-        recipe = make_recipe(settings, weights.name, weights.sha256)
-        return cls(Store.create(path, settings, recipe, weights, root), settings, weights)
+        runtime = choose_runtime(settings.fingerprints).runtime
+        recipe = _recipe(settings, weights, runtime)
+        return cls(Store.create(path, settings, recipe, weights, root, runtime), settings, weights)
 
     @classmethod
     def open(cls, path: str | Path, settings: Settings | None = None) -> Catalog:
@@ -106,13 +109,7 @@ class Catalog:
         if settings is None:
             return cls(store, load_config(store.path / "config.yaml"))
         weights = _resolve(settings)
-        recipe = make_recipe(settings, weights.name, weights.sha256)
-        if recipe_id(recipe) != store.meta["recipe_id"]:
-            different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
-            raise CatalogError(
-                f"{path} was made by another recipe ({different}): vectors of two recipes cannot be "
-                "compared. Use those settings, or choose another folder"
-            )
+        require_recipe(store, settings, weights)
         settings = settings.model_copy(update={"catalog": str(path)})
         (store.path / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
         return cls(store, settings, weights)
@@ -352,8 +349,30 @@ def open_or_create(path: str | Path, settings: Settings) -> Catalog:
     return Catalog.open(path, settings) if exists else Catalog.create(path, settings)
 
 
+def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
+    """Raise CatalogError where settings are of another recipe than a catalog."""
+    runtime = None
+    if settings.fingerprints.precision != "f32":
+        runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
+    recipe = _recipe(settings, weights, runtime)
+    if recipe_id(recipe) != store.meta["recipe_id"]:
+        different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
+        raise CatalogError(
+            f"{store.path} was made by another recipe ({different}): vectors of two recipes cannot be "
+            "compared. Use those settings, or choose another folder"
+        )
+
+
 def _resolve(settings: Settings) -> Weights:
-    return resolve_weights(settings.fingerprints.weights, settings.fingerprints.backbone)
+    return resolve_settings(settings.fingerprints)
+
+
+def _recipe(settings: Settings, weights: Weights, runtime: RuntimeName | None) -> dict[str, Any]:
+    quantized = None
+    if settings.fingerprints.precision == "int8" and runtime is not None:
+        model = model_for(settings.fingerprints, runtime, weights)
+        quantized = None if model is None else model.sha256
+    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized)
 
 
 def _refuse_remote(path: str) -> None:

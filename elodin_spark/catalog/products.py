@@ -60,6 +60,8 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
 
         def vectors() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
             for batch in dataset.to_batches(columns=["cutout_id", "vector"], batch_size=_BATCH_ROWS):
+                if not batch.num_rows:  # the file of a batch whose images were all refused
+                    continue
                 yield batch.column("cutout_id").to_numpy(), to_matrix(batch.column("vector"))
                 progress.add(len(batch))
 

@@ -21,7 +21,7 @@ def gather(store: Store) -> dict[str, Any]:
     Returns
     -------
     dict
-        `path`, `described`, `recipe_id`, `recipe`, `files`, `batches`, `tables` (rows and
+        `path`, `described`, `recipe_id`, `recipe`, `runtimes`, `files`, `batches`, `tables` (rows and
         bytes of each), `products`, `seconds` (stage to wall time), `failures` (a list),
         `failure_kinds` (kind to count), `examples` (a few cutout IDs), `disk_bytes`.
     """
@@ -38,6 +38,7 @@ def gather(store: Store) -> dict[str, Any]:
         "described": store.describe(),
         "recipe_id": store.meta["recipe_id"],
         "recipe": store.meta["recipe"],
+        "runtimes": sorted({commit.runtime for commit in commits if commit.runtime}),
         "files": sum(len(commit.files) for commit in commits),
         "batches": len(commits),
         "tables": {
@@ -62,6 +63,8 @@ def info_text(facts: dict[str, Any]) -> str:
     recipe = facts["recipe"]
     generator = ", ".join(f"{key} {value}" for key, value in recipe["cutouts"]["generator"].items())
     lines.append(f"cutouts    {generator}")
+    if facts["runtimes"]:
+        lines.append(f"network    {recipe['fingerprints']['precision']}, by {', '.join(facts['runtimes'])}")
     lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
     lines += ["", f"{'table':<14}{'rows':>14}{'size':>12}"]
     for name, table in facts["tables"].items():

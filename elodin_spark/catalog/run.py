@@ -13,24 +13,28 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from elodin_spark import schema
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
 from elodin_spark.catalog.skyproducts import make_positions, make_repeats
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import CatalogError, ConfigError, TooManyFailuresError
+from elodin_spark.fingerprints.dense import DenseSpec
+from elodin_spark.fingerprints.runtimes.choose import choose_runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.listing import list_files
+from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.progress import Progress
-from elodin_spark.settings import Settings
-from elodin_spark.stage import StageSpec, fuse
+from elodin_spark.settings import FingerprintsSettings, Settings
+from elodin_spark.stage import AheadSpec, StageSpec, fuse
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -145,6 +149,13 @@ class _Work:
     ) -> None:
         self._store, self._settings, self._weights, self._spark = store, settings, weights, spark
 
+    @cached_property
+    def _network(self) -> FingerprintsSettings:
+        """The settings of the network, with the runtime this catalog was begun with for ``auto``."""
+        settings = self._settings.fingerprints
+        choice = choose_runtime(settings, self._store.meta.get("runtime"))
+        return settings.model_copy(update={"runtime": choice.runtime})
+
     def new_files(self, *, fused: bool) -> int:
         """Cut, and where `fused` fingerprint, the files that no commit names."""
         settings, store = self._settings, self._store
@@ -187,9 +198,8 @@ class _Work:
         missing = [commit for commit in self._store.commits() if "fingerprints" not in commit.tables]
         if not missing:
             return 0
-        spec = FingerprintSpec.from_settings(
-            self._settings.fingerprints, self._weights, self._store.meta["recipe_id"]
-        )
+        recipe = self._store.meta["recipe_id"]
+        spec = FingerprintSpec.from_settings(self._network, self._weights, recipe)
         spark = self._spark()
         from elodin_spark.spark.batches import fingerprint_batch
 
@@ -234,22 +244,27 @@ class _Work:
                 tables=commit.tables | {t: [*commit.tables.get(t, []), part] for t, part in parts.items()},
                 rows=commit.rows | {t: commit.rows.get(t, 0) + n for t, n in rows.items()},
                 seconds={**commit.seconds, what: round(time.monotonic() - started, 3)},
+                runtime=self._network.runtime if "fingerprints" in tables else commit.runtime,
             )
         )
 
     def _spec(self, fused: bool, described: bool) -> StageSpec:
         settings = self._settings
-        stages: list[StageSpec] = [TileSpec.from_settings(settings)]
-        if not described:
-            from elodin_spark.spark.inputs import describe_spec
-
-            stages.insert(0, describe_spec(settings.images))
+        recipe, keep_pixels = self._store.meta["recipe_id"], settings.cutouts.keep_pixels
+        stages: list[StageSpec] = [] if described else [DescribeSpec.from_settings(settings.images)]
+        if settings.fingerprints.mode == "dense":
+            if not fused:
+                raise ConfigError(
+                    "fingerprints.mode dense cuts and fingerprints at once: run the stages cutouts and "
+                    "fingerprints together, or set fingerprints.mode=window"
+                )
+            dense = settings.model_copy(update={"fingerprints": self._network})
+            return fuse(*stages, DenseSpec.from_settings(dense, self._weights, recipe, keep_pixels))
+        stages.append(TileSpec.from_settings(settings))
         if fused:
-            recipe = self._store.meta["recipe_id"]
-            keep_pixels = settings.cutouts.keep_pixels
-            stages.append(
-                FingerprintSpec.from_settings(settings.fingerprints, self._weights, recipe, keep_pixels)
-            )
+            if settings.fingerprints.ahead:
+                stages.append(AheadSpec(schema.TILED, settings.fingerprints.ahead))
+            stages.append(FingerprintSpec.from_settings(self._network, self._weights, recipe, keep_pixels))
         return fuse(*stages)
 
     def _check_failures(self) -> None:

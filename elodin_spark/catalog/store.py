@@ -54,6 +54,8 @@ class Commit:
         Table name to number of rows.
     seconds : dict of str to float
         Stage to wall time.
+    runtime : str
+        What ran the network for the fingerprints; empty before them.
     """
 
     batch: int
@@ -61,6 +63,7 @@ class Commit:
     tables: dict[str, list[str]]
     rows: dict[str, int]
     seconds: dict[str, float] = field(default_factory=dict)
+    runtime: str = ""
 
 
 class Store:
@@ -91,7 +94,13 @@ class Store:
 
     @classmethod
     def create(
-        cls, path: str | Path, settings: Settings, recipe: dict[str, Any], weights: Weights, root: str
+        cls,
+        path: str | Path,
+        settings: Settings,
+        recipe: dict[str, Any],
+        weights: Weights,
+        root: str,
+        runtime: str | None = None,
     ) -> Store:
         """Make an empty catalog.
 
@@ -106,6 +115,8 @@ class Store:
             What the labels mean is kept, so that a query needs no network.
         root : str
             Archive root that the paths of images are relative to.
+        runtime : str, optional
+            What runs the network, so that another machine goes on with it.
 
         Raises
         ------
@@ -134,6 +145,7 @@ class Store:
             "classes": weights.classes,
             "label_names": weights.label_names,
             "root": root,
+            "runtime": runtime,
         }
         write_json(path / "catalog.json", meta)
         return cls(path)

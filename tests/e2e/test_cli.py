@@ -54,7 +54,7 @@ def query(finished) -> int:
     return int(Catalog.open(finished[1]).cutout_ids()[0])
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "neighbors", "info", "simulate"])
+@pytest.mark.parametrize("command", ["demo", "run", "plan", "neighbors", "info", "simulate"])
 def test_every_command_explains_itself_with_an_example(command):
     shown = elodin(command, "--help")
     assert shown.returncode == 0

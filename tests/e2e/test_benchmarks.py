@@ -1,0 +1,82 @@
+"""The benchmarks run, and what they compare is equal: they stop where it is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.e2e
+
+
+def result(program: str, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / program, *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert {"cpu", "cores", "python", "OPENBLAS_CORETYPE"} <= set(found["machine"])
+    assert {"machine", "settings", "rows"} <= set(found)
+    return found
+
+
+def test_cutting_makes_the_pixels_and_thumbnails_of_the_loop() -> None:
+    found = result("cutting.py", "--side", "310", "--size", "100", "--step", "50", "--repeats", "1")
+    assert len(found["rows"]) == 7
+    for row in found["rows"]:
+        assert row["windows"] == 25
+        assert row["ours, windows/s of CPU"] > 0
+        assert row["ratio, CPU"] > 0
+
+
+def test_memory_is_measured_for_plain_and_compressed_images() -> None:
+    found = result("cutting_memory.py", "--sides", "300", "--compressed", "300", "--window", "100")
+    assert [(row["image"], row["quality columns"]) for row in found["rows"]] == [
+        ("plain", "no"),
+        ("plain", "yes"),
+        ("RICE .fz", "no"),
+        ("RICE .fz", "yes"),
+    ]
+    assert {row["windows"] for row in found["rows"]} == {25}
+    assert all(row["growth of the peak, MiB"] > 0 for row in found["rows"])
+
+
+def test_dense_mode_is_faster_and_a_full_halo_leaves_no_error() -> None:
+    arguments = [
+        "--side",
+        "448",
+        "--steps",
+        "32",
+        "--halos",
+        "0",
+        "256",
+        "--halo-core",
+        "128",
+        "--repeats",
+        "1",
+    ]
+    found = result("dense.py", *arguments)
+    assert [row["windows"] for row in found["rows"]] == [64]
+    assert found["rows"][0]["ratio, CPU"] > 1
+    without, full = found["halos"]
+    assert full["error, largest"] < 1e-4 < without["error, median"]
+
+
+@pytest.mark.spark
+def test_the_join_finds_what_the_loops_find() -> None:
+    found = result("positions_join.py", "--positions", "20000", "--images", "20", "--master", "local[1]")
+    assert [row["images done"] for row in found["rows"]] == [20, 20, 20]
+    assert found["found"]["matches"] > 10
+    on, off = (found["found"][f"positions on {what}"] for what in ("an image", "none"))
+    assert on + off == 20000
