@@ -2,7 +2,9 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
-PYTEST_ARGS ?=
+# Folder of the frames of one SDSS field, for two of the figures.
+FIELD ?=
+PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -31,7 +33,8 @@ lint: venv  ## check style and types
 
 # Versions stay where they can; LOCK_ARGS=--upgrade takes the newest that conf/versions.in allows.
 LOCK = UV_SYSTEM_CERTS=1 $(BIN)/python -m uv pip compile --quiet setup.py -c conf/versions.in \
-	--extra cpu --extra simulate --extra s3 --extra petastorm --extra notebooks --extra dev \
+	--extra cpu --extra openvino --extra jax --extra simulate --extra s3 --extra texture --extra petastorm \
+	--extra notebooks --extra dev \
 	--python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
 
 lock: venv  ## resolve conf/requirements.lock again
@@ -45,6 +48,13 @@ lock-check: venv  ## see whether conf/requirements.lock fits setup.py
 figures: demo  ## draw the pictures of the README and the docs again
 	@$(BIN)/python docs/draw_architecture.py docs/images
 	@$(BIN)/python docs/draw_examples.py $(DEMO) docs/images
+	@$(BIN)/python docs/draw_quality.py docs/images
+	@if [ -n "$(FIELD)" ]; then \
+		$(BIN)/python docs/draw_colour.py "$(FIELD)" docs/images && \
+		$(BIN)/python docs/draw_sources.py "$(FIELD)" docs/images; \
+	else \
+		echo "colour.jpg and sources.jpg stay as they are; FIELD=FOLDER, the frames of an SDSS field, draws them"; \
+	fi
 
 clean:  ## remove the environment, caches and the demonstration
 	@rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

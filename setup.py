@@ -35,9 +35,14 @@ core = [
 ]
 extras = {
     # One of the two: both builds of FAISS and of TensorFlow fill the same folders.
-    "cpu": ["tensorflow-cpu>=2.18", "keras>=3.6", "faiss-cpu>=1.9"],
+    "cpu": ["tensorflow-cpu>=2.18", "keras>=3.6", "faiss-cpu>=1.9", "openvino>=2025.2"],
     "gpu": ["tensorflow[and-cuda]>=2.18", "keras>=3.6", "faiss-gpu>=1.9"],
+    # What CPUs run fastest, and what quantizes for it.
+    "openvino": ["openvino>=2025.2", "nncf>=2.17"],
+    # Keras on JAX; jax[cuda12] is for GPUs.
+    "jax": ["jax>=0.6", "keras>=3.6"],
     "simulate": ["galsim>=2.5"],
+    "texture": ["mahotas>=1.4.15"],
     "s3": ["s3fs>=2024.2"],
     # petastorm 0.13 breaks with newer ones, and PySpark 4.1 needs newer ones.
     "petastorm": ["petastorm==0.13.1", "pyarrow==14.0.2", "numpy<2", "pyspark>=4.0,<4.1", "setuptools<70"],
@@ -49,6 +54,7 @@ extras = {
         "mypy>=1.10",
         "pandas-stubs",
         "pytest>=8.2",
+        "pytest-xdist>=3.5",
         "ruff>=0.5",
         "types-PyYAML",
         "types-tqdm",

@@ -7,16 +7,18 @@ The folder holds the frames of one SDSS field, ``frame-{band}-*.fits.bz2``.
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from PIL import Image
 
+from elodin_spark.cutouts.generators import sliding_windows
+from elodin_spark.display.style import PALETTE, Page, figure_bytes, new_page
 from elodin_spark.errors import InputError
 from elodin_spark.images.bands import group_bands
 from elodin_spark.images.colour import compose
@@ -30,10 +32,11 @@ SETTINGS = ColourSettings(
     channels=(("i",), ("r",), ("g",)),
     weights={"i": 1.0, "r": 1.16, "g": 1.6},
 )
-#: Side of a window, px; windows are laid edge to edge here so that each can be seen.
+#: Side of a window, px; windows are laid edge to edge here so that each can be seen. The last of a row
+#: or column lies flush with the edge and overlaps the one before.
 WINDOW_PX = 224
 #: Lower left corners, px, and outlines of the windows shown beside the field.
-SHOWN = {(728, 672): "#56B4E9", (1552, 640): "#E69F00"}
+SHOWN = {(672, 672): PALETTE[4], (1568, 672): PALETTE[1]}
 JPEG_QUALITY = 88
 
 
@@ -57,27 +60,32 @@ def colour_field(folder: Path) -> NDArray[np.uint8]:
     )
 
 
-def figure_of(pixels: NDArray[np.uint8]) -> Figure:
-    """The field with a grid of windows, and two of the windows beside it."""
+def draw(pixels: NDArray[np.uint8]) -> Page:
+    """The field with its windows, and two of the windows beside it."""
     height, width = pixels.shape[:2]
-    figure = Figure(figsize=(10.0, 5.3), dpi=120, facecolor="white")
-    FigureCanvasAgg(figure)
-    field = figure.add_axes((0.005, 0.01, 0.73, 0.93))
+    body = 6.3 * height / width
+    windows = sliding_windows(height, width, WINDOW_PX, WINDOW_PX)
+    page = new_page(
+        8.7,
+        body,
+        title="Three bands as one image, and the windows laid on it",
+        note=f"An SDSS field, {width} x {height} px: i, r, g as red, green, blue; {len(windows)} windows of "
+        f"{WINDOW_PX} px, edge to edge, the last flush with the edge",
+    )
+    field = page.axes(0, 0, 6.3, body)
     field.imshow(pixels, origin="lower", interpolation="antialiased")
-    for y in range(0, height - WINDOW_PX + 1, WINDOW_PX):
-        for x in range(0, width - WINDOW_PX + 1, WINDOW_PX):
-            _outline(field, x, y, "#FFFFFF", 0.4, 0.45)
-    for corner, color in SHOWN.items():
-        _outline(field, *corner, color, 1.8)
-    field.set_title(f"{width} x {height} px: i, r, g as red, green, blue; windows of {WINDOW_PX} px", size=9)
+    field.set(xticks=[], yticks=[])
+    for x0, y0, _, _ in windows.tolist():
+        _outline(field, x0, y0, "#FFFFFF", 0.6, 0.35)
+    side = (body - 0.1) / 2
     for number, ((x, y), color) in enumerate(SHOWN.items()):
-        ax = figure.add_axes((0.74, 0.485 - 0.475 * number, 0.255, 0.445))
+        _outline(field, x, y, color, 2.2)
+        ax = page.axes(6.4, body - side - number * (side + 0.1), side, side)
         ax.imshow(pixels[y : y + WINDOW_PX, x : x + WINDOW_PX], origin="lower", interpolation="nearest")
         for spine in ax.spines.values():
             spine.set(color=color, linewidth=2.5)
         ax.set(xticks=[], yticks=[])
-    field.set(xticks=[], yticks=[])
-    return figure
+    return page
 
 
 def _outline(ax: Axes, x: int, y: int, color: str, width: float, alpha: float = 1.0) -> None:
@@ -86,12 +94,17 @@ def _outline(ax: Axes, x: int, y: int, color: str, width: float, alpha: float = 
     ax.add_patch(Rectangle((x - 0.5, y - 0.5), side, side, fc="none", ec=color, lw=width, alpha=alpha))
 
 
-def draw_colour(folder: Path, out: Path) -> Path:
-    """Write ``colour.jpg`` to `out`: as a JPEG, because few colours would spoil what is shown."""
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "colour.jpg"
-    figure_of(colour_field(folder)).savefig(file, pil_kwargs={"quality": JPEG_QUALITY, "optimize": True})
+def save_jpeg(page: Page, file: Path, quality: int = JPEG_QUALITY) -> Path:
+    """Write a page as a JPEG, because few colours would spoil a PNG of the sky; the folder is made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(io.BytesIO(figure_bytes(page.figure))) as picture:
+        picture.convert("RGB").save(file, quality=quality, optimize=True)
     return file
+
+
+def draw_colour(folder: Path, out: Path) -> Path:
+    """Write ``colour.jpg`` to `out`."""
+    return save_jpeg(draw(colour_field(folder)), out / "colour.jpg")
 
 
 if __name__ == "__main__":

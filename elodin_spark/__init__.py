@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from elodin_spark.config import load_config, parse_settings
     from elodin_spark.errors import ElodinError
     from elodin_spark.settings import Blobs, FullImage, Settings, SlidingWindow, Step
+    from elodin_spark.spark.datasource import register_data_source
     from elodin_spark.spark.session import session
-    from elodin_spark.spark.udf import fingerprint_udf
+    from elodin_spark.spark.udf import fingerprint_udf, register_udfs
     from elodin_spark.spark.verbs import fingerprint, read_images, tile
 
 _HOMES = {
@@ -34,6 +35,8 @@ _HOMES = {
     "load_config": "config",
     "parse_settings": "config",
     "read_images": "spark.verbs",
+    "register_udfs": "spark.udf",
+    "register_data_source": "spark.datasource",
     "session": "spark.session",
     "tile": "spark.verbs",
 }
@@ -52,6 +55,8 @@ __all__ = [
     "load_config",
     "parse_settings",
     "read_images",
+    "register_data_source",
+    "register_udfs",
     "session",
     "tile",
 ]

@@ -25,7 +25,7 @@ REFUSED = {
     "noise.fits": "not_fits",
     "noise.jpg": "unreadable",
     "huge.fits": "truncated",
-    "beyond.fits": "unreadable",
+    "beyond.fits": "too_large",
     "negative.fits": "unreadable",
     "huge.fits.fz": "unreadable",
     "zero-tiles.fits.fz": "unreadable",
