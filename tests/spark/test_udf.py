@@ -17,6 +17,7 @@ from elodin_spark import fingerprint_udf, register_udfs
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
 from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.settings import FingerprintsSettings
 
 pytestmark = pytest.mark.spark
 NETWORK = {"weights": "random:1", "input_px": 32, "batch_size": 4}
@@ -40,9 +41,9 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def expected(pictures):
-    """The vectors of the kernel, without Spark."""
-    fingerprinter = Fingerprinter(FingerprintSpec(resolve_weights("random:1"), "resnet50", 32, 30, 4, 1))
-    vectors, _, _ = fingerprinter(list(pictures.values()))
+    """The vectors of the kernel, without Spark, of the runtime that auto takes for both."""
+    spec = FingerprintSpec.from_settings(FingerprintsSettings(**NETWORK), resolve_weights("random:1"))
+    vectors, _, _ = Fingerprinter(spec)(list(pictures.values()))
     return dict(zip(pictures, vectors, strict=True))
 
 
@@ -77,7 +78,7 @@ def test_encoded_files_give_the_vectors_of_their_pixels_and_bad_ones_say_why(spa
     found = collect(frame.withColumn("f", udf("content")), "f")
     for name, vector in expected.items():
         assert found[name]["error"] is None
-        np.testing.assert_allclose(found[name]["vector"], vector, rtol=1e-4, atol=2e-3)
+        np.testing.assert_allclose(found[name]["vector"], vector, rtol=1e-5, atol=1e-6)
         assert len(found[name]["labels"]) == len(found[name]["label_scores"]) > 0
     assert_refused(found["null"], "null")
     assert_refused(found["empty"], "empty_file")
@@ -96,9 +97,9 @@ def test_the_image_source_of_spark_in_each_of_its_modes(spark, udf, pictures, ex
     named = source.withColumn("name", F.regexp_extract("image.origin", r"(\w+)\.png$", 1))
     assert {row["mode"] for row in named.select("image.mode").collect()} == {*MODES.values(), -1}
     found = collect(named.withColumn("f", udf("image")), "f")
-    np.testing.assert_allclose(found["grey"]["vector"], expected["grey"], rtol=1e-4, atol=2e-3)
+    np.testing.assert_allclose(found["grey"]["vector"], expected["grey"], rtol=1e-5, atol=1e-6)
     for name in ("colour", "alpha"):
-        np.testing.assert_allclose(found[name]["vector"], expected["colour"], rtol=1e-4, atol=2e-3)
+        np.testing.assert_allclose(found[name]["vector"], expected["colour"], rtol=1e-5, atol=1e-6)
     assert_refused(found["broken"], "could not decode the image file:")
 
 
@@ -143,7 +144,7 @@ def test_cutouts_as_columns_and_as_a_struct_in_sql(spark, pictures, expected):
     one = spark.sql("SELECT name, likeness(struct(pixels, pixel_shape)) AS f FROM windows_to_ask")
     for found in (collect(two, "f"), collect(one, "f")):
         for name, vector in expected.items():
-            np.testing.assert_allclose(found[name]["vector"], vector, rtol=1e-4, atol=2e-3)
+            np.testing.assert_array_equal(found[name]["vector"], vector)
         for name in ("no shape", "half a shape", "wrong"):
             assert_refused(found[name], "bad_pixels")
         assert_refused(found["null"], "null")
