@@ -4,7 +4,8 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 # Folder of the frames of one SDSS field, for two of the figures.
 FIELD ?=
-PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile
+# A process that dies is a failure at once; pytest-xdist may wait for ever after replacing one.
+PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --max-worker-restart=0
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help

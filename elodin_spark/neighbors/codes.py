@@ -89,7 +89,7 @@ class CodesWriter:
         if not self._trained.mappable:
             if removed.size:
                 ivf.remove_ids(faiss.IDSelectorBatch(removed))
-            self._ivf.merge_from(ivf, 0)
+            self._append_blocks(ivf)
             return
         for number in range(ivf.nlist):
             size = ivf.invlists.list_size(number)
@@ -101,6 +101,29 @@ class CodesWriter:
             ids, codes = ids[kept], codes.reshape(size, -1)[kept]
             self._ivf.invlists.add_entries(number, ids.size, faiss.swig_ptr(ids), faiss.swig_ptr(codes))
             self._ivf.ntotal += ids.size
+
+    def _append_blocks(self, ivf: Any) -> None:
+        """Append lists of fast scan, whose codes are interleaved in blocks.
+
+        ``BlockInvertedLists.add_entries``, and ``merge_from`` by it, write beyond a list that
+        ends with a full block (FAISS 1.15): such a list is made longer, and filled here.
+        """
+        faiss = load_faiss()
+        own, other = (faiss.downcast_InvertedLists(each.invlists) for each in (self._ivf, ivf))
+        for number in range(ivf.nlist):
+            before, size = own.list_size(number), other.list_size(number)
+            if size == 0:
+                continue
+            ids, codes = other.get_ids(number), other.get_codes(number)
+            if before == 0 or before % own.n_per_block:
+                own.add_entries(number, size, ids, codes)
+            else:
+                own.resize(number, before + size)
+                start, end = (-(-n // own.n_per_block) * own.block_size for n in (before, before + size))
+                kept, packed = own.get_ids(number), own.get_codes(number)
+                faiss.rev_swig_ptr(kept, before + size)[before:] = faiss.rev_swig_ptr(ids, size)
+                faiss.rev_swig_ptr(packed, end)[start:] = faiss.rev_swig_ptr(codes, end - start)
+            self._ivf.ntotal += size
 
     def save(self) -> None:
         """Write what was added since the last file."""

@@ -126,6 +126,14 @@ def test_seven_layouts_give_the_same_answers_to_the_last_bit(
         assert np.array_equal(each.ids, np.sort(ids))
 
 
+def test_lists_of_full_blocks_are_merged_within_their_memory(tmp_path: Path) -> None:
+    ids, vectors = world(3, 12_800)
+    trained, shards = build(tmp_path, ids, vectors, [3200, 6400, 9600], factory="IVF1,PQ24x4fs")
+    merge_shards(tmp_path / "merged", shards, Trained.load(trained))
+    layouts = [ApproximateL2Index.open(trained, each) for each in (shards, [tmp_path / "merged"])]
+    assert same(*(each.search(vectors[:20], 9) for each in layouts))
+
+
 @settings(deadline=None, max_examples=12)
 @given(st.data())
 def test_shards_never_matter_even_among_many_equal_vectors(
