@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.cutouts.pixels import as_float
+from elodin_spark.cutouts.ranks import median, percentile
 
 #: Pixels that statistics of a stretch are taken from; larger images are sampled regularly.
 SAMPLE_PIXELS = 2**20
@@ -76,17 +77,19 @@ def fit_asinh(
     """
     mono = sample.astype(np.float32, copy=False)
     mono = (mono if mono.ndim == 2 else mono.mean(axis=2)).reshape(-1)
-    mono = mono[np.isfinite(mono)]  # a copy, whose order is of no matter
+    known = np.isfinite(mono)
+    if not known.all():
+        mono = mono[known]
     if mono.size == 0:
         return None
-    sky = float(np.median(mono, overwrite_input=True))
+    sky = median(mono)
     deviations = np.abs(mono - sky)
-    noise = float(np.median(deviations, overwrite_input=True))
+    noise = median(deviations)
     if noise == 0 and deviations.any():
-        noise = float(np.median(deviations[deviations > 0]))
+        noise = median(deviations[deviations > 0])
     noise *= _MAD_TO_SIGMA
     black = sky - black_sigma * noise
-    white = float(np.percentile(mono, white_percentile, overwrite_input=True))
+    white = percentile(mono, white_percentile)
     if white <= black:
         white = float(mono.max())
     if not (white > black and noise > 0 and math.isfinite(white - black)):
