@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.cutouts.pixels import STRIP_PIXELS, gray, rgb, to_uint8, unit_to_uint8
+from elodin_spark.cutouts.pixels import STRIP_PIXELS, gray, rgb, to_uint8
 from elodin_spark.cutouts.steps import Affine, apply_steps, default_steps
 from elodin_spark.cutouts.stretch import AsinhLevels, fit_asinh, sample_rows
 from elodin_spark.errors import ImageError
@@ -153,10 +153,24 @@ class LazyPicture:
         self.shape: tuple[int, ...] = (height, width, *sample.shape[2:])
         self.affine = np.eye(3)
 
-    def read(self, x0: int, y0: int, x1: int, y1: int, work: NDArray[np.float32] | None = None) -> np.ndarray:
-        """See :class:`Picture`; done in `work` where it is given and has the shape."""
-        pixels = self._plane.read(y0, y1, x0, x1)
-        for step in self._steps:
+    def read(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        """See :class:`Picture`."""
+        return self._stepped(self._plane.read(y0, y1, x0, x1), self._steps)
+
+    def read_bytes(self, y0: int, out: NDArray[np.uint8], work: NDArray[np.float32]) -> None:
+        """Write whole rows from `y0` on to `out` as 8 bits, by way of `work` of the same shape."""
+        pixels = self._plane.read(y0, y0 + len(out))
+        last = self._steps[-1] if self._steps else None
+        if isinstance(last, AsinhLevels):
+            last.apply_as_bytes(self._stepped(pixels, self._steps[:-1]), out, work)
+        else:
+            out[...] = to_uint8(self._stepped(pixels, self._steps))
+
+    @staticmethod
+    def _stepped(
+        pixels: np.ndarray, steps: Sequence[AsinhLevels | GrayScale | GrayToRGB | None]
+    ) -> np.ndarray:
+        for step in steps:
             if isinstance(step, GrayScale):
                 pixels = gray(pixels)
             elif isinstance(step, GrayToRGB):
@@ -164,8 +178,7 @@ class LazyPicture:
             elif step is None:
                 pixels = np.zeros(pixels.shape, np.float32)
             else:
-                fits = work is not None and work.shape == pixels.shape
-                pixels = step.apply(pixels, work if fits else None)
+                pixels = step.apply(pixels)
         return pixels
 
 
@@ -174,22 +187,13 @@ def _bytes_by_strips(plane: Rows, steps: Sequence[Step]) -> NDArray[np.uint8]:
     height, width = plane.shape[:2]
     colour = steps[-1].type == "GrayToRGB"  # last, so that its work is done on bytes of one channel
     lazy = LazyPicture(plane, steps[:-1] if colour else steps)
-    out = np.empty((height, width, 3) if colour else lazy.shape, np.uint8)
+    out = np.empty(lazy.shape, np.uint8)
     step = max(1, STRIP_PIXELS // math.prod(plane.shape[1:]))
     work = np.empty((step, *lazy.shape[1:]), np.float32)
-    small = np.empty(work.shape, np.uint8)
-    stretched = any(one.type == "AsinhStretch" for one in steps)
     for y0 in range(0, height, step):
         y1 = min(y0 + step, height)
-        strip = lazy.read(0, y0, width, y1, work[: y1 - y0])
-        target = small[: y1 - y0] if colour else out[y0:y1]
-        if stretched:
-            unit_to_uint8(strip, target, strip)
-        else:
-            target[...] = to_uint8(strip)
-        if colour:
-            out[y0:y1] = rgb(target)
-    return out
+        lazy.read_bytes(y0, out[y0:y1], work[: y1 - y0])
+    return np.broadcast_to(out[..., None], (height, width, 3)) if colour and out.ndim == 2 else out
 
 
 class _ColourPicture:
