@@ -61,6 +61,10 @@ class Rows(Protocol):
         """Pixels of a window."""
         ...
 
+    def read_rows(self, wanted: Sequence[int]) -> np.ndarray:
+        """Whole rows."""
+        ...
+
 
 class HeldRows:
     """An array as rows to read."""
@@ -75,6 +79,10 @@ class HeldRows:
         """Pixels of a window, not copied."""
         return self._pixels[y0:y1, x0:x1]
 
+    def read_rows(self, wanted: Sequence[int]) -> np.ndarray:
+        """Whole rows, copied."""
+        return self._pixels[wanted]
+
 
 class WholePicture:
     """An image that is processed at once.
@@ -82,7 +90,7 @@ class WholePicture:
     Parameters
     ----------
     plane : Plane
-        Or anything with its `shape`, `seekable` and `read`.
+        Or anything with its `shape`, `seekable`, `read` and `read_rows`.
     steps : "auto" or sequence of Step
     as_bytes : bool
         Convert to 8 bits once, rather than once for each of the overlapping windows.
@@ -114,7 +122,7 @@ class LazyPicture:
     Parameters
     ----------
     plane : Plane
-        Or anything with its `shape`, `seekable` and `read`.
+        Or anything with its `shape`, `seekable`, `read` and `read_rows`.
     steps : "auto" or sequence of Step
         AsinhStretch, GrayScale and GrayToRGB only.
 
@@ -126,11 +134,7 @@ class LazyPicture:
 
     def __init__(self, plane: Rows, steps: Literal["auto"] | Sequence[Step]) -> None:
         height, width = plane.shape[:2]
-        wanted = sample_rows(height, width)
-        if isinstance(plane, HeldRows):
-            sample = plane.read(0, height)[wanted]
-        else:
-            sample = np.concatenate([plane.read(row, row + 1) for row in wanted.tolist()])
+        sample = plane.read_rows(sample_rows(height, width).tolist())
         self._plane = plane
         self._steps: list[AsinhLevels | GrayScale | GrayToRGB | None] = []
         chosen = default_steps(sample, steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,11 @@ class TiledWindows:
         held = self._hold(y0, y1, x0, x1)
         top = self._top * self._tile[0]
         yield y0, held[y0 - top : y1 - top, x0:x1]
+
+    def rows(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+        """One row a piece."""
+        for y in wanted:
+            yield from (raw for _, raw in self.chunks(y, y + 1, 0, self.shape[1]))
 
     def _hold(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         tall, wide = self._tile
