@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.cutouts.pixels import STRIP_PIXELS, gray, rgb, to_uint8
+from elodin_spark.cutouts.pixels import STRIP_PIXELS, gray, rgb, seen_as_rgb, to_uint8
 from elodin_spark.cutouts.steps import Affine, apply_steps, default_steps
 from elodin_spark.cutouts.stretch import AsinhLevels, fit_asinh, sample_rows
 from elodin_spark.errors import ImageError
@@ -188,7 +188,7 @@ class LazyPicture:
 
 def _bytes_by_strips(plane: Rows, steps: Sequence[Step]) -> NDArray[np.uint8]:
     """Steps that treat each pixel by itself, and 8 bits; the same as on the whole image."""
-    height, width = plane.shape[:2]
+    height = plane.shape[0]
     colour = steps[-1].type == "GrayToRGB"  # last, so that its work is done on bytes of one channel
     lazy = LazyPicture(plane, steps[:-1] if colour else steps)
     out = np.empty(lazy.shape, np.uint8)
@@ -197,7 +197,7 @@ def _bytes_by_strips(plane: Rows, steps: Sequence[Step]) -> NDArray[np.uint8]:
     for y0 in range(0, height, step):
         y1 = min(y0 + step, height)
         lazy.read_bytes(y0, out[y0:y1], work[: y1 - y0])
-    return np.broadcast_to(out[..., None], (height, width, 3)) if colour and out.ndim == 2 else out
+    return seen_as_rgb(out) if colour and out.ndim == 2 else out
 
 
 class _ColourPicture:

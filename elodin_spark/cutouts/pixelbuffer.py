@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from elodin_spark.cutouts.pixels import channel_of
+
 #: First and one past the last byte of a window in the buffer.
 Place = tuple[int, int]
 
@@ -34,10 +36,11 @@ class PixelBuffer:
             grown[:start] = self._values[:start]
             self._values = grown
         target = self._values[start:end].reshape(window.shape)
-        if window.ndim == 3 and window.shape[2] == 3 and window.strides[2] == 0:  # grey seen as colour
+        channel = channel_of(window)
+        if channel is not None:
             import cv2
 
-            cv2.cvtColor(window[..., 0], cv2.COLOR_GRAY2RGB, dst=target)  # several times faster than NumPy
+            cv2.cvtColor(channel, cv2.COLOR_GRAY2RGB, dst=target)  # several times faster than NumPy
         else:
             target[...] = window
         self._used = end

@@ -49,6 +49,16 @@ def rgb(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(pixels[..., None], 3, axis=2)
 
 
+def seen_as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """One channel seen as three, shape (ny, nx, 3): a view that takes no memory and cannot be written to."""
+    return np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
+
+
+def channel_of(pixels: np.ndarray) -> np.ndarray | None:
+    """The channel behind :func:`seen_as_rgb`, or a part of it; None of any other array."""
+    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 3 and not pixels.strides[2] else None
+
+
 def as_float(pixels: np.ndarray) -> NDArray[np.float32]:
     """Pixels as float32: integers divided by the largest value of their dtype."""
     if pixels.dtype.kind in "ui":

@@ -168,7 +168,8 @@ def read_window(
 
 def read_rows(windows: Windows, scaling: Scaling, wanted: Sequence[int]) -> NDArray[np.float32]:
     """Physical values of whole rows, (n, nx), in the order they are named; at least one."""
-    return np.concatenate([physical(raw, scaling) for raw in windows.rows(wanted)])
+    parts = [physical(raw, scaling) for raw in windows.rows(wanted)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def physical(raw: np.ndarray, scaling: Scaling) -> NDArray[np.float32]:

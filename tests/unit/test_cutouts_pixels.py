@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from elodin_spark.cutouts.pixelbuffer import PixelBuffer
-from elodin_spark.cutouts.pixels import as_float, gray, to_uint8
+from elodin_spark.cutouts.pixels import as_float, channel_of, gray, seen_as_rgb, to_uint8
 from elodin_spark.cutouts.stretch import AsinhLevels
 from elodin_spark.errors import ImageError
 
@@ -92,7 +92,9 @@ def test_halves_are_rounded_to_the_even_level() -> None:
 
 def test_grey_that_is_seen_as_colour_is_written_as_colour() -> None:
     grey = np.random.default_rng(1).integers(0, 256, (30, 40), dtype=np.uint8)
-    seen = np.broadcast_to(grey[..., None], (30, 40, 3))[3:20, 5:30]
+    seen = seen_as_rgb(grey)[3:20, 5:30]
+    np.testing.assert_array_equal(channel_of(seen), grey[3:20, 5:30])
+    assert channel_of(grey) is channel_of(np.ascontiguousarray(seen)) is None
     buffer = PixelBuffer()
     places = [buffer.add(window) for window in (seen, grey[:7, 1:9], np.ascontiguousarray(seen))]
     assert len(buffer) == 2 * seen.size + 7 * 8
