@@ -58,7 +58,7 @@ class Rows(Protocol):
         ...
 
     def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
-        """Pixels of a window."""
+        """Pixels of a window, the caller's own where they can be written to."""
         ...
 
     def read_rows(self, wanted: Sequence[int]) -> np.ndarray:
@@ -72,7 +72,8 @@ class HeldRows:
     seekable = True
 
     def __init__(self, pixels: np.ndarray) -> None:
-        self._pixels = pixels
+        self._pixels = pixels.view()
+        self._pixels.setflags(write=False)  # nobody works in what is read again
         self.shape: tuple[int, ...] = pixels.shape
 
     def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
@@ -161,12 +162,14 @@ class LazyPicture:
         """See :class:`Picture`."""
         return self._stepped(self._plane.read(y0, y1, x0, x1), self._steps)
 
-    def read_bytes(self, y0: int, out: NDArray[np.uint8], work: NDArray[np.float32]) -> None:
-        """Write whole rows from `y0` on to `out` as 8 bits, by way of `work` of the same shape."""
+    def read_bytes(self, y0: int, out: NDArray[np.uint8]) -> None:
+        """Write whole rows from `y0` on to `out` as 8 bits."""
         pixels = self._plane.read(y0, y0 + len(out))
         last = self._steps[-1] if self._steps else None
         if isinstance(last, AsinhLevels):
-            last.apply_as_bytes(self._stepped(pixels, self._steps[:-1]), out, work)
+            pixels = self._stepped(pixels, self._steps[:-1])
+            own = pixels.flags.writeable and pixels.dtype == np.float32
+            last.apply_as_bytes(pixels, out, pixels if own else np.empty(pixels.shape, np.float32))
         else:
             out[...] = to_uint8(self._stepped(pixels, self._steps))
 
@@ -193,10 +196,8 @@ def _bytes_by_strips(plane: Rows, steps: Sequence[Step]) -> NDArray[np.uint8]:
     lazy = LazyPicture(plane, steps[:-1] if colour else steps)
     out = np.empty(lazy.shape, np.uint8)
     step = max(1, STRIP_PIXELS // math.prod(plane.shape[1:]))
-    work = np.empty((step, *lazy.shape[1:]), np.float32)
     for y0 in range(0, height, step):
-        y1 = min(y0 + step, height)
-        lazy.read_bytes(y0, out[y0:y1], work[: y1 - y0])
+        lazy.read_bytes(y0, out[y0 : y0 + step])
     return seen_as_rgb(out) if colour and out.ndim == 2 else out
 
 

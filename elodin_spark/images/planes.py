@@ -69,6 +69,7 @@ class Plane(Protocol):
         -------
         ndarray, shape (y1 - y0, x1 - x0) or (y1 - y0, x1 - x0, 3)
             FITS: float32, physical values, BLANK is NaN. Pictures: uint8, uint16 or float32 as stored.
+            The caller's own where it can be written to.
         """
         ...
 
@@ -255,7 +256,9 @@ class _PicturePlane:
 
     @cached_property
     def _pixels(self) -> np.ndarray:
-        return read_raster(self._path)
+        pixels = read_raster(self._path)
+        pixels.setflags(write=False)  # parts of it are handed out, and read again
+        return pixels
 
 
 def _checked_window(shape: tuple[int, ...], y0: int, y1: int, x0: int, x1: int | None) -> int:

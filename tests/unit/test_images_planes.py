@@ -357,6 +357,7 @@ def test_pictures_are_planes_too(tmp_path: Path) -> None:
         np.testing.assert_array_equal(plane.read(3, 9, 10, 20), read_raster(str(path))[3:9, 10:20])
         np.testing.assert_array_equal(plane.read_rows([7, 2]), read_raster(str(path))[[7, 2]])
         assert plane.read(0, 1).dtype == np.uint8
+        assert not plane.read(0, 1).flags.writeable
         assert plane.mask(0, 1) is None
         assert plane.variance(0, 1) is None
         assert plane.mask_bits == {}
