@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elodin_spark.errors import ImageError
+from elodin_spark.images import tiles
 from elodin_spark.images.planes import open_plane
 from elodin_spark.images.raster import read_raster
 from elodin_spark.images.streams import LocalStream
@@ -148,6 +149,19 @@ def test_rows_are_asked_for_in_groups_and_a_file_that_became_shorter_is_refused(
         with pytest.raises(ImageError, match="became shorter") as caught:
             plane.read_rows(rows)
     assert caught.value.kind == "truncated"
+
+
+def test_large_compressed_images_are_read_in_bands_and_others_at_once(
+    written: dict[str, tuple[Path, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, oracle = written["gzip 1"]  # tiles of 20 rows
+    monkeypatch.setattr(tiles, "BAND_PIXELS", 45 * NX)
+    for at_once, expected in ((NY * NX, [0]), (NY * NX - 1, [0, 40])):
+        monkeypatch.setattr(tiles, "AT_ONCE_PIXELS", at_once)
+        with fits.open(path, do_not_scale_image_data=True) as hdulist:
+            assert [top for top, _ in TiledWindows(hdulist[1]).chunks(0, NY, 0, NX)] == expected
+        with open_plane(str(path), 1) as plane:
+            np.testing.assert_array_equal(plane.read(0, NY), oracle)
 
 
 def test_rows_of_an_image_of_one_value() -> None:
