@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from itertools import chain
 
 _MASK_63 = (1 << 63) - 1
 
@@ -67,7 +68,7 @@ def cutout_ids(path: str, hdu: int, windows: Iterable[Iterable[int]]) -> list[in
     """:func:`cutout_id` of many windows ``(x0, y0, x1, y1)`` of one image plane."""
     image = _digest(("cutout", path, hdu))
     given = [tuple(window) for window in windows]
-    encoded = {value: _encoded(value) for window in given for value in window}
+    encoded = {value: _encoded(value) for value in set(chain.from_iterable(given))}
     found = []
     for x0, y0, x1, y1 in given:
         digest = image.copy()

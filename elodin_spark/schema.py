@@ -6,6 +6,8 @@ Each field's metadata holds ``unit`` and ``meaning``. Spark sees the same schema
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 
@@ -197,7 +199,9 @@ TABLES: dict[str, pa.Schema] = {
 }
 
 
-def rows_to_batch(rows: list[dict[str, object]], schema: pa.Schema) -> pa.RecordBatch:
+def rows_to_batch(
+    rows: list[dict[str, object]], schema: pa.Schema, columns: Mapping[str, pa.Array] | None = None
+) -> pa.RecordBatch:
     """Build one batch from dictionaries; a column a row lacks is null.
 
     Parameters
@@ -205,18 +209,23 @@ def rows_to_batch(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Record
     rows : list of dict
         Column name to value. A name the schema lacks is an error.
     schema : pyarrow.Schema
+    columns : mapping of str to pyarrow.Array, optional
+        Columns that are built already; rows have nothing of these.
 
     Returns
     -------
     pyarrow.RecordBatch
     """
+    names, built = schema.names, columns or {}
     given: set[str] = set().union(*rows)
-    if not given <= set(schema.names):
-        raise KeyError(f"columns {sorted(given - set(schema.names))} are not in {schema.names}")
-    arrays = [
-        pa.array([row.get(f.name) for row in rows], type=f.type)
-        if f.name in given
-        else pa.nulls(len(rows), f.type)
-        for f in schema
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    if not given <= set(names):
+        raise KeyError(f"columns {sorted(given - set(names))} are not in {names}")
+
+    def column(name: str, kind: pa.DataType) -> pa.Array:
+        if name in built:
+            return built[name]
+        if name not in given:
+            return pa.nulls(len(rows), kind)
+        return pa.array([row.get(name) for row in rows], type=kind)
+
+    return pa.RecordBatch.from_arrays(list(map(column, names, schema.types)), schema=schema)

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.cutouts.pixels import STRIP_PIXELS, gray, rgb, to_uint8, unit_to_uint8
+from elodin_spark.cutouts.pixels import STRIP_PIXELS, gray, rgb, seen_as_rgb, to_uint8
 from elodin_spark.cutouts.steps import Affine, apply_steps, default_steps
 from elodin_spark.cutouts.stretch import AsinhLevels, fit_asinh, sample_rows
 from elodin_spark.errors import ImageError
@@ -58,7 +58,11 @@ class Rows(Protocol):
         ...
 
     def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
-        """Pixels of a window."""
+        """Pixels of a window, the caller's own where they can be written to."""
+        ...
+
+    def read_rows(self, wanted: Sequence[int]) -> np.ndarray:
+        """Whole rows."""
         ...
 
 
@@ -68,12 +72,17 @@ class HeldRows:
     seekable = True
 
     def __init__(self, pixels: np.ndarray) -> None:
-        self._pixels = pixels
+        self._pixels = pixels.view()
+        self._pixels.setflags(write=False)  # nobody works in what is read again
         self.shape: tuple[int, ...] = pixels.shape
 
     def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
         """Pixels of a window, not copied."""
         return self._pixels[y0:y1, x0:x1]
+
+    def read_rows(self, wanted: Sequence[int]) -> np.ndarray:
+        """Whole rows, copied."""
+        return self._pixels[wanted]
 
 
 class WholePicture:
@@ -82,7 +91,7 @@ class WholePicture:
     Parameters
     ----------
     plane : Plane
-        Or anything with its `shape`, `seekable` and `read`.
+        Or anything with its `shape`, `seekable`, `read` and `read_rows`.
     steps : "auto" or sequence of Step
     as_bytes : bool
         Convert to 8 bits once, rather than once for each of the overlapping windows.
@@ -114,7 +123,7 @@ class LazyPicture:
     Parameters
     ----------
     plane : Plane
-        Or anything with its `shape`, `seekable` and `read`.
+        Or anything with its `shape`, `seekable`, `read` and `read_rows`.
     steps : "auto" or sequence of Step
         AsinhStretch, GrayScale and GrayToRGB only.
 
@@ -126,11 +135,7 @@ class LazyPicture:
 
     def __init__(self, plane: Rows, steps: Literal["auto"] | Sequence[Step]) -> None:
         height, width = plane.shape[:2]
-        wanted = sample_rows(height, width)
-        if isinstance(plane, HeldRows):
-            sample = plane.read(0, height)[wanted]
-        else:
-            sample = np.concatenate([plane.read(row, row + 1) for row in wanted.tolist()])
+        sample = plane.read_rows(sample_rows(height, width).tolist())
         self._plane = plane
         self._steps: list[AsinhLevels | GrayScale | GrayToRGB | None] = []
         chosen = default_steps(sample, steps)
@@ -153,10 +158,26 @@ class LazyPicture:
         self.shape: tuple[int, ...] = (height, width, *sample.shape[2:])
         self.affine = np.eye(3)
 
-    def read(self, x0: int, y0: int, x1: int, y1: int, work: NDArray[np.float32] | None = None) -> np.ndarray:
-        """See :class:`Picture`; done in `work` where it is given and has the shape."""
-        pixels = self._plane.read(y0, y1, x0, x1)
-        for step in self._steps:
+    def read(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        """See :class:`Picture`."""
+        return self._stepped(self._plane.read(y0, y1, x0, x1), self._steps)
+
+    def read_bytes(self, y0: int, out: NDArray[np.uint8]) -> None:
+        """Write whole rows from `y0` on to `out` as 8 bits."""
+        pixels = self._plane.read(y0, y0 + len(out))
+        last = self._steps[-1] if self._steps else None
+        if isinstance(last, AsinhLevels):
+            pixels = self._stepped(pixels, self._steps[:-1])
+            own = pixels.flags.writeable and pixels.dtype == np.float32
+            last.apply_as_bytes(pixels, out, pixels if own else np.empty(pixels.shape, np.float32))
+        else:
+            out[...] = to_uint8(self._stepped(pixels, self._steps))
+
+    @staticmethod
+    def _stepped(
+        pixels: np.ndarray, steps: Sequence[AsinhLevels | GrayScale | GrayToRGB | None]
+    ) -> np.ndarray:
+        for step in steps:
             if isinstance(step, GrayScale):
                 pixels = gray(pixels)
             elif isinstance(step, GrayToRGB):
@@ -164,32 +185,20 @@ class LazyPicture:
             elif step is None:
                 pixels = np.zeros(pixels.shape, np.float32)
             else:
-                fits = work is not None and work.shape == pixels.shape
-                pixels = step.apply(pixels, work if fits else None)
+                pixels = step.apply(pixels)
         return pixels
 
 
 def _bytes_by_strips(plane: Rows, steps: Sequence[Step]) -> NDArray[np.uint8]:
     """Steps that treat each pixel by itself, and 8 bits; the same as on the whole image."""
-    height, width = plane.shape[:2]
+    height = plane.shape[0]
     colour = steps[-1].type == "GrayToRGB"  # last, so that its work is done on bytes of one channel
     lazy = LazyPicture(plane, steps[:-1] if colour else steps)
-    out = np.empty((height, width, 3) if colour else lazy.shape, np.uint8)
+    out = np.empty(lazy.shape, np.uint8)
     step = max(1, STRIP_PIXELS // math.prod(plane.shape[1:]))
-    work = np.empty((step, *lazy.shape[1:]), np.float32)
-    small = np.empty(work.shape, np.uint8)
-    stretched = any(one.type == "AsinhStretch" for one in steps)
     for y0 in range(0, height, step):
-        y1 = min(y0 + step, height)
-        strip = lazy.read(0, y0, width, y1, work[: y1 - y0])
-        target = small[: y1 - y0] if colour else out[y0:y1]
-        if stretched:
-            unit_to_uint8(strip, target, strip)
-        else:
-            target[...] = to_uint8(strip)
-        if colour:
-            out[y0:y1] = rgb(target)
-    return out
+        lazy.read_bytes(y0, out[y0 : y0 + step])
+    return seen_as_rgb(out) if colour and out.ndim == 2 else out
 
 
 class _ColourPicture:

@@ -13,7 +13,7 @@ from elodin_spark.errors import ImageError
 GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 
 #: Images are worked on in strips of rows of about so many values, which stay in the cache.
-STRIP_PIXELS = 2**17
+STRIP_PIXELS = 2**16
 
 _TOLERANCE = 1e-6
 
@@ -47,6 +47,16 @@ def rgb(pixels: np.ndarray) -> np.ndarray:
 
         return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)  # several times faster than np.repeat
     return np.repeat(pixels[..., None], 3, axis=2)
+
+
+def seen_as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """One channel seen as three, shape (ny, nx, 3): a view that takes no memory and cannot be written to."""
+    return np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
+
+
+def channel_of(pixels: np.ndarray) -> np.ndarray | None:
+    """The channel behind :func:`seen_as_rgb`, or a part of it; None of any other array."""
+    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 3 and not pixels.strides[2] else None
 
 
 def as_float(pixels: np.ndarray) -> NDArray[np.float32]:
@@ -115,12 +125,17 @@ def to_uint8(pixels: np.ndarray) -> NDArray[np.uint8]:
     return out
 
 
-def unit_to_uint8(
-    pixels: np.ndarray, out: NDArray[np.uint8], work: NDArray[np.float32] | None = None
-) -> None:
-    """Write floats that are known to lie in [0, 1] as 8 bits to `out`, by way of `work`, if given."""
-    scaled = np.multiply(pixels, np.float32(255), out=work, dtype=np.float32)
-    out[...] = np.rint(scaled, out=scaled)
+def unit_to_uint8(pixels: np.ndarray, out: NDArray[np.uint8]) -> None:
+    """Write floats that are known to lie in [0, 1] to `out`, C-contiguous, as the nearest of 256 levels.
+
+    Of two that are as near, the even one; computed in float32.
+    """
+    import cv2
+
+    assert out.flags.c_contiguous  # what OpenCV cannot write to it replaces in silence
+    values = np.ascontiguousarray(pixels, np.float32)
+    # One pass, where NumPy takes a multiplication, np.rint and a conversion.
+    cv2.convertScaleAbs(values.reshape(len(values), -1), out.reshape(len(out), -1), 255.0)
 
 
 _REMEDY = "add a stretch such as AsinhStretch or RescaleIntensity to images.steps"

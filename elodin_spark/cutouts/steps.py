@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.cutouts import stretch
-from elodin_spark.cutouts.pixels import gray, like, rgb
+from elodin_spark.cutouts.pixels import channel_of, gray, like, rgb
 from elodin_spark.errors import ImageError
 from elodin_spark.settings import (
     AdaptiveHistogramEqualization,
@@ -165,6 +165,9 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
     """
     import cv2
 
+    channel = channel_of(pixels)
+    if channel is not None and channel.dtype == np.uint8:  # of floats OpenCV's sums differ in the last bit
+        return rgb(resize(channel, size))
     height, width = pixels.shape[:2]
     dtype = pixels.dtype
     source = np.ascontiguousarray(pixels)

@@ -43,9 +43,6 @@ BOX_PIXELS = 2**24
 
 JPEG_QUALITY = 90
 
-#: Place of the pixels among the columns.
-PIXELS = schema.TILED.get_field_index("pixels")
-
 Row = dict[str, Any]
 
 
@@ -351,9 +348,7 @@ def _known(
 def _batch(rows: list[Row], pixels: PixelBuffer, columns_of: pa.Schema) -> pa.RecordBatch:
     """Rows as one batch; their `pixels` are places in the buffer, which is emptied."""
     column = pixels.take([row.pop("pixels", None) for row in rows])
-    batch = schema.rows_to_batch(rows, columns_of)
-    columns = [*batch.columns[:PIXELS], column, *batch.columns[PIXELS + 1 :]]
-    return pa.RecordBatch.from_arrays(columns, schema=columns_of)
+    return schema.rows_to_batch(rows, columns_of, {"pixels": column})
 
 
 def _as_image_error(error: Exception) -> ImageError:

@@ -6,7 +6,7 @@ JPEG, PNG and TIFF the top.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +26,7 @@ from elodin_spark.images.windows import (
     Scaling,
     Windows,
     bit_fields,
+    read_rows,
     read_window,
     windows_of,
 )
@@ -68,7 +69,12 @@ class Plane(Protocol):
         -------
         ndarray, shape (y1 - y0, x1 - x0) or (y1 - y0, x1 - x0, 3)
             FITS: float32, physical values, BLANK is NaN. Pictures: uint8, uint16 or float32 as stored.
+            The caller's own where it can be written to.
         """
+        ...
+
+    def read_rows(self, wanted: Sequence[int]) -> np.ndarray:
+        """Whole rows in the order they are named, as :meth:`read` gives them; asked for together."""
         ...
 
     def mask(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray | None:
@@ -163,6 +169,10 @@ class _FitsPlane:
         with named_failures(self._stream.size):
             return read_window(self._windows, self._scaling, y0, y1, x0, x1)
 
+    def read_rows(self, wanted: Sequence[int]) -> NDArray[np.float32]:
+        with named_failures(self._stream.size):
+            return read_rows(self._windows, self._scaling, wanted)
+
     def mask(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray | None:
         x1 = _checked_window(self.shape, y0, y1, x0, x1)
         with named_failures(self._stream.size):
@@ -235,6 +245,9 @@ class _PicturePlane:
         x1 = _checked_window(self.shape, y0, y1, x0, x1)
         return self._pixels[y0:y1, x0:x1]
 
+    def read_rows(self, wanted: Sequence[int]) -> np.ndarray:
+        return self._pixels[wanted]
+
     def mask(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> None:
         _checked_window(self.shape, y0, y1, x0, x1)
 
@@ -243,7 +256,9 @@ class _PicturePlane:
 
     @cached_property
     def _pixels(self) -> np.ndarray:
-        return read_raster(self._path)
+        pixels = read_raster(self._path)
+        pixels.setflags(write=False)  # parts of it are handed out, and read again
+        return pixels
 
 
 def _checked_window(shape: tuple[int, ...], y0: int, y1: int, x0: int, x1: int | None) -> int:

@@ -64,7 +64,7 @@ def header_text(header: fits.Header, hdulist: fits.HDUList | None = None) -> str
     # Headers in the wild make astropy and wcslib raise nearly anything; without a WCS an
     # image still has its pixels.
     try:
-        wcs = _build(text)
+        wcs = wcs_of(text)  # which will be asked for again
         if not wcs.has_celestial:
             return None
         width, height = header.get("NAXIS1", 1), header.get("NAXIS2", 1)

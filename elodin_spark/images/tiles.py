@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ MAX_PIXELS_PER_BYTE = 2**16
 
 #: Pixels that are decompressed at once when a whole image is read.
 BAND_PIXELS = 2**22
+#: Images of so many pixels are not read in bands: of a whole image astropy reads all tiles together, in
+#: two thirds of the time.
+AT_ONCE_PIXELS = 2**24
 
 _DESCRIPTOR = re.compile(r"^1?[PQ]([A-Z])")
 _ELEMENT_BYTES = {"I": 2, "J": 4, "K": 8, "E": 4, "D": 8}
@@ -48,16 +51,23 @@ class TiledWindows:
         self._known = np.zeros((0, columns), bool)
 
     def chunks(self, y0: int, y1: int, x0: int, x1: int) -> Iterator[tuple[int, np.ndarray]]:
-        """One piece; of the whole image, which is not kept, about :data:`BAND_PIXELS` each."""
+        """One piece; of a whole large image, which is not kept, about :data:`BAND_PIXELS` each."""
         if y0 == 0 and y1 == self.shape[0] and x0 == 0 and x1 == self.shape[1]:
             self._held, self._known = None, self._known[:0]
-            rows = max(1, BAND_PIXELS // (self.shape[1] * self._tile[0])) * self._tile[0]
+            rows = y1
+            if x1 * y1 > AT_ONCE_PIXELS:
+                rows = max(1, BAND_PIXELS // (x1 * self._tile[0])) * self._tile[0]
             for start in range(0, y1, rows):
                 yield start, self._section[(*self._plane, slice(start, min(start + rows, y1)), slice(x0, x1))]
             return
         held = self._hold(y0, y1, x0, x1)
         top = self._top * self._tile[0]
         yield y0, held[y0 - top : y1 - top, x0:x1]
+
+    def rows(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+        """One row a piece."""
+        for y in wanted:
+            yield from (raw for _, raw in self.chunks(y, y + 1, 0, self.shape[1]))
 
     def _hold(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         tall, wide = self._tile

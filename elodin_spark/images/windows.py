@@ -5,7 +5,7 @@ Arrays are (ny, nx); row 0 is the first row of the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +26,10 @@ class Windows(Protocol):
 
     def chunks(self, y0: int, y1: int, x0: int, x1: int) -> Iterator[tuple[int, np.ndarray]]:
         """Consecutive pieces of a window: first row of each, and its pixels (rows, x1 - x0)."""
+        ...
+
+    def rows(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+        """Whole rows in the order they are named, (n, nx) a piece."""
         ...
 
 
@@ -64,13 +68,23 @@ class PlainWindows:
                 )
                 for y in range(start, stop, step)
             ]
-            parts = self._stream.read_ranges(ranges)
-            if any(len(part) != b - a for part, (a, b) in zip(parts, ranges, strict=True)):
-                raise ImageError("the file became shorter while it was read; fetch it again", "truncated")
-            content = parts[0] if len(parts) == 1 else b"".join(parts)
-            del parts
-            raw = np.frombuffer(content, self._dtype).reshape(stop - start, last - first)
+            raw = self._read(ranges).reshape(stop - start, last - first)
             yield start, raw[:, x0 - first : x1 - first]
+
+    def rows(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+        """Asked for together, at most ``stream.group_bytes`` bytes at once, or one row."""
+        row_bytes = self._dtype.itemsize * self.shape[1]
+        group = max(1, self._stream.group_bytes // row_bytes)
+        for start in range(0, len(wanted), group):
+            begins = [self._offset + y * row_bytes for y in wanted[start : start + group]]
+            yield self._read([(at, at + row_bytes) for at in begins]).reshape(-1, self.shape[1])
+
+    def _read(self, ranges: list[tuple[int, int]]) -> np.ndarray:
+        parts = self._stream.read_ranges(ranges)
+        if any(len(part) != b - a for part, (a, b) in zip(parts, ranges, strict=True)):
+            raise ImageError("the file became shorter while it was read; fetch it again", "truncated")
+        content = parts[0] if len(parts) == 1 else b"".join(parts)
+        return np.frombuffer(content, self._dtype)
 
 
 class ConstantWindows:
@@ -91,6 +105,10 @@ class ConstantWindows:
         """One piece."""
         dtype = np.int32 if isinstance(self._value, int) else np.float32
         yield y0, np.broadcast_to(dtype(self._value), (y1 - y0, x1 - x0))
+
+    def rows(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+        """One piece."""
+        yield from (raw for _, raw in self.chunks(0, len(wanted), 0, self.shape[1]))
 
 
 def windows_of(hdu: Any, stream: Stream, shape: tuple[int, int]) -> Windows:
@@ -148,6 +166,12 @@ def read_window(
     return values
 
 
+def read_rows(windows: Windows, scaling: Scaling, wanted: Sequence[int]) -> NDArray[np.float32]:
+    """Physical values of whole rows, (n, nx), in the order they are named; at least one."""
+    parts = [physical(raw, scaling) for raw in windows.rows(wanted)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def physical(raw: np.ndarray, scaling: Scaling) -> NDArray[np.float32]:
     """Stored values to physical ones: ``BZERO + BSCALE x stored``, BLANK is NaN (FITS 4.0, 4.4.2).
 
@@ -165,6 +189,8 @@ def physical(raw: np.ndarray, scaling: Scaling) -> NDArray[np.float32]:
     kind, size = raw.dtype.kind, raw.dtype.itemsize
     wide = size > (4 if kind == "f" else 2)
     scaled = (scale, zero, blank) != (1, 0, None)
+    if not (wide or scaled):
+        return raw.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite
         values: np.ndarray[Any, Any] = raw.astype(np.float64 if wide and scaled else np.float32)
         if scale != 1:

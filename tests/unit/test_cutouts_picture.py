@@ -58,3 +58,12 @@ def test_bytes_without_a_stretch_become_colour() -> None:
 def test_an_image_that_is_all_alike_is_black_colour() -> None:
     whole = WholePicture(HeldRows(np.full((30, 20), 7, np.float32)), (ASINH, RGB), as_bytes=True)
     np.testing.assert_array_equal(whole.read(0, 0, 20, 30), np.zeros((30, 20, 3), np.uint8))
+
+
+def test_what_is_read_from_an_array_cannot_be_written_to() -> None:
+    pixels = sky(30, 20)
+    with pytest.raises(ValueError, match="read-only"):
+        HeldRows(pixels).read(0, 5)[0, 0] = 1
+    HeldRows(pixels).read_rows([1, 2])[0, 0] = 1  # a copy
+    np.testing.assert_array_equal(pixels, sky(30, 20))
+    pixels[0, 0] = 1  # the caller still may

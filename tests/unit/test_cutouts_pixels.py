@@ -6,8 +6,13 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from elodin_spark.cutouts.pixels import as_float, gray, to_uint8
+from elodin_spark.cutouts.pixelbuffer import PixelBuffer
+from elodin_spark.cutouts.pixels import as_float, channel_of, gray, seen_as_rgb, to_uint8
+from elodin_spark.cutouts.stretch import AsinhLevels
 from elodin_spark.errors import ImageError
 
 
@@ -57,3 +62,42 @@ def test_integers_without_a_black_and_white_need_a_stretch() -> None:
     with pytest.raises(ImageError, match="int32") as caught:
         to_uint8(np.array([1, 2], np.int32))
     assert caught.value.kind == "needs_stretch"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 40)), elements=st.floats(width=32)),
+    st.tuples(*[st.floats(-1e3, 1e3)] * 2, st.floats(1e-6, 1e3)),
+    st.sampled_from([(), (3,)]),
+)
+def test_a_stretch_to_bytes_is_the_stretch_and_then_bytes(
+    pixels: np.ndarray, numbers: tuple[float, float, float], channels: tuple[int, ...]
+) -> None:
+    black, above, softening = numbers
+    levels = AsinhLevels(black, softening, black + abs(above) + 1e-3)
+    pixels = np.repeat(pixels[..., None], 3, axis=2) if channels else pixels
+    before, out = pixels.copy(), np.full(pixels.shape, 7, np.uint8)
+    levels.apply_as_bytes(pixels, out, np.empty_like(pixels))
+    np.testing.assert_array_equal(pixels, before)
+    np.testing.assert_array_equal(out, np.rint(levels.apply(pixels) * np.float32(255)).astype(np.uint8))
+
+
+def test_halves_are_rounded_to_the_even_level() -> None:
+    steps = np.arange(256, dtype=np.float64)
+    halves = ((steps[:-1] + 0.5) / 255).astype(np.float32)
+    around = np.concatenate([np.nextafter(halves, 0), halves, np.nextafter(halves, np.float32(1))])
+    np.testing.assert_array_equal(to_uint8(around), np.rint(around * np.float32(255)).astype(np.uint8))
+    np.testing.assert_array_equal(to_uint8((steps / 255).astype(np.float32)), steps)
+
+
+def test_grey_that_is_seen_as_colour_is_written_as_colour() -> None:
+    grey = np.random.default_rng(1).integers(0, 256, (30, 40), dtype=np.uint8)
+    seen = seen_as_rgb(grey)[3:20, 5:30]
+    np.testing.assert_array_equal(channel_of(seen), grey[3:20, 5:30])
+    assert channel_of(grey) is channel_of(np.ascontiguousarray(seen)) is None
+    buffer = PixelBuffer()
+    places = [buffer.add(window) for window in (seen, grey[:7, 1:9], np.ascontiguousarray(seen))]
+    assert len(buffer) == 2 * seen.size + 7 * 8
+    written = buffer.take([places[0], None, *places[1:]]).to_pylist()
+    assert written == [seen.tobytes(), None, grey[:7, 1:9].tobytes(), seen.tobytes()]
+    assert len(buffer) == 0

@@ -12,7 +12,7 @@ from skimage import exposure
 from skimage.transform import resize as skimage_resize
 
 from elodin_spark.cutouts import stretch
-from elodin_spark.cutouts.pixels import gray
+from elodin_spark.cutouts.pixels import gray, seen_as_rgb
 from elodin_spark.cutouts.steps import INTENSITY_STEPS, apply_steps, default_steps, resize, trace_steps
 from elodin_spark.errors import ImageError
 from elodin_spark.settings import STEPS, Step
@@ -187,6 +187,14 @@ def test_resizing_keeps_type_and_range(dtype: str, size: int) -> None:
     assert found.shape == (size, size)
     assert found.min() == 0
     assert found.max() == image.max()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 120), st.integers(1, 120), st.integers(1, 120), st.sampled_from(["u1", "u2", "f4"]))
+def test_grey_that_is_seen_as_colour_is_resized_as_colour_is(h: int, w: int, size: int, dtype: str) -> None:
+    seen = seen_as_rgb(np.random.default_rng(h).integers(0, 256, (h, w)).astype(dtype))
+    expected = resize(np.ascontiguousarray(seen), size)
+    np.testing.assert_array_equal(resize(seen, size), expected, strict=True)
 
 
 def test_a_window_of_a_larger_image_can_be_resized() -> None:

@@ -22,9 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elodin_spark.errors import ImageError
+from elodin_spark.images import tiles
 from elodin_spark.images.planes import open_plane
 from elodin_spark.images.raster import read_raster
+from elodin_spark.images.streams import LocalStream
 from elodin_spark.images.tiles import TiledWindows
+from elodin_spark.images.windows import ConstantWindows
 
 ROOT = Path(__file__).parents[2]
 NY, NX = 65, 86
@@ -119,7 +122,51 @@ def test_any_windows_in_any_order_are_those_of_the_whole_image(
             assert window.dtype == np.float32
             assert window.dtype.isnative
             np.testing.assert_array_equal(window, oracle[y0:y1, x0:x1])
+        rows = [y for window in wanted for y in window[:2] if y < NY]
+        found = plane.read_rows(rows)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, oracle[rows])
         np.testing.assert_array_equal(plane.read(0, NY), oracle)
+
+
+def test_rows_are_asked_for_in_groups_and_a_file_that_became_shorter_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.fits"
+    write(path, FORMS["float32"])
+    pixels, rows = pixels_of("f4"), [3, 40, 41, 0, 64]
+    monkeypatch.setattr(LocalStream, "group_bytes", 2 * 4 * NX)
+    asked: list[int] = []
+    read = LocalStream.read_ranges
+    monkeypatch.setattr(
+        LocalStream, "read_ranges", lambda self, ranges: asked.append(len(ranges)) or read(self, ranges)
+    )
+    with open_plane(str(path), 1) as plane:
+        asked.clear()
+        np.testing.assert_array_equal(plane.read_rows(rows), pixels[rows])
+        assert asked == [2, 2, 1]
+        os.truncate(path, path.stat().st_size - 2880 - 10)
+        with pytest.raises(ImageError, match="became shorter") as caught:
+            plane.read_rows(rows)
+    assert caught.value.kind == "truncated"
+
+
+def test_large_compressed_images_are_read_in_bands_and_others_at_once(
+    written: dict[str, tuple[Path, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, oracle = written["gzip 1"]  # tiles of 20 rows
+    monkeypatch.setattr(tiles, "BAND_PIXELS", 45 * NX)
+    for at_once, expected in ((NY * NX, [0]), (NY * NX - 1, [0, 40])):
+        monkeypatch.setattr(tiles, "AT_ONCE_PIXELS", at_once)
+        with fits.open(path, do_not_scale_image_data=True) as hdulist:
+            assert [top for top, _ in TiledWindows(hdulist[1]).chunks(0, NY, 0, NX)] == expected
+        with open_plane(str(path), 1) as plane:
+            np.testing.assert_array_equal(plane.read(0, NY), oracle)
+
+
+def test_rows_of_an_image_of_one_value() -> None:
+    (rows,) = ConstantWindows((5, 4), 3).rows([4, 0])
+    np.testing.assert_array_equal(rows, np.full((2, 4), 3))
 
 
 def test_blank_is_nan_even_where_it_is_zero(tmp_path: Path) -> None:
@@ -322,7 +369,9 @@ def test_pictures_are_planes_too(tmp_path: Path) -> None:
     with open_plane(str(path), 0) as plane:
         assert plane.shape == (40, 50, 3)
         np.testing.assert_array_equal(plane.read(3, 9, 10, 20), read_raster(str(path))[3:9, 10:20])
+        np.testing.assert_array_equal(plane.read_rows([7, 2]), read_raster(str(path))[[7, 2]])
         assert plane.read(0, 1).dtype == np.uint8
+        assert not plane.read(0, 1).flags.writeable
         assert plane.mask(0, 1) is None
         assert plane.variance(0, 1) is None
         assert plane.mask_bits == {}
