@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from elodin_spark.errors import ConfigError, MissingDependencyError
 from elodin_spark.fingerprints.backbones import preprocessing_of
+from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
+from elodin_spark.fingerprints.runtimes.mixed import Sensitivity
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.runtimes.openvino import (
     convert_network,
@@ -24,6 +26,14 @@ from elodin_spark.fingerprints.runtimes.openvino import (
 )
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.fingerprints.windows import resize_window
+from elodin_spark.settings import FingerprintsSettings
+
+#: What the overlap must exceed the floor by on the windows a network was quantized with.
+MARGIN = 0.01
+
+
+Method = Literal["plain", "mixed"]
+BiasCorrection = Literal["none", "fast", "accurate"]
 
 
 def quantize(
@@ -35,14 +45,18 @@ def quantize(
     layer: str | None = None,
     keep: Sequence[str] = (),
     keep_precision: Literal["f32", "bf16"] = "f32",
-    bias_correction: Literal["fast", "accurate"] = "fast",
+    bias_correction: BiasCorrection = "none",
+    method: Method = "plain",
+    floor: float = 0.9,
+    most_kept: int = 12,
+    threads: int = 1,
     cache: Path | None = None,
 ) -> ModelFile:
     """Quantize a network to 8-bit integers.
 
-    Weights get one scale per output channel and activations one per tensor, with the ranges that
-    the windows show; then each layer's bias is corrected for the mean error that quantization
-    made on them. The same windows give the same file. Vectors remain float32.
+    Weights get one scale per output channel and activations one per tensor, from the smallest to
+    the largest number that the windows show. The same windows give the same file. Vectors remain
+    float32.
 
     Parameters
     ----------
@@ -56,8 +70,18 @@ def quantize(
     keep_precision : str
         Of those, and of whatever else has no 8-bit form.
     bias_correction : str
-        ``accurate`` looks at each layer with the layers before it quantized; it takes many times
-        as long.
+        Of plain, for the mean error that quantization makes of each layer: ``fast`` sees a layer by
+        itself, fed with the mean of each channel, and makes small images worse, whose edges it does
+        not see; ``accurate`` sees it with the layers before it quantized, and takes many times as long.
+    method : str
+        ``mixed`` also keeps the operations that lose most, as many as the floor asks for, see
+        :class:`~elodin_spark.fingerprints.runtimes.mixed.Sensitivity`.
+    floor : float
+        Of mixed: overlap of nearest neighbors with float32 on `windows`.
+    most_kept : int
+        Of mixed.
+    threads : int
+        Of the trials.
     cache : Path, optional
         Folder to write to; by default that of converted networks.
 
@@ -69,7 +93,7 @@ def quantize(
     Raises
     ------
     ConfigError
-        There are no windows, or no such layer.
+        There are no windows, or no such layer; the method is mixed with corrected biases.
     MissingDependencyError
         NNCF or OpenVINO is not installed.
     """
@@ -77,24 +101,28 @@ def quantize(
         raise ConfigError(
             "precision int8 needs windows to calibrate with, and got none: give some hundred of the archive"
         )
-    openvino, nncf = load_openvino(), _load_nncf()
+    if method == "mixed" and bias_correction != "none":
+        raise ConfigError(
+            "int8 method mixed gives layers back as they were, which corrected biases would not fit: set "
+            "bias_correction=none, or method=plain"
+        )
+    openvino = load_openvino()
     folder = model_cache() if cache is None else cache
-    base = openvino.Core().read_model(convert_network(weights, backbone, input_px, folder, layer=layer).path)
+    converted = convert_network(weights, backbone, input_px, folder, layer=layer).path
+    base = openvino.Core().read_model(converted)
     names = {node.get_friendly_name() for node in base.get_ops()}
     if unknown := [name for name in keep if name not in names]:
         raise ConfigError(f"{', '.join(unknown)}: no such convolution or dense layer in {backbone}")
     preprocess = preprocessing_of(backbone)
-    prepared = [preprocess(resize_window(window, input_px)[None]) for window in windows]
-    with _quiet():
-        quantized = nncf.quantize(
-            base,
-            nncf.Dataset(prepared),
-            preset=nncf.QuantizationPreset.MIXED,  # the ranges of activations need not be symmetric
-            target_device=nncf.TargetDevice.CPU,
-            subset_size=len(prepared),
-            fast_bias_correction=bias_correction == "fast",
-            ignored_scope=nncf.IgnoredScope(names=list(keep)),
-        )
+    resized = [resize_window(window, input_px) for window in windows]
+    quantized = _quantized(base, [preprocess(window[None]) for window in resized], keep, bias_correction)
+    kept = tuple(keep)
+    if method == "mixed":
+        colour = np.stack([w if w.ndim == 3 else np.repeat(w[..., None], 3, axis=2) for w in resized])
+        unchanged = openvino.Core().read_model(converted)
+        sensitivity = Sensitivity(quantized, unchanged, colour, preprocess, keep_precision, threads)
+        found = sensitivity.least(sensitivity.ranked(), floor, most_kept).kept
+        quantized, kept = sensitivity.with_kept(found), kept + found
     content: dict[str, Any] = {
         "weights_sha256": weights.sha256,
         "backbone": backbone,
@@ -104,7 +132,53 @@ def quantize(
     }
     if layer is not None:
         content["layer"] = layer
+    if kept:
+        content["kept"] = kept
     return store_model(quantized, content, folder)
+
+
+def quantize_by_settings(
+    settings: FingerprintsSettings, weights: Weights, windows: Sequence[NDArray[np.uint8]]
+) -> ModelFile:
+    """:func:`quantize` as ``fingerprints.int8`` says; what is kept has bf16 where this CPU has it."""
+    return quantize(
+        weights,
+        windows,
+        backbone=settings.backbone,
+        input_px=settings.input_px,
+        layer=settings.layer,
+        keep_precision="f32" if bf16_instructions() is None else "bf16",
+        bias_correction=settings.int8.bias_correction,
+        method=settings.int8.method,
+        # Other windows, to which it was not fitted, will judge it.
+        floor=settings.precision_floor + MARGIN,
+        most_kept=settings.int8.most_kept,
+        threads=settings.threads,
+    )
+
+
+def _quantized(
+    base: Any, prepared: Sequence[NDArray[np.float32]], keep: Sequence[str], correction: BiasCorrection
+) -> Any:
+    nncf = _load_nncf()
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    with _quiet():
+        return nncf.quantize(
+            base,
+            nncf.Dataset(prepared),
+            preset=nncf.QuantizationPreset.MIXED,  # the ranges of activations need not be symmetric
+            target_device=nncf.TargetDevice.CPU,
+            subset_size=len(prepared),
+            fast_bias_correction=correction != "accurate",
+            ignored_scope=nncf.IgnoredScope(names=list(keep)),
+            advanced_parameters=AdvancedQuantizationParameters(
+                disable_bias_correction=correction == "none",
+                # Clipping the tails of the windows, as NNCF would, costs more than finer steps give.
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            ),
+        )
 
 
 def _load_nncf() -> Any:
