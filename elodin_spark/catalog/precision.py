@@ -11,6 +11,7 @@ from elodin_spark.catalog.sample import sample_windows
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import ElodinError
 from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
+from elodin_spark.fingerprints.runtimes.base import release_runtimes
 from elodin_spark.fingerprints.runtimes.openvino import model_cache
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.recipe import PRECISIONS
@@ -60,6 +61,7 @@ def settle_precision(
         log.warning("precision bf16 is not measured: %s", error)
         return asked, None
     gate = settle(asked, weights, windows)
+    release_runtimes()  # the driver needs its memory for indices
     model = asked.int8_model if gate.model is None else gate.model.path
     return asked.model_copy(update={"precision": gate.taken, "int8_model": model}), gate
 
