@@ -53,8 +53,9 @@ Windows = NDArray[np.uint8]
 #: How int8 is made: options of :func:`quantize`.
 METHODS: dict[str, dict[str, Any]] = {
     "plain, fast bias correction": {"bias_correction": "fast"},
-    "plain, accurate bias correction": {"bias_correction": "accurate"},
+    "plain, no bias correction": {"bias_correction": "none"},
     "plain": {},
+    "mixed, no bias correction": {"method": "mixed", "bias_correction": "none"},
     "mixed": {"method": "mixed"},
 }
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from elodin_spark.settings.base import Model
 
@@ -19,12 +19,6 @@ class Int8Settings(Model):
     method: Literal["mixed", "plain"] = Field(
         "mixed", description="mixed: the layers that suffer most are not quantized, as the floor needs"
     )
-    bias_correction: Literal["none", "fast", "accurate"] = Field("none", description="of plain")
+    bias_correction: Literal["none", "fast", "accurate"] = "accurate"
     calibration: int = Field(256, ge=16, le=4096, description="windows of the archive to quantize with")
     most_kept: int = Field(12, ge=0, le=1000, description="of mixed: layers that may be kept, at most")
-
-    @model_validator(mode="after")
-    def _mixed_keeps_biases(self) -> Self:
-        if self.method == "mixed" and self.bias_correction != "none":
-            raise ValueError("bias_correction is for method plain: set method=plain, or bias_correction=none")
-        return self

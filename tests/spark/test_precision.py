@@ -19,7 +19,8 @@ from elodin_spark.fingerprints.runtimes.openvino import read_model_file
 
 pytestmark = pytest.mark.spark
 
-GATE = {"precision": "auto", "gate_sample": 48, "int8": {"method": "plain", "calibration": 24}}
+INT8 = {"method": "plain", "bias_correction": "none", "calibration": 24}
+GATE = {"precision": "auto", "gate_sample": 48, "int8": INT8}
 
 
 @pytest.fixture

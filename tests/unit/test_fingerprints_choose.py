@@ -97,7 +97,6 @@ def test_settings_of_precision_that_do_not_go_together_are_refused():
         ({"int8_model": "net.xml"}, "int8_model"),
         ({"precision": "int8", "int8_model": "net.xml", "runtime": "keras"}, "openvino"),
         ({"precision": "auto", "gate_sample": 0}, "gate_sample"),
-        ({"int8": {"method": "mixed", "bias_correction": "fast"}}, "method=plain"),
     ):
         with pytest.raises(ConfigError, match=why):
             parse_settings({"images": {"paths": "/data"}, "fingerprints": values})

@@ -10,12 +10,13 @@ import pytest
 
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints import precision as gate
+from elodin_spark.fingerprints.agreement import compare
 from elodin_spark.fingerprints.backbones import preprocessing_of
 from elodin_spark.fingerprints.precision import candidates, settle, windows_wanted
-from elodin_spark.fingerprints.runtimes import cpu
+from elodin_spark.fingerprints.runtimes import NetworkSpec, cpu, get_runtime
 from elodin_spark.fingerprints.runtimes.mixed import Sensitivity, quantized_operations
 from elodin_spark.fingerprints.runtimes.openvino import convert_network, load_openvino, read_model_file
-from elodin_spark.fingerprints.runtimes.quantize import _quantized
+from elodin_spark.fingerprints.runtimes.quantize import _quantized, quantize
 from elodin_spark.fingerprints.weights import resolve_weights
 from elodin_spark.settings import FingerprintsSettings
 
@@ -55,7 +56,7 @@ def windows():
 
 
 def network(precision="auto", **values):
-    int8 = {"calibration": 16, "method": "plain", **values.pop("int8", {})}
+    int8 = {"calibration": 16, "method": "plain", "bias_correction": "none", **values.pop("int8", {})}
     return FingerprintsSettings(
         weights="random:0",
         input_px=PX,
@@ -176,3 +177,21 @@ def test_mixed_keeps_layers_until_the_floor_is_met_and_says_which(weights, windo
     assert "int8 with 0, 1, 2 operations kept" in caplog.text
     # One that changes nothing the vectors show is ranked behind one that does.
     assert trials.ranked(["conv1_conv", "conv5_block3_3_conv"])[0] == "conv1_conv"
+
+
+def test_a_mixed_network_names_what_it_keeps_and_is_nearer_than_a_plain_one(windows, tmp_path_factory):
+    small = resolve_weights("random:0", "mobilenet", tmp_path_factory.getbasetemp() / "fingerprint-weights")
+    options = {"backbone": "mobilenet", "input_px": PX, "bias_correction": "none"}
+    plain = quantize(small, windows[:32], method="mixed", floor=0.0, **options)
+    mixed = quantize(small, windows[:32], method="mixed", floor=1.01, most_kept=6, **options)
+    assert plain.kept == ()
+    assert 0 < len(mixed.kept) <= 6
+    assert read_model_file(mixed.path) == mixed
+    exact = convert_network(small, "mobilenet", PX)
+    found = {}
+    for name, model in (("f32", exact), ("plain", plain), ("mixed", mixed)):
+        precision = "f32" if name == "f32" else "int8"
+        network = get_runtime(NetworkSpec(small, "mobilenet", PX, 8, 1, "openvino", precision, model))
+        found[name] = network(np.stack([window for window in windows if window.ndim == 3]))[0]
+    gained = compare(found["f32"], found["mixed"]).overlap - compare(found["f32"], found["plain"]).overlap
+    assert gained > 0

@@ -39,10 +39,12 @@ class Trial:
         Their names.
     overlap : float
         Of the nearest neighbors with float32, on the windows it was made with.
+    model : openvino.Model
     """
 
     kept: tuple[str, ...]
     overlap: float
+    model: Any
 
 
 class Sensitivity:
@@ -106,8 +108,13 @@ class Sensitivity:
 
     def trial(self, names: Sequence[str]) -> Trial:
         """Keep these, and measure."""
-        vectors = self._vectors(self.with_kept(names), self._precision, len(self._windows))
-        return Trial(tuple(names), compare(self._exact, vectors).overlap)
+        model = self.with_kept(names)
+        return Trial(tuple(names), self.overlap(model), model)
+
+    def overlap(self, model: Any) -> float:
+        """Of the nearest neighbors that a model finds with those of float32."""
+        vectors = self._vectors(model, self._precision, len(self._windows))
+        return compare(self._exact, vectors).overlap
 
     def with_kept(self, names: Sequence[str]) -> Any:
         """A copy of the quantized network with these operations as they were."""

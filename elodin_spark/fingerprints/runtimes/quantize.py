@@ -45,7 +45,7 @@ def quantize(
     layer: str | None = None,
     keep: Sequence[str] = (),
     keep_precision: Literal["f32", "bf16"] = "f32",
-    bias_correction: BiasCorrection = "none",
+    bias_correction: BiasCorrection = "accurate",
     method: Method = "plain",
     floor: float = 0.9,
     most_kept: int = 12,
@@ -70,12 +70,12 @@ def quantize(
     keep_precision : str
         Of those, and of whatever else has no 8-bit form.
     bias_correction : str
-        Of plain, for the mean error that quantization makes of each layer: ``fast`` sees a layer by
-        itself, fed with the mean of each channel, and makes small images worse, whose edges it does
-        not see; ``accurate`` sees it with the layers before it quantized, and takes many times as long.
+        For the mean error that quantization makes of each layer: ``accurate`` sees it with the layers
+        before it quantized; ``fast`` sees it by itself, fed with the mean of each channel, and
+        makes small images worse, whose edges it does not see.
     method : str
-        ``mixed`` also keeps the operations that lose most, as many as the floor asks for, see
-        :class:`~elodin_spark.fingerprints.runtimes.mixed.Sensitivity`.
+        ``mixed``: where the floor is not met, the operations that lose most are not quantized, as
+        many as it asks for, see :class:`~elodin_spark.fingerprints.runtimes.mixed.Sensitivity`.
     floor : float
         Of mixed: overlap of nearest neighbors with float32 on `windows`.
     most_kept : int
@@ -93,18 +93,13 @@ def quantize(
     Raises
     ------
     ConfigError
-        There are no windows, or no such layer; the method is mixed with corrected biases.
+        There are no windows, or no such layer.
     MissingDependencyError
         NNCF or OpenVINO is not installed.
     """
     if not len(windows):
         raise ConfigError(
             "precision int8 needs windows to calibrate with, and got none: give some hundred of the archive"
-        )
-    if method == "mixed" and bias_correction != "none":
-        raise ConfigError(
-            "int8 method mixed gives layers back as they were, which corrected biases would not fit: set "
-            "bias_correction=none, or method=plain"
         )
     openvino = load_openvino()
     folder = model_cache() if cache is None else cache
@@ -115,14 +110,25 @@ def quantize(
         raise ConfigError(f"{', '.join(unknown)}: no such convolution or dense layer in {backbone}")
     preprocess = preprocessing_of(backbone)
     resized = [resize_window(window, input_px) for window in windows]
-    quantized = _quantized(base, [preprocess(window[None]) for window in resized], keep, bias_correction)
-    kept = tuple(keep)
+    prepared = [preprocess(window[None]) for window in resized]
+
+    def make(kept: Sequence[str], correction: BiasCorrection) -> Any:
+        # Read anew: NNCF changes the model it is given.
+        return _quantized(openvino.Core().read_model(converted), prepared, kept, correction)
+
+    kept, quantized = tuple(keep), make(keep, bias_correction)
     if method == "mixed":
         colour = np.stack([w if w.ndim == 3 else np.repeat(w[..., None], 3, axis=2) for w in resized])
-        unchanged = openvino.Core().read_model(converted)
-        sensitivity = Sensitivity(quantized, unchanged, colour, preprocess, keep_precision, threads)
-        found = sensitivity.least(sensitivity.ranked(), floor, most_kept).kept
-        quantized, kept = sensitivity.with_kept(found), kept + found
+        raw = quantized if bias_correction == "none" else make(keep, "none")
+        sensitivity = Sensitivity(raw, base, colour, preprocess, keep_precision, threads)
+        best = sensitivity.overlap(quantized)
+        if best < floor:
+            found = sensitivity.least(sensitivity.ranked(), floor, most_kept)
+            corrected = found.model if bias_correction == "none" else make(kept + found.kept, bias_correction)
+            # Corrected or not, whichever is better; as it was, where keeping gained nothing.
+            for model, overlap in ((found.model, found.overlap), (corrected, sensitivity.overlap(corrected))):
+                if overlap > best:
+                    quantized, best, kept = model, overlap, tuple(keep) + found.kept
     content: dict[str, Any] = {
         "weights_sha256": weights.sha256,
         "backbone": backbone,
