@@ -70,7 +70,7 @@ class Sensitivity:
         precision: str,
         threads: int = 1,
     ) -> None:
-        self._quantized, self._base = quantized, base
+        self.quantized, self._base = quantized, base
         self._windows, self._preprocess = windows, preprocess
         self._precision, self._threads = precision, threads
         self._exact = self._vectors(base, "f32", len(windows))
@@ -80,7 +80,7 @@ class Sensitivity:
         count = min(len(self._windows), RANKING_WINDOWS)
         exact = self._exact[:count]
         gains = {}
-        for name in quantized_operations(self._quantized) if names is None else names:
+        for name in quantized_operations(self.quantized) if names is None else names:
             vectors = self._vectors(self.with_kept([name]), self._precision, count)
             gains[name] = float(cosines(*centred(exact, vectors)).mean())
         return sorted(gains, key=lambda name: (-gains[name], name))
@@ -118,7 +118,7 @@ class Sensitivity:
 
     def with_kept(self, names: Sequence[str]) -> Any:
         """A copy of the quantized network with these operations as they were."""
-        model = self._quantized.clone()
+        model = self.quantized.clone()
         before = {node.get_friendly_name(): node for node in self._base.get_ordered_ops()}
         for node in model.get_ordered_ops():
             if node.get_friendly_name() in names:

@@ -54,9 +54,9 @@ def quantize(
 ) -> ModelFile:
     """Quantize a network to 8-bit integers.
 
-    Weights get one scale per output channel and activations one per tensor, from the smallest to
-    the largest number that the windows show. The same windows give the same file. Vectors remain
-    float32.
+    Weights get one scale per output channel and activations one per tensor, from the mean of the
+    smallest to that of the largest number of each window. The same windows give the same file.
+    Vectors remain float32.
 
     Parameters
     ----------
@@ -74,8 +74,10 @@ def quantize(
         before it quantized; ``fast`` sees it by itself, fed with the mean of each channel, and
         makes small images worse, whose edges it does not see.
     method : str
-        ``mixed``: where the floor is not met, the operations that lose most are not quantized, as
-        many as it asks for, see :class:`~elodin_spark.fingerprints.runtimes.mixed.Sensitivity`.
+        ``mixed``: ranges from the smallest to the largest number of all windows where these do
+        better on `windows`; and where the floor is not met, the operations that lose most are not
+        quantized, as many as it asks for, see
+        :class:`~elodin_spark.fingerprints.runtimes.mixed.Sensitivity`.
     floor : float
         Of mixed: overlap of nearest neighbors with float32 on `windows`.
     most_kept : int
@@ -112,19 +114,27 @@ def quantize(
     resized = [resize_window(window, input_px) for window in windows]
     prepared = [preprocess(window[None]) for window in resized]
 
-    def make(kept: Sequence[str], correction: BiasCorrection) -> Any:
+    def make(kept: Sequence[str], correction: BiasCorrection, widest: bool = False) -> Any:
         # Read anew: NNCF changes the model it is given.
-        return _quantized(openvino.Core().read_model(converted), prepared, kept, correction)
+        return _quantized(openvino.Core().read_model(converted), prepared, kept, correction, widest)
 
-    kept, quantized = tuple(keep), make(keep, bias_correction)
-    if method == "mixed":
+    kept = tuple(keep)
+    if method == "plain":
+        quantized = make(keep, bias_correction)
+    else:
         colour = np.stack([w if w.ndim == 3 else np.repeat(w[..., None], 3, axis=2) for w in resized])
-        raw = quantized if bias_correction == "none" else make(keep, "none")
-        sensitivity = Sensitivity(raw, base, colour, preprocess, keep_precision, threads)
+        sensitivity = Sensitivity(make(keep, "none"), base, colour, preprocess, keep_precision, threads)
+        # Ranges of the widest window are better where all are alike, and ruined by a single trail.
+        wide = make(keep, "none", True)
+        widest = sensitivity.overlap(wide) > sensitivity.overlap(sensitivity.quantized)
+        if widest:
+            sensitivity.quantized = wide
+        corrects = bias_correction != "none"
+        quantized = make(keep, bias_correction, widest) if corrects else sensitivity.quantized
         best = sensitivity.overlap(quantized)
         if best < floor:
             found = sensitivity.least(sensitivity.ranked(), floor, most_kept)
-            corrected = found.model if bias_correction == "none" else make(kept + found.kept, bias_correction)
+            corrected = make(kept + found.kept, bias_correction, widest) if corrects else found.model
             # Corrected or not, whichever is better; as it was, where keeping gained nothing.
             for model, overlap in ((found.model, found.overlap), (corrected, sensitivity.overlap(corrected))):
                 if overlap > best:
@@ -164,12 +174,18 @@ def quantize_by_settings(
 
 
 def _quantized(
-    base: Any, prepared: Sequence[NDArray[np.float32]], keep: Sequence[str], correction: BiasCorrection
+    base: Any,
+    prepared: Sequence[NDArray[np.float32]],
+    keep: Sequence[str],
+    correction: BiasCorrection,
+    widest: bool = False,
 ) -> Any:
     nncf = _load_nncf()
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+    # Of all windows together, or the mean of each one's.
+    ranges = RangeEstimatorParametersSet.MINMAX if widest else RangeEstimatorParametersSet.MEAN_MINMAX
     with _quiet():
         return nncf.quantize(
             base,
@@ -181,8 +197,7 @@ def _quantized(
             ignored_scope=nncf.IgnoredScope(names=list(keep)),
             advanced_parameters=AdvancedQuantizationParameters(
                 disable_bias_correction=correction == "none",
-                # Clipping the tails of the windows, as NNCF would, costs more than finer steps give.
-                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+                activations_range_estimator_params=ranges,
             ),
         )
 
