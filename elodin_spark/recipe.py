@@ -12,7 +12,8 @@ from typing import Any
 
 from elodin_spark.settings import FingerprintsSettings, Precision, Settings, Step
 
-_PRECISIONS: dict[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "int8": "int8"}
+#: What recipes call them.
+PRECISIONS: dict[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "int8": "int8"}
 
 
 def make_recipe(
@@ -63,7 +64,7 @@ def make_recipe(
             **_input(fingerprints),
             **_layer(fingerprints.layer),
             "top_labels": fingerprints.top_labels,
-            **_arithmetic(fingerprints.precision, runtime, model_sha256),
+            **_arithmetic(fingerprints.arithmetic, runtime, model_sha256),
         },
     }
 
@@ -102,11 +103,11 @@ def _arithmetic(precision: Precision, runtime: str | None, model_sha256: str | N
     quantized network depends on the windows it was calibrated with.
     """
     if precision == "f32":
-        return {"precision": _PRECISIONS[precision]}
+        return {"precision": PRECISIONS[precision]}
     if runtime in (None, "auto") or (precision == "int8" and model_sha256 is None):
         raise ValueError(f"a recipe in {precision} needs the runtime and, for int8, the quantized network")
     model = {} if precision == "bf16" else {"model_sha256": model_sha256}
-    return {"precision": _PRECISIONS[precision], "runtime": runtime, **model}
+    return {"precision": PRECISIONS[precision], "runtime": runtime, **model}
 
 
 def recipe_id(recipe: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from elodin_spark.catalog.precision import keep_network, settle_precision, settled_precision
 from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
@@ -86,9 +87,14 @@ class Catalog:
         root = archive_root(settings.images.paths, settings.images.root, settings.images.storage)
         settings = settings.model_copy(update={"catalog": str(path)})
         weights = _resolve(settings)
-        runtime = choose_runtime(settings.fingerprints).runtime
-        recipe = _recipe(settings, weights, runtime)
-        return cls(Store.create(path, settings, recipe, weights, root, runtime), settings, weights)
+        network, gate = settle_precision(settings, weights, root)
+        settled = settings.model_copy(update={"fingerprints": network})
+        runtime = choose_runtime(network).runtime
+        recipe = _recipe(settled, weights, runtime)
+        measured = None if gate is None else gate.record()
+        store = Store.create(path, settings, recipe, weights, root, runtime, measured)
+        keep_network(store, network)
+        return cls(store, settled, weights)
 
     @classmethod
     def open(cls, path: str | Path, settings: Settings | None = None) -> Catalog:
@@ -107,12 +113,13 @@ class Catalog:
         """
         store = Store(path)
         if settings is None:
-            return cls(store, load_config(store.path / "config.yaml"))
+            return cls(store, settled_precision(store, load_config(store.path / "config.yaml")))
         weights = _resolve(settings)
-        require_recipe(store, settings, weights)
-        settings = settings.model_copy(update={"catalog": str(path)})
-        (store.path / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
-        return cls(store, settings, weights)
+        settled = settled_precision(store, settings.model_copy(update={"catalog": str(path)}))
+        require_recipe(store, settled, weights)
+        asked = settled.model_copy(update={"fingerprints": settings.fingerprints})
+        (store.path / "config.yaml").write_text(dump_settings(asked), encoding="utf-8")
+        return cls(store, settled, weights)
 
     @property
     def path(self) -> Path:
@@ -352,7 +359,7 @@ def open_or_create(path: str | Path, settings: Settings) -> Catalog:
 def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
     """Raise CatalogError where settings are of another recipe than a catalog."""
     runtime = None
-    if settings.fingerprints.precision != "f32":
+    if settings.fingerprints.arithmetic != "f32":
         runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
     recipe = _recipe(settings, weights, runtime)
     if recipe_id(recipe) != store.meta["recipe_id"]:
@@ -369,7 +376,7 @@ def _resolve(settings: Settings) -> Weights:
 
 def _recipe(settings: Settings, weights: Weights, runtime: RuntimeName | None) -> dict[str, Any]:
     quantized = None
-    if settings.fingerprints.precision == "int8" and runtime is not None:
+    if settings.fingerprints.arithmetic == "int8" and runtime is not None:
         model = model_for(settings.fingerprints, runtime, weights)
         quantized = None if model is None else model.sha256
     return make_recipe(settings, weights.name, weights.sha256, runtime, quantized)

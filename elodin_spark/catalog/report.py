@@ -21,8 +21,9 @@ def gather(store: Store) -> dict[str, Any]:
     Returns
     -------
     dict
-        `path`, `described`, `recipe_id`, `recipe`, `runtimes`, `files`, `batches`, `tables` (rows and
-        bytes of each), `products`, `seconds` (stage to wall time), `failures` (a list),
+        `path`, `described`, `recipe_id`, `recipe`, `precision` (what the gate measured, or None),
+        `runtimes`, `files`, `batches`, `tables` (rows and bytes of each), `products`, `seconds`
+        (stage to wall time), `failures` (a list),
         `failure_kinds` (kind to count), `examples` (a few cutout IDs), `disk_bytes`.
     """
     commits = store.commits()
@@ -38,6 +39,7 @@ def gather(store: Store) -> dict[str, Any]:
         "described": store.describe(),
         "recipe_id": store.meta["recipe_id"],
         "recipe": store.meta["recipe"],
+        "precision": store.meta.get("precision"),
         "runtimes": sorted({commit.runtime for commit in commits if commit.runtime}),
         "files": sum(len(commit.files) for commit in commits),
         "batches": len(commits),
@@ -65,6 +67,7 @@ def info_text(facts: dict[str, Any]) -> str:
     lines.append(f"cutouts    {generator}")
     if facts["runtimes"]:
         lines.append(f"network    {recipe['fingerprints']['precision']}, by {', '.join(facts['runtimes'])}")
+    lines += _precision_lines(facts["precision"])
     lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
     lines += ["", f"{'table':<14}{'rows':>14}{'size':>12}"]
     for name, table in facts["tables"].items():
@@ -123,6 +126,25 @@ def size_text(n_bytes: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def _precision_lines(gate: dict[str, Any] | None) -> list[str]:
+    """What the gate measured when the catalog was begun."""
+    if gate is None:
+        return []
+    lines = [f"precision  {gate['asked']}: {gate['reason']}"]
+    if not gate["rows"]:
+        return lines
+    head = f"on {gate['windows']} cutouts: {gate['neighbors']} nearest in common with f32"
+    lines.append(f"           {head}, cosine about the mean, cosine, windows/s")
+    for row in gate["rows"]:
+        lines.append(
+            f"           {row['precision']:<6}{row['overlap']:>7.3f}{row['centred_cosine']:>9.4f}"
+            f"{row['cosine']:>10.5f}{row['per_second']:>9.1f}"
+        )
+    if gate["kept"]:
+        lines.append(f"           not quantized: {', '.join(gate['kept'])}")
+    return lines
 
 
 def _degrees(value: float | None) -> str:

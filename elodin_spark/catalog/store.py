@@ -101,6 +101,7 @@ class Store:
         weights: Weights,
         root: str,
         runtime: str | None = None,
+        precision: dict[str, Any] | None = None,
     ) -> Store:
         """Make an empty catalog.
 
@@ -117,6 +118,8 @@ class Store:
             Archive root that the paths of images are relative to.
         runtime : str, optional
             What runs the network, so that another machine goes on with it.
+        precision : dict, optional
+            What was measured of the precisions, see :class:`~elodin_spark.fingerprints.precision.Gate`.
 
         Raises
         ------
@@ -146,6 +149,7 @@ class Store:
             "label_names": weights.label_names,
             "root": root,
             "runtime": runtime,
+            "precision": precision,
         }
         write_json(path / "catalog.json", meta)
         return cls(path)

@@ -106,7 +106,7 @@ class FingerprintSpec:
         model = model_for(settings, runtime, weights)
         if recipe is None:
             converted = None if model is None else model.sha256
-            recipe = network_id(weights.sha256, settings.precision, runtime, converted, settings.layer)
+            recipe = network_id(weights.sha256, settings.arithmetic, runtime, converted, settings.layer)
         return cls(
             weights=weights,
             backbone=settings.backbone,
@@ -117,7 +117,7 @@ class FingerprintSpec:
             recipe=recipe,
             keep_pixels=keep_pixels,
             runtime=runtime,
-            precision=settings.precision,
+            precision=settings.arithmetic,
             model=model,
             layer=settings.layer,
         )

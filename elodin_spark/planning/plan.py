@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elodin_spark.catalog.catalog import require_recipe
+from elodin_spark.catalog.precision import settled_precision
 from elodin_spark.catalog.report import size_text
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import load_config
@@ -96,6 +97,7 @@ def plan_config(
         )
     weights = resolve_weights(fingerprints.weights, fingerprints.backbone) if sample else None
     store = _catalog(settings, weights)
+    settings, unsettled = _settled(settings, store)
     root = store.meta["root"] if store else settings.images.root
     files = list_files(settings.images.paths, root, settings.images.storage)
     done = {path for commit in store.commits() for path in commit.files} if store else set()
@@ -114,6 +116,8 @@ def plan_config(
         log.info("measuring on %d of %d images", len(chosen), headers.usable)
         rates = measure(chosen, settings, weights)
     facts = _facts(settings, machines, store, left, headers, rates, weights)
+    if unsettled:
+        facts["notes"].append(unsettled)
     line = submit_line(str(config), overrides, settings, machines, facts["memory"])
     return {"config": str(config), "files": len(files), **facts, "submit": line}
 
@@ -123,8 +127,22 @@ def _catalog(settings: Settings, weights: Weights | None) -> Store | None:
         return None
     store = Store(settings.catalog)
     if weights is not None:
-        require_recipe(store, settings, weights)
+        require_recipe(store, settled_precision(store, settings), weights)
     return store
+
+
+def _settled(settings: Settings, store: Store | None) -> tuple[Settings, str | None]:
+    """Settings with a precision that can be measured, and a note where the run may take another."""
+    if store is not None:
+        return settled_precision(store, settings), None
+    network = settings.fingerprints
+    if network.precision != "auto" and (network.precision != "int8" or network.int8_model is not None):
+        return settings, None
+    exact = network.model_copy(update={"precision": "f32", "int8_model": None})
+    return settings.model_copy(update={"fingerprints": exact}), (
+        f"fingerprints.precision {network.precision} is settled, and the network quantized, when the run "
+        "begins its catalog: the times are those of f32, and may turn out shorter"
+    )
 
 
 def _facts(

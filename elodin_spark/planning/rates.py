@@ -29,7 +29,6 @@ from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.describe import describe_planes
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.planning.sizes import TableSize, measure_table
-from elodin_spark.recipe import make_recipe, recipe_id
 from elodin_spark.settings import Settings
 
 #: Windows cut of one image at most: enough to time it. Its other windows are taken to be alike.
@@ -136,8 +135,8 @@ def measure_here(images: Sequence[Row], settings: Settings, weights: Weights) ->
         cut.append(done)
         tables.append(cutouts)
         windows += some
-    recipe = recipe_id(make_recipe(settings, weights.name, weights.sha256))
-    spec = FingerprintSpec.from_settings(settings.fingerprints, weights, recipe)
+    # Named by its network: as long as the ID of a recipe, which a row will hold.
+    spec = FingerprintSpec.from_settings(settings.fingerprints, weights)
     start, batch, fingerprints = _fingerprint(windows, spec)
     return Rates(
         cut=tuple(cut),

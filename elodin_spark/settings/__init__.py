@@ -21,6 +21,7 @@ from elodin_spark.settings.generators import (
     SlidingWindow,
     Sources,
 )
+from elodin_spark.settings.precision import Int8Settings, Precision, PrecisionChoice
 from elodin_spark.settings.quality import QualitySettings
 from elodin_spark.settings.steps import (
     STEPS,
@@ -56,12 +57,14 @@ __all__ = [
     "GrayToRGB",
     "HistogramEqualization",
     "ImagesSettings",
+    "Int8Settings",
     "Length",
     "Method",
     "Metric",
     "NeighborsSettings",
     "Positions",
     "Precision",
+    "PrecisionChoice",
     "ProjectionSettings",
     "QualitySettings",
     "RescaleIntensity",
@@ -124,7 +127,6 @@ CELL_PX = 32
 DENSE_BACKBONES = ("resnet50", "resnet101", "resnet152")
 
 RuntimeChoice = Literal["auto", "tensorflow", "openvino", "keras"]
-Precision = Literal["f32", "bf16", "int8"]
 
 
 class FingerprintsSettings(Model):
@@ -148,7 +150,10 @@ class FingerprintsSettings(Model):
     threads: int = Field(1, ge=1, description="of the network, in each worker")
     ahead: int = Field(2, ge=0, le=64, description="batches cut while the network works; 0: in turn")
     runtime: RuntimeChoice = Field("auto", description="the framework that runs the network")
-    precision: Precision = Field("f32", description="of the network's arithmetic")
+    precision: PrecisionChoice = Field("f32", description="of the network's arithmetic; auto: by the gate")
+    precision_floor: float = Field(0.9, ge=0, description="least overlap of neighbors with f32; above 1: f32")
+    gate_sample: int = Field(512, ge=0, le=4096, description="windows a precision is measured on; 0: none")
+    int8: Int8Settings = Int8Settings()
     int8_model: str | None = Field(None, description="the quantized network, an .xml with its .bin")
     mode: Literal["window", "dense"] = Field(
         "window", description="dense: once over the image, sliding windows pooled from its features"
@@ -187,14 +192,32 @@ class FingerprintsSettings(Model):
 
     @model_validator(mode="after")
     def _int8_is_openvino(self) -> FingerprintsSettings:
-        if (self.precision == "int8") != (self.int8_model is not None):
+        if self.int8_model is not None and self.precision not in ("int8", "auto"):
             raise ValueError(
-                "precision int8 and int8_model go together: quantize the network with calibration windows "
-                "(elodin_spark.fingerprints.runtimes.quantize) and name the .xml it writes"
+                f"int8_model is for precision int8 or auto, not {self.precision}: leave it out, or set "
+                "precision=int8"
             )
         if self.precision == "int8" and self.runtime not in ("auto", "openvino"):
             raise ValueError(f"precision int8 needs runtime openvino, not {self.runtime}")
+        if self.precision == "auto" and not self.gate_sample:
+            raise ValueError("precision auto is measured on windows: set gate_sample to some hundred")
         return self
+
+    @property
+    def arithmetic(self) -> Precision:
+        """The precision, where it is settled.
+
+        Raises
+        ------
+        ConfigError
+            It is ``auto``, which a run settles for its catalog.
+        """
+        if self.precision == "auto":
+            raise ConfigError(
+                "fingerprints.precision auto is settled by a run, on cutouts of its archive, and kept in the "
+                "catalog: name f32, bf16 or int8 here"
+            )
+        return self.precision
 
     @model_validator(mode="after")
     def _whole_cells(self) -> FingerprintsSettings:

@@ -73,6 +73,18 @@ def test_dense_mode_is_faster_and_a_full_halo_leaves_no_error() -> None:
     assert full["error, largest"] < 1e-4 < without["error, median"]
 
 
+def test_each_precision_is_compared_with_float32() -> None:
+    sizes = ["--px", "32", "--windows", "40", "--calibration", "16", "--repeats", "1", "--dense-px", "0"]
+    found = result("precision.py", "--sets", "simulated", "--methods", "plain, no bias correction", *sizes)
+    exact, *others = found["rows"]
+    assert (exact["precision"], exact["overlap of 10"], exact["centred cosine"]) == ("f32", 1.0, 1.0)
+    assert others[-1]["precision"] == "int8, plain, no bias correction"
+    for row in others:
+        assert 0 < row["overlap of 10"] < 1
+        assert row["centred cosine"] > 0.5
+        assert row["images/s of CPU"] > 0
+
+
 @pytest.mark.spark
 def test_the_join_finds_what_the_loops_find() -> None:
     found = result("positions_join.py", "--positions", "20000", "--images", "20", "--master", "local[1]")

@@ -92,14 +92,23 @@ def test_a_runtime_that_is_not_installed_is_an_error_that_names_its_extra(machin
         choose_runtime(FingerprintsSettings(runtime=runtime))
 
 
-def test_int8_and_its_network_go_together():
-    for values in (
-        {"precision": "int8"},
-        {"int8_model": "net.xml"},
-        {"precision": "int8", "int8_model": "net.xml", "runtime": "keras"},
+def test_settings_of_precision_that_do_not_go_together_are_refused():
+    for values, why in (
+        ({"int8_model": "net.xml"}, "int8_model"),
+        ({"precision": "int8", "int8_model": "net.xml", "runtime": "keras"}, "openvino"),
+        ({"precision": "auto", "gate_sample": 0}, "gate_sample"),
     ):
-        with pytest.raises(ConfigError, match="int8"):
+        with pytest.raises(ConfigError, match=why):
             parse_settings({"images": {"paths": "/data"}, "fingerprints": values})
+
+
+def test_precision_auto_and_int8_without_its_network_are_matters_of_a_run(tmp_path_factory):
+    weights = resolve_weights("random:0", cache=tmp_path_factory.getbasetemp() / "fingerprint-weights")
+    for precision, why in (("auto", "settled by a run"), ("int8", "a run quantizes it")):
+        with pytest.raises(ConfigError, match=why):
+            FingerprintSpec.from_settings(
+                FingerprintsSettings(weights="random:0", input_px=48, precision=precision), weights
+            )
 
 
 def test_the_recipe_holds_the_arithmetic_but_not_the_runtime_in_f32():

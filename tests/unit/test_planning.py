@@ -28,6 +28,7 @@ from elodin_spark.planning.counts import COUNTED, CountSpec, count_windows
 from elodin_spark.planning.estimate import count_tasks, estimate_seconds, estimate_windows, index_bytes
 from elodin_spark.planning.headers import Headers, read_headers
 from elodin_spark.planning.machines import Machines, choose_machines, memory_needs, parse_memory, submit_line
+from elodin_spark.planning.plan import _settled
 from elodin_spark.planning.rates import CutImage, Rates
 from elodin_spark.planning.report import plan_text
 from elodin_spark.planning.sizes import TableSize, measure_table
@@ -346,3 +347,16 @@ def test_plans_that_cannot_be_made_say_why(config: Path, tmp_path: Path) -> None
     (tmp_path / "none" / "catalog.json").write_text("{")
     with pytest.raises(CatalogError, match="cannot be read"):
         plan_config(config, sample=0)
+
+
+def test_a_precision_that_the_run_will_settle_is_planned_as_float32_with_a_note() -> None:
+    for network, planned in (
+        ({"precision": "auto"}, "f32"),
+        ({"precision": "int8"}, "f32"),
+        ({"precision": "int8", "int8_model": "net.xml"}, "int8"),
+        ({"precision": "bf16"}, "bf16"),
+    ):
+        asked = parse_settings({"images": {"paths": "x"}, "fingerprints": network})
+        settings, note = _settled(asked, None)
+        assert settings.fingerprints.arithmetic == planned
+        assert (note is None) == (settings == asked)

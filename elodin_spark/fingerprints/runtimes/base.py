@@ -232,6 +232,12 @@ _cache: OrderedDict[tuple[object, ...], Runtime] = OrderedDict()
 _cache_lock = threading.Lock()
 
 
+def release_runtimes() -> None:
+    """Let go of the networks of this process, for one that will need none for a while."""
+    with _cache_lock:
+        _cache.clear()
+
+
 def get_runtime(spec: NetworkSpec) -> Runtime:
     """:class:`Runtime` of this process for `spec`, built when first asked for.
 

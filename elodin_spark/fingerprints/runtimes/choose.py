@@ -65,7 +65,7 @@ def choose_runtime(settings: FingerprintsSettings, before: str | None = None) ->
     """
     if settings.runtime != "auto":
         _require(settings.runtime)
-        if settings.precision == "bf16" and not cpu.gpu_visible() and cpu.bf16_instructions() is None:
+        if settings.arithmetic == "bf16" and not cpu.gpu_visible() and cpu.bf16_instructions() is None:
             log.warning(
                 "this machine has no bfloat16 instructions: workers on machines like it will refuse to run"
             )
@@ -74,7 +74,7 @@ def choose_runtime(settings: FingerprintsSettings, before: str | None = None) ->
         runtime: RuntimeName = before  # type: ignore[assignment]
         if before in _NEEDS and _installed(runtime):
             return Choice(runtime, "the catalog was begun with it")
-        if settings.precision != "f32":
+        if settings.arithmetic != "f32":
             _require(runtime)
         choice = _choose(settings)
         log.warning(
@@ -85,12 +85,12 @@ def choose_runtime(settings: FingerprintsSettings, before: str | None = None) ->
         )
         return choice
     choice = _choose(settings)
-    log.info("runtime %s, %s: %s", choice.runtime, settings.precision, choice.reason)
+    log.info("runtime %s, %s: %s", choice.runtime, settings.arithmetic, choice.reason)
     return choice
 
 
 def _choose(settings: FingerprintsSettings) -> Choice:
-    if settings.precision == "int8":
+    if settings.arithmetic == "int8":
         _require("openvino")
         return Choice("openvino", f"int8 on the CPU ({cpu.int8_instructions() or 'no 8-bit instructions'})")
     if cpu.gpu_visible():
@@ -104,13 +104,13 @@ def _choose(settings: FingerprintsSettings) -> Choice:
             '(pip install "elodin_spark[gpu]" in an environment of its own)'
         )
     instructions = cpu.bf16_instructions()
-    if settings.precision == "bf16" and instructions is None:
+    if settings.arithmetic == "bf16" and instructions is None:
         raise ConfigError(
             "fingerprints.precision is bf16, but this machine has no bfloat16 instructions (AMX, AVX512-BF16 "
             "or Arm's BF16): set fingerprints.precision=f32; or, where the executors have them and only the "
             "driver has not, name the runtime: fingerprints.runtime=openvino"
         )
-    where = f"the CPU ({instructions})" if settings.precision == "bf16" else "the CPU"
+    where = f"the CPU ({instructions})" if settings.arithmetic == "bf16" else "the CPU"
     if _installed("openvino"):
         return Choice("openvino", f"the fastest on {where}")
     _require("tensorflow")
@@ -142,8 +142,13 @@ def model_for(settings: FingerprintsSettings, runtime: RuntimeName, weights: Wei
         return None
     from elodin_spark.fingerprints.runtimes.openvino import adopt_model, convert_network
 
-    if settings.int8_model is None:
+    if settings.arithmetic != "int8":
         return convert_network(weights, settings.backbone, settings.input_px, layer=settings.layer)
+    if settings.int8_model is None:
+        raise ConfigError(
+            "fingerprints.precision int8 needs a quantized network: a run quantizes it with cutouts of its "
+            "archive; elsewhere name it in int8_model (elodin_spark.fingerprints.runtimes.quantize writes it)"
+        )
     model = adopt_model(settings.int8_model)
     made_for = (model.weights_sha256, model.backbone, model.input_px, model.layer)
     wanted = (weights.sha256, settings.backbone, settings.input_px, settings.layer)

@@ -31,6 +31,8 @@ class ModelFile:
         Whether it holds 8-bit integers.
     layer : str, optional
         Whose output is the vector.
+    kept : tuple of str
+        Layers that are not quantized in a network that is.
     """
 
     path: str
@@ -41,6 +43,10 @@ class ModelFile:
     float_precision: Precision = "f32"
     quantized: bool = False
     layer: str | None = None
+    kept: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kept", tuple(self.kept))  # JSON has lists
 
     @property
     def files(self) -> tuple[str, str]:

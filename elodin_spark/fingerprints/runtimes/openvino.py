@@ -93,11 +93,11 @@ class OpenVINORuntime(Runtime):
             require_bf16()
         self._core = openvino.Core()
         self._model = _read(self._core, spec.model.path)
-        return [tuple(output.partial_shape.to_shape()[1:]) for output in _batched(self._model, 1).outputs]
+        return [tuple(output.partial_shape.to_shape()[1:]) for output in fix_batch(self._model, 1).outputs]
 
     def _compile(self, channels: int) -> Run:
         model = _read(self._core, self.spec.model.path)  # type: ignore[union-attr]
-        _batched(model, self.spec.batch_size)
+        fix_batch(model, self.spec.batch_size)
         side = self.spec.input_px
         shape = [self.spec.batch_size, side, side, channels]
         request = self._request(self._with_preprocessing(model, shape))
@@ -143,14 +143,7 @@ class OpenVINORuntime(Runtime):
         return run
 
     def _request(self, model: Any) -> Any:
-        settings = {
-            "INFERENCE_PRECISION_HINT": self._precision,
-            "INFERENCE_NUM_THREADS": self.spec.threads,
-            "NUM_STREAMS": 1,
-            # Each of several workers would bind its thread to the same core.
-            "ENABLE_CPU_PINNING": False,
-        }
-        return self._core.compile_model(model, "CPU", settings).create_infer_request()
+        return compile_on_cpu(model, self._precision, self.spec.threads)
 
     def _with_preprocessing(self, model: Any, shape: list[int]) -> Any:
         openvino, preprocessing = load_openvino(), self.preprocessing
@@ -166,6 +159,18 @@ class OpenVINORuntime(Runtime):
             values = ops.multiply(values, np.array(preprocessing.scale, np.float32).reshape(1, 1, 1, 3))
         model.input(0).replace(values.output(0))
         return openvino.Model([result.get_node() for result in model.outputs], [pixels], "fingerprints")
+
+
+def compile_on_cpu(model: Any, precision: str, threads: int) -> Any:
+    """Request of a model for the CPU, one stream; `precision` is of what is not quantized."""
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        # Each of several workers would bind its thread to the same core.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return load_openvino().Core().compile_model(model, "CPU", settings).create_infer_request()
 
 
 def convert_network(
@@ -240,7 +245,7 @@ def _convert(weights: Weights, backbone: str, input_px: int, layer: str | None) 
 
 
 #: Operations that carry a kernel, and the name of their Keras layer.
-_CARRIERS = ("Convolution", "GroupConvolution", "MatMul")
+CARRIERS = ("Convolution", "GroupConvolution", "MatMul")
 
 
 def _name_layers(model: Any, network: Any) -> None:
@@ -249,7 +254,7 @@ def _name_layers(model: Any, network: Any) -> None:
         _digest(layer.kernel.numpy()): layer.name for layer in network.layers if hasattr(layer, "kernel")
     }
     for node in model.get_ordered_ops():
-        if node.get_type_name() in _CARRIERS:
+        if node.get_type_name() in CARRIERS:
             constant = node.input_value(1).get_node()
             if constant.get_type_name() == "Constant" and (name := kernels.get(_digest(constant.data))):
                 node.set_friendly_name(name)
@@ -263,7 +268,7 @@ def _number_others(model: Any) -> None:
     """
     for number, node in enumerate(model.get_ordered_ops()):
         kind = node.get_type_name()
-        if kind not in _CARRIERS:
+        if kind not in CARRIERS:
             node.set_friendly_name(f"{kind}_{number}")
 
 
@@ -352,7 +357,7 @@ def _pooling(model: Any) -> Any:
     return [node for node in model.get_ordered_ops() if node.get_type_name() == "ReduceMean"][-1]
 
 
-def _batched(model: Any, size: int) -> Any:
+def fix_batch(model: Any, size: int) -> Any:
     """Give a model a fixed size of batch."""
     shape = model.input(0).partial_shape
     shape[0] = size

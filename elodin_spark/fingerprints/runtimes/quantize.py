@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from elodin_spark.errors import ConfigError, MissingDependencyError
 from elodin_spark.fingerprints.backbones import preprocessing_of
+from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
+from elodin_spark.fingerprints.runtimes.mixed import Sensitivity
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.runtimes.openvino import (
     convert_network,
@@ -24,6 +26,14 @@ from elodin_spark.fingerprints.runtimes.openvino import (
 )
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.fingerprints.windows import resize_window
+from elodin_spark.settings import FingerprintsSettings
+
+#: What the overlap must exceed the floor by on the windows a network was quantized with.
+MARGIN = 0.01
+
+
+Method = Literal["plain", "mixed"]
+BiasCorrection = Literal["none", "fast", "accurate"]
 
 
 def quantize(
@@ -35,14 +45,18 @@ def quantize(
     layer: str | None = None,
     keep: Sequence[str] = (),
     keep_precision: Literal["f32", "bf16"] = "f32",
-    bias_correction: Literal["fast", "accurate"] = "fast",
+    bias_correction: BiasCorrection = "accurate",
+    method: Method = "plain",
+    floor: float = 0.9,
+    most_kept: int = 12,
+    threads: int = 1,
     cache: Path | None = None,
 ) -> ModelFile:
     """Quantize a network to 8-bit integers.
 
-    Weights get one scale per output channel and activations one per tensor, with the ranges that
-    the windows show; then each layer's bias is corrected for the mean error that quantization
-    made on them. The same windows give the same file. Vectors remain float32.
+    Weights get one scale per output channel and activations one per tensor, from the mean of the
+    smallest to that of the largest number of each window. The same windows give the same file.
+    Vectors remain float32.
 
     Parameters
     ----------
@@ -56,8 +70,20 @@ def quantize(
     keep_precision : str
         Of those, and of whatever else has no 8-bit form.
     bias_correction : str
-        ``accurate`` looks at each layer with the layers before it quantized; it takes many times
-        as long.
+        For the mean error that quantization makes of each layer: ``accurate`` sees it with the layers
+        before it quantized; ``fast`` sees it by itself, fed with the mean of each channel, and
+        makes small images worse, whose edges it does not see.
+    method : str
+        ``mixed``: ranges from the smallest to the largest number of all windows where these do
+        better on `windows`; and where the floor is not met, the operations that lose most are not
+        quantized, as many as it asks for, see
+        :class:`~elodin_spark.fingerprints.runtimes.mixed.Sensitivity`.
+    floor : float
+        Of mixed: overlap of nearest neighbors with float32 on `windows`.
+    most_kept : int
+        Of mixed.
+    threads : int
+        Of the trials.
     cache : Path, optional
         Folder to write to; by default that of converted networks.
 
@@ -77,24 +103,42 @@ def quantize(
         raise ConfigError(
             "precision int8 needs windows to calibrate with, and got none: give some hundred of the archive"
         )
-    openvino, nncf = load_openvino(), _load_nncf()
+    openvino = load_openvino()
     folder = model_cache() if cache is None else cache
-    base = openvino.Core().read_model(convert_network(weights, backbone, input_px, folder, layer=layer).path)
+    converted = convert_network(weights, backbone, input_px, folder, layer=layer).path
+    base = openvino.Core().read_model(converted)
     names = {node.get_friendly_name() for node in base.get_ops()}
     if unknown := [name for name in keep if name not in names]:
         raise ConfigError(f"{', '.join(unknown)}: no such convolution or dense layer in {backbone}")
     preprocess = preprocessing_of(backbone)
-    prepared = [preprocess(resize_window(window, input_px)[None]) for window in windows]
-    with _quiet():
-        quantized = nncf.quantize(
-            base,
-            nncf.Dataset(prepared),
-            preset=nncf.QuantizationPreset.MIXED,  # the ranges of activations need not be symmetric
-            target_device=nncf.TargetDevice.CPU,
-            subset_size=len(prepared),
-            fast_bias_correction=bias_correction == "fast",
-            ignored_scope=nncf.IgnoredScope(names=list(keep)),
-        )
+    resized = [resize_window(window, input_px) for window in windows]
+    prepared = [preprocess(window[None]) for window in resized]
+
+    def make(kept: Sequence[str], correction: BiasCorrection, widest: bool = False) -> Any:
+        # Read anew: NNCF changes the model it is given.
+        return _quantized(openvino.Core().read_model(converted), prepared, kept, correction, widest)
+
+    kept = tuple(keep)
+    if method == "plain":
+        quantized = make(keep, bias_correction)
+    else:
+        colour = np.stack([w if w.ndim == 3 else np.repeat(w[..., None], 3, axis=2) for w in resized])
+        sensitivity = Sensitivity(make(keep, "none"), base, colour, preprocess, keep_precision, threads)
+        # Ranges of the widest window are better where all are alike, and ruined by a single trail.
+        wide = make(keep, "none", True)
+        widest = sensitivity.overlap(wide) > sensitivity.overlap(sensitivity.quantized)
+        if widest:
+            sensitivity.quantized = wide
+        corrects = bias_correction != "none"
+        quantized = make(keep, bias_correction, widest) if corrects else sensitivity.quantized
+        best = sensitivity.overlap(quantized)
+        if best < floor:
+            found = sensitivity.least(sensitivity.ranked(), floor, most_kept)
+            corrected = make(kept + found.kept, bias_correction, widest) if corrects else found.model
+            # Corrected or not, whichever is better; as it was, where keeping gained nothing.
+            for model, overlap in ((found.model, found.overlap), (corrected, sensitivity.overlap(corrected))):
+                if overlap > best:
+                    quantized, best, kept = model, overlap, tuple(keep) + found.kept
     content: dict[str, Any] = {
         "weights_sha256": weights.sha256,
         "backbone": backbone,
@@ -104,7 +148,58 @@ def quantize(
     }
     if layer is not None:
         content["layer"] = layer
+    if kept:
+        content["kept"] = kept
     return store_model(quantized, content, folder)
+
+
+def quantize_by_settings(
+    settings: FingerprintsSettings, weights: Weights, windows: Sequence[NDArray[np.uint8]]
+) -> ModelFile:
+    """:func:`quantize` as ``fingerprints.int8`` says; what is kept has bf16 where this CPU has it."""
+    return quantize(
+        weights,
+        windows,
+        backbone=settings.backbone,
+        input_px=settings.input_px,
+        layer=settings.layer,
+        keep_precision="f32" if bf16_instructions() is None else "bf16",
+        bias_correction=settings.int8.bias_correction,
+        method=settings.int8.method,
+        # Other windows, to which it was not fitted, will judge it.
+        floor=settings.precision_floor + MARGIN,
+        most_kept=settings.int8.most_kept,
+        threads=settings.threads,
+    )
+
+
+def _quantized(
+    base: Any,
+    prepared: Sequence[NDArray[np.float32]],
+    keep: Sequence[str],
+    correction: BiasCorrection,
+    widest: bool = False,
+) -> Any:
+    nncf = _load_nncf()
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    # Of all windows together, or the mean of each one's.
+    ranges = RangeEstimatorParametersSet.MINMAX if widest else RangeEstimatorParametersSet.MEAN_MINMAX
+    with _quiet():
+        return nncf.quantize(
+            base,
+            nncf.Dataset(prepared),
+            preset=nncf.QuantizationPreset.MIXED,  # the ranges of activations need not be symmetric
+            target_device=nncf.TargetDevice.CPU,
+            subset_size=len(prepared),
+            fast_bias_correction=correction != "accurate",
+            ignored_scope=nncf.IgnoredScope(names=list(keep)),
+            advanced_parameters=AdvancedQuantizationParameters(
+                disable_bias_correction=correction == "none",
+                activations_range_estimator_params=ranges,
+            ),
+        )
 
 
 def _load_nncf() -> Any:
