@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
+from elodin_spark.catalog.shardedindex import open_shards
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, load_config
@@ -23,6 +24,7 @@ from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
 from elodin_spark.fingerprints.weights import Weights, resolve_settings
 from elodin_spark.images.listing import archive_root
+from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.overlap import WindowTable
@@ -271,8 +273,12 @@ class Catalog:
         return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
 
     @cached_property
-    def _l2(self) -> L2Index:
-        return L2Index.load(self._store.product_folder("index") / L2_FILE)
+    def _l2(self) -> L2Index | ApproximateL2Index:
+        folder = self._store.product_folder("index")
+        record = self._store.product("index") or {}
+        if "trained" in record:
+            return open_shards(self._store, record["search"])
+        return L2Index.load(folder / L2_FILE)
 
     @cached_property
     def _jaccard(self) -> JaccardIndex:

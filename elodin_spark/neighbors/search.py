@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.lookup import checked_k, ids_array
@@ -44,12 +45,12 @@ class TieBroken:
     Parameters
     ----------
     index : JaccardIndex
-    by : L2Index
+    by : L2Index or ApproximateL2Index
         Holds at least the cutouts of `index`.
     """
 
     index: JaccardIndex
-    by: L2Index
+    by: L2Index | ApproximateL2Index
 
     def __len__(self) -> int:
         return len(self.index)
@@ -94,6 +95,7 @@ def neighbors_of(
         Neighbors wanted for each. Fewer come back only where the index holds no more.
     index : Index
         An :class:`~elodin_spark.neighbors.l2.L2Index`,
+        :class:`~elodin_spark.neighbors.approximate.ApproximateL2Index`,
         :class:`~elodin_spark.neighbors.jaccard.JaccardIndex` or :class:`TieBroken`.
     windows_of : callable, optional
         Needed unless `allow_overlap`. Called once a round with ascending, distinct IDs.

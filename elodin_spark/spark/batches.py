@@ -64,7 +64,7 @@ def _write_tables(rows: DataFrame, targets: Mapping[str, Path], keep_pixels: boo
     rows = rows.persist(StorageLevel.DISK_ONLY)
     try:
         for table, folder in targets.items():
-            _table(rows, table, keep_pixels).write.mode("overwrite").parquet(*_uris([folder]))
+            _table(rows, table, keep_pixels).write.mode("overwrite").parquet(*uris([folder]))
     finally:
         rows.unpersist(blocking=True)
 
@@ -82,10 +82,11 @@ def _table(rows: DataFrame, table: str, keep_pixels: bool) -> DataFrame:
 
 def read_parts(spark: SparkSession, parts: Sequence[Path]) -> DataFrame:
     """Read folders of Parquet files of one table."""
-    return spark.read.parquet(*_uris(parts))
+    return spark.read.parquet(*uris(parts))
 
 
-def _uris(folders: Sequence[Path]) -> list[str]:
+def uris(folders: Sequence[Path]) -> list[str]:
+    """Folders as Spark reads and writes them."""
     # With a scheme: a bare path would land on the cluster's default file system, HDFS say.
     return [folder.absolute().as_uri() for folder in folders]
 
