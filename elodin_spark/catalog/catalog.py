@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
-from elodin_spark.catalog.shardedindex import open_shards
+from elodin_spark.catalog.shardedindex import open_shards, wanted_recipe
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, load_config
 from elodin_spark.errors import CatalogError, ConfigError, InputError, UnknownCutoutError
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
+from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.weights import Weights, resolve_settings
 from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.approximate import ApproximateL2Index
@@ -88,6 +89,7 @@ class Catalog:
         root = archive_root(settings.images.paths, settings.images.root, settings.images.storage)
         settings = settings.model_copy(update={"catalog": str(path)})
         weights = _resolve(settings)
+        _check_index(settings)
         runtime = choose_runtime(settings.fingerprints).runtime
         recipe = _recipe(settings, weights, runtime)
         return cls(Store.create(path, settings, recipe, weights, root, runtime), settings, weights)
@@ -110,6 +112,7 @@ class Catalog:
         store = Store(path)
         if settings is None:
             return cls(store, load_config(store.path / "config.yaml"))
+        _check_index(settings)
         weights = _resolve(settings)
         require_recipe(store, settings, weights)
         settings = settings.model_copy(update={"catalog": str(path)})
@@ -371,6 +374,13 @@ def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
 
 def _resolve(settings: Settings) -> Weights:
     return resolve_settings(settings.fingerprints)
+
+
+def _check_index(settings: Settings) -> None:
+    """Refuse an index that cannot be built now, not after hours of fingerprinting."""
+    wanted_recipe(
+        settings.neighbors, 1, vector_length(settings.fingerprints.backbone, settings.fingerprints.layer)
+    )
 
 
 def _recipe(settings: Settings, weights: Weights, runtime: RuntimeName | None) -> dict[str, Any]:

@@ -63,12 +63,12 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
     if up_to_date(store, "index", digest):
         return False
     started = time.monotonic()
-    folder = store.new_product("index")
     record = {"digest": digest, "rows": count, "dimension": dimension, "metrics": settings.neighbors.metrics}
+    if not recipe.exact:
+        record |= make_shards(store, settings, spark, recipe)
+    folder = store.new_product("index")
     if recipe.exact:
         _build_exact(dataset, dimension, count, folder)
-    else:
-        record |= make_shards(store, settings, spark, recipe)
     if "jaccard" in settings.neighbors.metrics:
         with Progress(count, "indexing Jaccard", "label sets") as progress:
 

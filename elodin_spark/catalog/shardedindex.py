@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def wanted_recipe(settings: NeighborsSettings, count: int, dimension: int) -> Re
         FAISS does not know the factory string, or it cannot be cut into shards.
     """
     named = {"auto": None, "exact": "Flat"}
-    return choose_recipe(
+    recipe = choose_recipe(
         max(count, 1),
         dimension,
         int(settings.memory_gb * 1e9),
@@ -54,6 +55,7 @@ def wanted_recipe(settings: NeighborsSettings, count: int, dimension: int) -> Re
         factory=named.get(settings.recipe, settings.recipe),
         store=settings.store,
     )
+    return replace(recipe, store="f32") if recipe.exact else recipe  # the exact index keeps all bits
 
 
 def make_shards(
@@ -64,7 +66,8 @@ def make_shards(
     Returns
     -------
     dict
-        For the record of the index: `recipe` in words, `search`, `accuracy`, `trained` and `shards`.
+        For the record of the index: `recipe` in words, the digest of the `trained` index, how many
+        `shards`, how to `search`, and its `accuracy`.
     """
     record = _begun(store, settings, spark, recipe)
     folder = store.path / "products" / record["folder"]
