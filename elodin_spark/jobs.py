@@ -67,6 +67,47 @@ def describe_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> 
     sys.exit(guarded(job))
 
 
+def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> None:
+    """Write the neighbors of many cutouts of a catalog as Parquet."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("catalog", metavar="CATALOG", help="folder of a catalog")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--ids", metavar="FILE", help="CSV with a header, or Parquet, with a column cutout_id")
+    which.add_argument("--all", action="store_true", help="of every cutout: the k-nearest-neighbor graph")
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="Parquet folder to write; must not exist"
+    )
+    parser.add_argument("-k", type=int, metavar="N", help="neighbors of each; neighbors.k by default")
+    parser.add_argument("--metric", choices=("l2", "jaccard"), default="l2", help="l2 by default")
+    parser.add_argument(
+        "--allow-overlap", action="store_true", help="keep windows that share pixels with a nearer one"
+    )
+    options = parser.parse_args(arguments)
+
+    def job() -> None:
+        from elodin_spark.catalog import Catalog
+        from elodin_spark.catalog.bulk import write_neighbors
+        from elodin_spark.spark.batches import read_ids
+        from elodin_spark.spark.session import session
+
+        catalog = Catalog.open(options.catalog)
+        with session(catalog.settings.spark) as spark:
+            rows = write_neighbors(
+                spark,
+                catalog,
+                options.out,
+                None if options.all else read_ids(spark, options.ids),
+                k=options.k,
+                metric=options.metric,
+                allow_overlap=options.allow_overlap,
+            )
+        print(f"{rows:,} neighbors in {options.out}")
+
+    sys.exit(guarded(job))
+
+
 def _parser(doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False

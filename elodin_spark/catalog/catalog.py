@@ -141,6 +141,10 @@ class Catalog:
         """IDs of all cutouts, ascending, shape (n,)."""
         return self._windows.column("cutout_id").to_numpy()
 
+    def parts(self, name: str) -> list[Path]:
+        """Folders of Parquet files of a table."""
+        return self._store.parts(name)
+
     def table(self, name: str) -> pa.Table:
         """A whole table, in memory: images, cutouts, fingerprints or failures."""
         if name not in ("images", "cutouts", "fingerprints", "failures"):
@@ -179,7 +183,7 @@ class Catalog:
         """
         k = self.settings.neighbors.k if k is None else k
         found = find_neighbors(
-            cutout_id, k, self._index(metric), windows_of=self._windows_of, allow_overlap=allow_overlap
+            cutout_id, k, self.index(metric), windows_of=self.windows_of, allow_overlap=allow_overlap
         )
         rows = self.describe_cutouts(found.column("neighbor_id").to_pylist())
         ranks, distances = found.column("rank").to_pylist(), found.column("distance").to_pylist()
@@ -270,7 +274,8 @@ class Catalog:
 
     # ---- what a query needs, loaded once ----------------------------------------------------
 
-    def _index(self, metric: Metric) -> Index:
+    def index(self, metric: Metric) -> Index:
+        """What answers for a metric."""
         if metric not in ("l2", "jaccard"):
             raise ConfigError(f"unknown metric {metric!r}: l2 or jaccard")
         return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
@@ -313,7 +318,8 @@ class Catalog:
             raise UnknownCutoutError(f"{self.path} holds no cutout {ids[missing][0]}")
         return rows
 
-    def _windows_of(self, ids: NDArray[np.int64]) -> WindowTable:
+    def windows_of(self, ids: NDArray[np.int64]) -> WindowTable:
+        """Windows of cutouts, in the order given."""
         return WindowTable.from_arrow(self._windows.take(self._rows_of(ids)))
 
     def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
@@ -326,36 +332,6 @@ class Catalog:
                 self._store.label_name(label) for label in row["labels"][:_LABELS_SHOWN]
             ]
         return named
-
-
-def run_config(
-    config: str | Path, overrides: Iterable[str] = (), stages: Sequence[RunStage] = RUN_STAGES
-) -> RunReport:
-    """Run a configuration file: make its catalog, or take up what a run before left.
-
-    Parameters
-    ----------
-    config : str or Path
-        YAML with at least `catalog` and `images.paths`.
-    overrides : iterable of str
-        ``section.key=value``.
-    stages : sequence of str
-        See :data:`~elodin_spark.catalog.run.RUN_STAGES`.
-
-    Returns
-    -------
-    RunReport
-    """
-    settings = load_config(config, overrides)
-    if settings.catalog is None:
-        raise ConfigError(f"{config} names no catalog; add 'catalog: FOLDER' or --set catalog=FOLDER")
-    return open_or_create(settings.catalog, settings).run(stages)
-
-
-def open_or_create(path: str | Path, settings: Settings) -> Catalog:
-    """Open the catalog at `path`, or make it."""
-    exists = (Path(path) / "catalog.json").exists()
-    return Catalog.open(path, settings) if exists else Catalog.create(path, settings)
 
 
 def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from elodin_spark import schema
+from elodin_spark.errors import InputError
 from elodin_spark.projection.stage import SampleKeySpec
 from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.verbs import as_tiled
@@ -83,6 +84,22 @@ def _table(rows: DataFrame, table: str, keep_pixels: bool) -> DataFrame:
 def read_parts(spark: SparkSession, parts: Sequence[Path]) -> DataFrame:
     """Read folders of Parquet files of one table."""
     return spark.read.parquet(*uris(parts))
+
+
+def read_ids(spark: SparkSession, file: str) -> DataFrame:
+    """Read a table with a column `cutout_id`: Parquet, or CSV with a header.
+
+    Raises
+    ------
+    InputError
+        There is nothing at `file`.
+    """
+    path = Path(file)
+    if not path.exists():
+        raise InputError(f"no table of IDs at {file}")
+    if path.suffix.lower() in (".csv", ".txt"):
+        return spark.read.option("header", True).csv(*uris([path]))
+    return spark.read.parquet(*uris([path]))
 
 
 def uris(folders: Sequence[Path]) -> list[str]:
