@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from elodin_spark.catalog.asking import Question
 from elodin_spark.catalog.catalog import Catalog
 from elodin_spark.errors import InputError, UnknownCutoutError
-from elodin_spark.neighbors.search import neighbors_of
 from elodin_spark.schema import NEIGHBORS
-from elodin_spark.settings import Metric
 from elodin_spark.stage import Locate, Stage
 
 if TYPE_CHECKING:
@@ -35,15 +34,11 @@ class NeighborsSpec:
     ----------
     catalog : str
         On a file system that driver and executors share.
-    k : int
-    metric : {"l2", "jaccard"}
-    allow_overlap : bool
+    question : Question
     """
 
     catalog: str
-    k: int
-    metric: Metric
-    allow_overlap: bool
+    question: Question
     files: tuple[str, ...] = ()
     output_schema: pa.Schema = NEIGHBORS
 
@@ -59,31 +54,19 @@ class _Neighbors:
         self._spec = spec
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        spec = self._spec
-        catalog = Catalog.open(spec.catalog)
-        index = catalog.index(spec.metric)
+        answer = Catalog.open(self._spec.catalog).answerer(self._spec.question)
         for batch in batches:
             ids = np.asarray(batch.column("cutout_id"), dtype=np.int64)
             for start in range(0, len(ids), _AT_ONCE):
-                found = neighbors_of(
-                    ids[start : start + _AT_ONCE],
-                    spec.k,
-                    index,
-                    windows_of=catalog.windows_of,
-                    allow_overlap=spec.allow_overlap,
-                )
-                yield from found.combine_chunks().to_batches()
+                yield from answer(ids[start : start + _AT_ONCE]).combine_chunks().to_batches()
 
 
 def write_neighbors(
     spark: SparkSession,
     catalog: Catalog,
     out: str | Path,
+    question: Question,
     ids: DataFrame | None = None,
-    *,
-    k: int | None = None,
-    metric: Metric = "l2",
-    allow_overlap: bool = False,
 ) -> int:
     """Write the neighbors of cutouts as a Parquet table of :data:`elodin_spark.schema.NEIGHBORS`.
 
@@ -95,13 +78,10 @@ def write_neighbors(
     catalog : Catalog
     out : str or Path
         The folder to write; it must not exist.
+    question : Question
     ids : pyspark.sql.DataFrame, optional
         With a column `cutout_id`; one that is there twice is answered twice. By default every cutout
         that has a fingerprint: the k-nearest-neighbor graph of the catalog.
-    k : int, optional
-        ``neighbors.k`` of the settings by default.
-    metric : {"l2", "jaccard"}
-    allow_overlap : bool
 
     Returns
     -------
@@ -111,7 +91,7 @@ def write_neighbors(
     Raises
     ------
     InputError
-        `out` exists, `k` is below 1, or `ids` have no column `cutout_id`.
+        `out` exists, the MOC cannot be read, or `ids` have no column `cutout_id`.
     UnknownCutoutError
         The catalog has no fingerprint of some of them.
     CatalogError
@@ -121,12 +101,9 @@ def write_neighbors(
     from elodin_spark.spark.runner import SLICES_PER_CORE, run_stage
 
     out = Path(out)
-    k = catalog.settings.neighbors.k if k is None else k
-    if k < 1:
-        raise InputError(f"k must be at least 1 neighbor, got {k}")
     if out.exists():
         raise InputError(f"{out} exists: choose another folder for the neighbors, or delete it")
-    catalog.index(metric)  # whatever is wrong with it is better said here than by a worker
+    catalog.answerer(question)  # whatever is wrong is better said here than by a worker
     known = read_parts(spark, catalog.parts("fingerprints")).select("cutout_id")
     if ids is None:
         queries = known
@@ -146,7 +123,7 @@ def write_neighbors(
     tasks = max(1, min(tasks, -(-queries.count() // _ROWS_PER_TASK) * SLICES_PER_CORE))
     rows = run_stage(
         queries.repartition(tasks, "cutout_id").sortWithinPartitions("cutout_id"),
-        NeighborsSpec(str(catalog.path.absolute()), k, metric, allow_overlap),
+        NeighborsSpec(str(catalog.path.absolute()), question),
     )
     rows.write.parquet(*uris([out]))
     return int(read_parts(spark, [out]).count())

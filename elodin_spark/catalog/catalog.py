@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, rows_of
 from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
 from elodin_spark.catalog.shardedindex import open_shards, wanted_recipe
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, load_config
-from elodin_spark.errors import CatalogError, ConfigError, InputError, UnknownCutoutError
+from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
 from elodin_spark.fingerprints.runtimes.network import vector_length
@@ -28,12 +29,10 @@ from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.overlap import WindowTable
-from elodin_spark.neighbors.search import Index, TieBroken, find_neighbors
+from elodin_spark.neighbors.search import Index, TieBroken
 from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.settings import Metric, Settings
 
-_WINDOW_COLUMNS = ["cutout_id", "image_id", "x0", "y0", "x1", "y1", "ra", "dec"]
 _LABELS_SHOWN = 10
 
 
@@ -152,7 +151,15 @@ class Catalog:
         return self._store.dataset(name).to_table()
 
     def neighbors(
-        self, cutout_id: int, k: int | None = None, metric: Metric = "l2", *, allow_overlap: bool = False
+        self,
+        cutout_id: int,
+        k: int | None = None,
+        metric: Metric = "l2",
+        *,
+        allow_overlap: bool = False,
+        min_separation_arcsec: float | None = None,
+        cone: tuple[float, float, float] | None = None,
+        moc: str | None = None,
     ) -> list[dict[str, Any]]:
         """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
 
@@ -165,8 +172,8 @@ class Catalog:
         metric : {"l2", "jaccard"}
             Euclidean distance of the vectors, or 1 - Jaccard index of the label sets, ties
             broken by the Euclidean distance and then by ID.
-        allow_overlap : bool
-            Keep windows that share pixels of one image with the query or a nearer neighbor.
+        allow_overlap, min_separation_arcsec, cone, moc
+            As in :class:`~elodin_spark.catalog.asking.Question`.
 
         Returns
         -------
@@ -182,9 +189,8 @@ class Catalog:
             The index has not been built, or not for that metric.
         """
         k = self.settings.neighbors.k if k is None else k
-        found = find_neighbors(
-            cutout_id, k, self.index(metric), windows_of=self.windows_of, allow_overlap=allow_overlap
-        )
+        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc)
+        found = self.answerer(question)([cutout_id])
         rows = self.describe_cutouts(found.column("neighbor_id").to_pylist())
         ranks, distances = found.column("rank").to_pylist(), found.column("distance").to_pylist()
         return [
@@ -201,7 +207,7 @@ class Catalog:
             The catalog does not hold one of them.
         """
         ids = np.asarray(list(cutout_ids), dtype=np.int64)
-        rows = self._windows.take(self._rows_of(ids)).to_pylist()
+        rows = self._windows.take(rows_of(self.cutout_ids(), ids, source=str(self.path))).to_pylist()
         labels = self._labels_of(ids)
         return [
             {
@@ -214,15 +220,9 @@ class Catalog:
         ]
 
     def plot_neighbors(
-        self,
-        cutout_id: int,
-        path: str | Path,
-        k: int | None = None,
-        metric: Metric = "l2",
-        *,
-        allow_overlap: bool = False,
+        self, cutout_id: int, path: str | Path, k: int | None = None, metric: Metric = "l2", **how: Any
     ) -> Path:
-        """Draw a cutout and its neighbors; see :meth:`neighbors`.
+        """Draw a cutout and its neighbors; see :meth:`neighbors`, which takes the same arguments.
 
         Returns
         -------
@@ -232,7 +232,7 @@ class Catalog:
         from elodin_spark.display.neighbors import Panel, neighbors_figure
         from elodin_spark.display.style import save_figure
 
-        found = self.neighbors(cutout_id, k, metric, allow_overlap=allow_overlap)
+        found = self.neighbors(cutout_id, k, metric, **how)
         rows = [*self.describe_cutouts([cutout_id]), *found]
         thumbnails = thumbnails_of(self._store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
         query, *others = (Panel(**row, thumbnail=image) for row, image in zip(rows, thumbnails, strict=True))
@@ -274,10 +274,19 @@ class Catalog:
 
     # ---- what a query needs, loaded once ----------------------------------------------------
 
-    def index(self, metric: Metric) -> Index:
-        """What answers for a metric."""
-        if metric not in ("l2", "jaccard"):
-            raise ConfigError(f"unknown metric {metric!r}: l2 or jaccard")
+    def answerer(self, question: Question) -> Answerer:
+        """What answers a question, for any number of cutouts.
+
+        Raises
+        ------
+        InputError
+            The MOC cannot be read.
+        CatalogError
+            The index has not been built, or not for that metric.
+        """
+        return Answerer(question, self._index(question.metric), self._windows, str(self.path))
+
+    def _index(self, metric: Metric) -> Index:
         return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
 
     @cached_property
@@ -299,28 +308,12 @@ class Catalog:
 
     @cached_property
     def _windows(self) -> pa.Table:
-        return self._store.dataset("cutouts").to_table(columns=_WINDOW_COLUMNS).sort_by("cutout_id")
+        return self._store.dataset("cutouts").to_table(columns=WINDOW_COLUMNS).sort_by("cutout_id")
 
     @cached_property
     def _image_paths(self) -> dict[int, str]:
         images = self._store.dataset("images").to_table(columns=["image_id", "path"])
         return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
-
-    def _rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        known = self.cutout_ids()
-        rows = np.searchsorted(known, ids)
-        missing = (
-            (rows == known.size) | (known[np.minimum(rows, known.size - 1)] != ids)
-            if known.size
-            else ids == ids
-        )
-        if missing.any():
-            raise UnknownCutoutError(f"{self.path} holds no cutout {ids[missing][0]}")
-        return rows
-
-    def windows_of(self, ids: NDArray[np.int64]) -> WindowTable:
-        """Windows of cutouts, in the order given."""
-        return WindowTable.from_arrow(self._windows.take(self._rows_of(ids)))
 
     def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
         found = self._store.dataset("fingerprints").to_table(

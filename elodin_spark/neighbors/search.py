@@ -15,11 +15,11 @@ from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.lookup import checked_k, ids_array
-from elodin_spark.neighbors.overlap import WindowTable, suppress_overlaps
+from elodin_spark.neighbors.overlap import Windows, suppress_overlaps
 from elodin_spark.schema import NEIGHBORS
 
 #: Windows of cutouts, in the order of the IDs given (int64, shape (n,)).
-WindowsOf = Callable[[NDArray[np.int64]], WindowTable]
+WindowsOf = Callable[[NDArray[np.int64]], Windows]
 
 
 class Index(Protocol):
@@ -158,7 +158,7 @@ class _Windows:
                 "the cutouts and the index do not belong together; rebuild the index"
             )
 
-    def of(self, ids: NDArray[np.int64]) -> WindowTable:
+    def of(self, ids: NDArray[np.int64]) -> Windows:
         return self._windows.take(np.searchsorted(self._ids, ids))
 
 

@@ -63,6 +63,23 @@ def test_some_cutouts_by_the_other_metric(catalog: Catalog, tmp_path: Path) -> N
     assert rows(out) == one_by_one(catalog, ids, metric="jaccard", allow_overlap=True)
 
 
+def test_filters_reach_the_workers(catalog: Catalog, tmp_path: Path, capsys) -> None:
+    cutouts = catalog.table("cutouts")
+    ra, dec = cutouts.column("ra")[0].as_py(), cutouts.column("dec")[0].as_py()
+    cone, apart = (ra, dec, 40 / 3600), 12.0
+    out = tmp_path / "near"
+    options = ("--cone", *cone, "--min-separation", apart, "-k", 4)
+    assert job(catalog.path, "--all", "--out", out, *options) == 0
+    capsys.readouterr()
+    ids = catalog.cutout_ids().tolist()
+    assert rows(out) == {
+        i: found
+        for i, found in one_by_one(catalog, ids, cone=cone, min_separation_arcsec=apart).items()
+        if found
+    }
+    assert 0 < len({row[1] for found in rows(out).values() for row in found}) < len(ids)
+
+
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [
