@@ -12,6 +12,7 @@ core = [
     "astropy-healpix>=1.1",
     "fsspec>=2024.2",
     "matplotlib>=3.8",
+    "mocpy>=0.16",
     "numpy>=1.26",
     "opencv-python-headless>=4.8",
     "openTSNE>=1.0.1",

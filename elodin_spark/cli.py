@@ -6,7 +6,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -147,6 +147,17 @@ def neighbors(
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Keep windows that overlap the query or a nearer one.")
     ] = False,
+    min_separation: Annotated[
+        float | None,
+        typer.Option(metavar="ARCSEC", help="Leave out cutouts this near to the query or a nearer one."),
+    ] = None,
+    cone: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(metavar="RA DEC RADIUS", help="Only cutouts within; ICRS, deg."),
+    ] = None,
+    moc: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only cutouts in this coverage map.")
+    ] = None,
     output: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw query and neighbors.")] = None,
 ) -> None:
@@ -156,13 +167,21 @@ def neighbors(
     1 - Jaccard index.
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
+
+    Example: elodin-spark neighbors runs/coadds 4611686018427387904 --cone 150.1 2.2 0.5 --min-separation 2
     """
     from elodin_spark.catalog import Catalog
 
     opened = Catalog.open(catalog)
-    found = opened.neighbors(cutout_id, k=k, metric=metric.value, allow_overlap=allow_overlap)
+    how: dict[str, Any] = {
+        "allow_overlap": allow_overlap,
+        "min_separation_arcsec": min_separation,
+        "cone": cone,
+        "moc": None if moc is None else str(moc),
+    }
+    found = opened.neighbors(cutout_id, k, metric.value, **how)
     if plot is not None:
-        opened.plot_neighbors(cutout_id, plot, k=k, metric=metric.value, allow_overlap=allow_overlap)
+        opened.plot_neighbors(cutout_id, plot, k, metric.value, **how)
         typer.echo(f"figure: {plot}", err=True)
     if output is Format.json:
         typer.echo(json.dumps(found, indent=1))

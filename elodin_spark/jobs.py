@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elodin_spark.entry import guarded
@@ -63,6 +64,56 @@ def describe_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> 
             described.write.parquet(options.out)
             counts = spark.read.parquet(options.out).groupBy("status").count().collect()
         print(", ".join(f"{row['count']} {row['status']}" for row in counts) + f" in {options.out}")
+
+    sys.exit(guarded(job))
+
+
+def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> None:
+    """Write the neighbors of many cutouts of a catalog as Parquet."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("catalog", metavar="CATALOG", help="folder of a catalog")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--ids", metavar="FILE", help="CSV with a header, or Parquet, with a column cutout_id")
+    which.add_argument("--all", action="store_true", help="of every cutout: the k-nearest-neighbor graph")
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="Parquet folder to write; must not exist"
+    )
+    parser.add_argument("-k", type=int, metavar="N", help="neighbors of each; neighbors.k by default")
+    parser.add_argument("--metric", choices=("l2", "jaccard"), default="l2", help="l2 by default")
+    parser.add_argument(
+        "--allow-overlap", action="store_true", help="keep windows that share pixels with a nearer one"
+    )
+    parser.add_argument(
+        "--min-separation", type=float, metavar="ARCSEC", help="leave out what lies this near to a nearer one"
+    )
+    parser.add_argument(
+        "--cone", type=float, nargs=3, metavar=("RA", "DEC", "RADIUS"), help="only from there; ICRS, deg"
+    )
+    parser.add_argument("--moc", metavar="FILE", help="only from this coverage map")
+    options = parser.parse_args(arguments)
+
+    def job() -> None:
+        from elodin_spark.catalog import Catalog
+        from elodin_spark.catalog.asking import Question
+        from elodin_spark.catalog.bulk import write_neighbors
+        from elodin_spark.spark.batches import read_ids
+        from elodin_spark.spark.session import session
+
+        catalog = Catalog.open(options.catalog)
+        question = Question(
+            catalog.settings.neighbors.k if options.k is None else options.k,
+            options.metric,
+            options.allow_overlap,
+            options.min_separation,
+            None if options.cone is None else tuple(options.cone),
+            None if options.moc is None else str(Path(options.moc).absolute()),
+        )
+        with session(catalog.settings.spark) as spark:
+            ids = None if options.all else read_ids(spark, options.ids)
+            rows = write_neighbors(spark, catalog, options.out, question, ids)
+        print(f"{rows:,} neighbors in {options.out}")
 
     sys.exit(guarded(job))
 

@@ -13,25 +13,27 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, rows_of
 from elodin_spark.catalog.precision import keep_network, settle_precision, settled_precision
 from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
+from elodin_spark.catalog.shardedindex import open_shards, wanted_recipe
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, load_config
-from elodin_spark.errors import CatalogError, ConfigError, InputError, UnknownCutoutError
+from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
+from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.weights import Weights, resolve_settings
 from elodin_spark.images.listing import archive_root
+from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.overlap import WindowTable
-from elodin_spark.neighbors.search import Index, TieBroken, find_neighbors
+from elodin_spark.neighbors.search import Index, TieBroken
 from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.settings import Metric, Settings
 
-_WINDOW_COLUMNS = ["cutout_id", "image_id", "x0", "y0", "x1", "y1", "ra", "dec"]
 _LABELS_SHOWN = 10
 
 
@@ -87,6 +89,7 @@ class Catalog:
         root = archive_root(settings.images.paths, settings.images.root, settings.images.storage)
         settings = settings.model_copy(update={"catalog": str(path)})
         weights = _resolve(settings)
+        _check_index(settings)
         network, gate = settle_precision(settings, weights, root)
         settled = settings.model_copy(update={"fingerprints": network})
         runtime = choose_runtime(network).runtime
@@ -114,6 +117,7 @@ class Catalog:
         store = Store(path)
         if settings is None:
             return cls(store, settled_precision(store, load_config(store.path / "config.yaml")))
+        _check_index(settings)
         weights = _resolve(settings)
         settled = settled_precision(store, settings.model_copy(update={"catalog": str(path)}))
         require_recipe(store, settled, weights)
@@ -143,6 +147,10 @@ class Catalog:
         """IDs of all cutouts, ascending, shape (n,)."""
         return self._windows.column("cutout_id").to_numpy()
 
+    def parts(self, name: str) -> list[Path]:
+        """Folders of Parquet files of a table."""
+        return self._store.parts(name)
+
     def table(self, name: str) -> pa.Table:
         """A whole table, in memory: images, cutouts, fingerprints or failures."""
         if name not in ("images", "cutouts", "fingerprints", "failures"):
@@ -150,7 +158,15 @@ class Catalog:
         return self._store.dataset(name).to_table()
 
     def neighbors(
-        self, cutout_id: int, k: int | None = None, metric: Metric = "l2", *, allow_overlap: bool = False
+        self,
+        cutout_id: int,
+        k: int | None = None,
+        metric: Metric = "l2",
+        *,
+        allow_overlap: bool = False,
+        min_separation_arcsec: float | None = None,
+        cone: tuple[float, float, float] | None = None,
+        moc: str | None = None,
     ) -> list[dict[str, Any]]:
         """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
 
@@ -163,8 +179,8 @@ class Catalog:
         metric : {"l2", "jaccard"}
             Euclidean distance of the vectors, or 1 - Jaccard index of the label sets, ties
             broken by the Euclidean distance and then by ID.
-        allow_overlap : bool
-            Keep windows that share pixels of one image with the query or a nearer neighbor.
+        allow_overlap, min_separation_arcsec, cone, moc
+            As in :class:`~elodin_spark.catalog.asking.Question`.
 
         Returns
         -------
@@ -180,9 +196,8 @@ class Catalog:
             The index has not been built, or not for that metric.
         """
         k = self.settings.neighbors.k if k is None else k
-        found = find_neighbors(
-            cutout_id, k, self._index(metric), windows_of=self._windows_of, allow_overlap=allow_overlap
-        )
+        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc)
+        found = self.answerer(question)([cutout_id])
         rows = self.describe_cutouts(found.column("neighbor_id").to_pylist())
         ranks, distances = found.column("rank").to_pylist(), found.column("distance").to_pylist()
         return [
@@ -199,7 +214,7 @@ class Catalog:
             The catalog does not hold one of them.
         """
         ids = np.asarray(list(cutout_ids), dtype=np.int64)
-        rows = self._windows.take(self._rows_of(ids)).to_pylist()
+        rows = self._windows.take(rows_of(self.cutout_ids(), ids, source=str(self.path))).to_pylist()
         labels = self._labels_of(ids)
         return [
             {
@@ -212,15 +227,9 @@ class Catalog:
         ]
 
     def plot_neighbors(
-        self,
-        cutout_id: int,
-        path: str | Path,
-        k: int | None = None,
-        metric: Metric = "l2",
-        *,
-        allow_overlap: bool = False,
+        self, cutout_id: int, path: str | Path, k: int | None = None, metric: Metric = "l2", **how: Any
     ) -> Path:
-        """Draw a cutout and its neighbors; see :meth:`neighbors`.
+        """Draw a cutout and its neighbors; see :meth:`neighbors`, which takes the same arguments.
 
         Returns
         -------
@@ -230,7 +239,7 @@ class Catalog:
         from elodin_spark.display.neighbors import Panel, neighbors_figure
         from elodin_spark.display.style import save_figure
 
-        found = self.neighbors(cutout_id, k, metric, allow_overlap=allow_overlap)
+        found = self.neighbors(cutout_id, k, metric, **how)
         rows = [*self.describe_cutouts([cutout_id]), *found]
         thumbnails = thumbnails_of(self._store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
         query, *others = (Panel(**row, thumbnail=image) for row, image in zip(rows, thumbnails, strict=True))
@@ -272,14 +281,28 @@ class Catalog:
 
     # ---- what a query needs, loaded once ----------------------------------------------------
 
+    def answerer(self, question: Question) -> Answerer:
+        """What answers a question, for any number of cutouts.
+
+        Raises
+        ------
+        InputError
+            The MOC cannot be read.
+        CatalogError
+            The index has not been built, or not for that metric.
+        """
+        return Answerer(question, self._index(question.metric), self._windows, str(self.path))
+
     def _index(self, metric: Metric) -> Index:
-        if metric not in ("l2", "jaccard"):
-            raise ConfigError(f"unknown metric {metric!r}: l2 or jaccard")
         return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
 
     @cached_property
-    def _l2(self) -> L2Index:
-        return L2Index.load(self._store.product_folder("index") / L2_FILE)
+    def _l2(self) -> L2Index | ApproximateL2Index:
+        folder = self._store.product_folder("index")
+        record = self._store.product("index") or {}
+        if "trained" in record:
+            return open_shards(self._store, record["search"])
+        return L2Index.load(folder / L2_FILE)
 
     @cached_property
     def _jaccard(self) -> JaccardIndex:
@@ -292,27 +315,12 @@ class Catalog:
 
     @cached_property
     def _windows(self) -> pa.Table:
-        return self._store.dataset("cutouts").to_table(columns=_WINDOW_COLUMNS).sort_by("cutout_id")
+        return self._store.dataset("cutouts").to_table(columns=WINDOW_COLUMNS).sort_by("cutout_id")
 
     @cached_property
     def _image_paths(self) -> dict[int, str]:
         images = self._store.dataset("images").to_table(columns=["image_id", "path"])
         return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
-
-    def _rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        known = self.cutout_ids()
-        rows = np.searchsorted(known, ids)
-        missing = (
-            (rows == known.size) | (known[np.minimum(rows, known.size - 1)] != ids)
-            if known.size
-            else ids == ids
-        )
-        if missing.any():
-            raise UnknownCutoutError(f"{self.path} holds no cutout {ids[missing][0]}")
-        return rows
-
-    def _windows_of(self, ids: NDArray[np.int64]) -> WindowTable:
-        return WindowTable.from_arrow(self._windows.take(self._rows_of(ids)))
 
     def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
         found = self._store.dataset("fingerprints").to_table(
@@ -324,36 +332,6 @@ class Catalog:
                 self._store.label_name(label) for label in row["labels"][:_LABELS_SHOWN]
             ]
         return named
-
-
-def run_config(
-    config: str | Path, overrides: Iterable[str] = (), stages: Sequence[RunStage] = RUN_STAGES
-) -> RunReport:
-    """Run a configuration file: make its catalog, or take up what a run before left.
-
-    Parameters
-    ----------
-    config : str or Path
-        YAML with at least `catalog` and `images.paths`.
-    overrides : iterable of str
-        ``section.key=value``.
-    stages : sequence of str
-        See :data:`~elodin_spark.catalog.run.RUN_STAGES`.
-
-    Returns
-    -------
-    RunReport
-    """
-    settings = load_config(config, overrides)
-    if settings.catalog is None:
-        raise ConfigError(f"{config} names no catalog; add 'catalog: FOLDER' or --set catalog=FOLDER")
-    return open_or_create(settings.catalog, settings).run(stages)
-
-
-def open_or_create(path: str | Path, settings: Settings) -> Catalog:
-    """Open the catalog at `path`, or make it."""
-    exists = (Path(path) / "catalog.json").exists()
-    return Catalog.open(path, settings) if exists else Catalog.create(path, settings)
 
 
 def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
@@ -372,6 +350,13 @@ def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
 
 def _resolve(settings: Settings) -> Weights:
     return resolve_settings(settings.fingerprints)
+
+
+def _check_index(settings: Settings) -> None:
+    """Refuse an index that cannot be built now, not after hours of fingerprinting."""
+    wanted_recipe(
+        settings.neighbors, 1, vector_length(settings.fingerprints.backbone, settings.fingerprints.layer)
+    )
 
 
 def _recipe(settings: Settings, weights: Weights, runtime: RuntimeName | None) -> dict[str, Any]:

@@ -11,15 +11,18 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from elodin_spark import schema
+from elodin_spark.catalog.shardedindex import make_shards, wanted_recipe
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import InputError
 from elodin_spark.neighbors.jaccard import JaccardIndex
@@ -39,9 +42,10 @@ _BATCH_ROWS = 4096
 
 
 def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
-    """Build the exact indices over all committed fingerprints.
+    """Build the indices over all committed fingerprints.
 
-    The L2 index is always built: it holds the vectors, and Jaccard ties are broken by it.
+    The L2 index is always built: it holds the vectors, and Jaccard ties are broken by it. It is the
+    exact one where ``neighbors.recipe`` and ``neighbors.memory_gb`` allow it.
 
     Returns
     -------
@@ -49,13 +53,37 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
         False where the indices were up to date.
     """
     count = store.n_rows("fingerprints")
-    digest = product_digest(store, sorted(settings.neighbors.metrics))
-    if not count or up_to_date(store, "index", digest):
+    if not count:
         return False
-    started = time.monotonic()
-    folder = store.new_product("index")
     dataset = store.dataset("fingerprints")
     dimension = len(dataset.head(1, columns=["vector"]).column("vector")[0])
+    recipe = wanted_recipe(settings.neighbors, count, dimension)
+    asked = [] if recipe.exact else [recipe.factory, recipe.store, settings.neighbors.recall]
+    digest = product_digest(store, sorted(settings.neighbors.metrics), *asked)
+    if up_to_date(store, "index", digest):
+        return False
+    started = time.monotonic()
+    record = {"digest": digest, "rows": count, "dimension": dimension, "metrics": settings.neighbors.metrics}
+    if not recipe.exact:
+        record |= make_shards(store, settings, spark, recipe)
+    folder = store.new_product("index")
+    if recipe.exact:
+        _build_exact(dataset, dimension, count, folder)
+    if "jaccard" in settings.neighbors.metrics:
+        with Progress(count, "indexing Jaccard", "label sets") as progress:
+
+            def sets() -> Iterator[tuple[NDArray[np.int64], pa.Array]]:
+                for batch in dataset.to_batches(columns=["cutout_id", "labels"], batch_size=_BATCH_ROWS):
+                    yield batch.column("cutout_id").to_numpy(), batch.column("labels")
+                    progress.add(len(batch))
+
+            jaccard = JaccardIndex.build(sets(), store.meta["classes"] or dimension)
+        jaccard.save(folder / JACCARD_FILE)
+    store.commit_product("index", folder, {**record, "seconds": _since(started)})
+    return True
+
+
+def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) -> None:
     with Progress(count, "indexing L2", "vectors") as progress:
 
         def vectors() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
@@ -67,19 +95,6 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
 
         l2 = L2Index.build(vectors(), dimension, expected=count)
     l2.save(folder / L2_FILE)
-    if "jaccard" in settings.neighbors.metrics:
-        with Progress(count, "indexing Jaccard", "label sets") as progress:
-
-            def sets() -> Iterator[tuple[NDArray[np.int64], pa.Array]]:
-                for batch in dataset.to_batches(columns=["cutout_id", "labels"], batch_size=_BATCH_ROWS):
-                    yield batch.column("cutout_id").to_numpy(), batch.column("labels")
-                    progress.add(len(batch))
-
-            jaccard = JaccardIndex.build(sets(), store.meta["classes"] or dimension)
-        jaccard.save(folder / JACCARD_FILE)
-    record = {"digest": digest, "rows": count, "dimension": dimension, "metrics": settings.neighbors.metrics}
-    store.commit_product("index", folder, {**record, "seconds": _since(started)})
-    return True
 
 
 def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:

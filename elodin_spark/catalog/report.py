@@ -11,7 +11,7 @@ from typing import Any
 
 from elodin_spark.catalog.store import Store
 
-_PRODUCTS = ("positions", "repeats", "index", "projection", "figures")
+_PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
 
 
@@ -31,7 +31,7 @@ def gather(store: Store) -> dict[str, Any]:
     for commit in commits:
         seconds.update(commit.seconds)
     products = {name: record for name in _PRODUCTS if (record := store.product(name)) is not None}
-    seconds.update({name: record["seconds"] for name, record in products.items()})
+    seconds.update({name: record["seconds"] for name, record in products.items() if "seconds" in record})
     tables = ("images", "cutouts", "fingerprints", "failures")
     failures = store.dataset("failures").to_table().to_pylist()
     return {
@@ -76,6 +76,7 @@ def info_text(facts: dict[str, Any]) -> str:
         rows = f"{record['rows']:,}" if "rows" in record else ""
         folder = Path(facts["path"]) / "products" / record["folder"]
         lines.append(f"{name:<14}{rows:>14}{size_text(_bytes_below(folder)):>12}")
+    lines += _index_lines(facts["products"].get("index", {}))
     lines += ["", f"{'stage':<30}{'wall time':>10}"]
     lines += [f"{stage:<30}{time:>8.1f} s" for stage, time in facts["seconds"].items()]
     total = facts["tables"]["failures"]["rows"]
@@ -88,6 +89,24 @@ def info_text(facts: dict[str, Any]) -> str:
         lines += ["", "ask for neighbors, for example:"]
         lines += [f"  elodin-spark neighbors {facts['path']} {cutout}" for cutout in facts["examples"]]
     return "\n".join(lines)
+
+
+def _index_lines(record: dict[str, Any]) -> list[str]:
+    """How the vectors are indexed, and how good that was found to be."""
+    if "trained" not in record:
+        return []
+    lines = ["", f"index      {record['recipe']}; {record['shards']} shards"]
+    if found := record["accuracy"]:
+        recalls = ", ".join(f"{name} {found[name]:.3f}" for name in found if name.startswith("recall@"))
+        lines += [
+            f"           {recalls} against exact search, on {found['queries']} cutouts; distances "
+            f"{100 * found['distance_error']:.2g} % too long",
+            f"           a query {found['single_ms_p50']:.1f} ms (99 of 100 within "
+            f"{found['single_ms_p99']:.1f} ms), in bulk {found['batch_per_second']:,.0f} a second; "
+            f"{found['memory_bytes_per_vector']} B/vector in memory, "
+            f"{found['disk_bytes_per_vector']:,.0f} B on disk",
+        ]
+    return lines
 
 
 def neighbors_table(found: Sequence[dict[str, Any]], cutout_id: int, metric: str, described: str) -> str:

@@ -56,7 +56,11 @@ class Calibration:
 
 
 def calibrate(
-    index: ApproximateL2Index, queries: NDArray[np.float32], exact: NDArray[np.int64], recall: float
+    index: ApproximateL2Index,
+    queries: NDArray[np.float32],
+    exact: NDArray[np.int64],
+    recall: float,
+    own: NDArray[np.int64] | None = None,
 ) -> Calibration:
     """Find the smallest nprobe, and for it the fewest candidates, that reach a recall.
 
@@ -69,6 +73,8 @@ def calibrate(
         IDs of their true nearest, by :meth:`ApproximateL2Index.scan` or from the vectors.
     recall : float
         Share of the true ten nearest to be found.
+    own : ndarray of int64, shape (q,), optional
+        IDs of queries that are indexed all the same: not counted among their own neighbors.
 
     Raises
     ------
@@ -77,12 +83,12 @@ def calibrate(
     """
     _check(queries, exact)
     if index.trained.exact:
-        return Calibration(index.settings, _recall(index.search(queries, 10)[0], exact, 10), recall)
+        return Calibration(index.settings, _measured(index, index.settings, queries, exact, own), recall)
     best: Calibration | None = None
     nprobe = 1
     while True:
         widest = replace(index.settings, nprobe=nprobe, candidates=_CANDIDATES[-1])
-        tried = Calibration(widest, _measured(index, widest, queries, exact), recall)
+        tried = Calibration(widest, _measured(index, widest, queries, exact, own), recall)
         if best is None or tried.recall > best.recall:
             best = tried
         if tried.reached:
@@ -92,14 +98,17 @@ def calibrate(
         nprobe = min(2 * nprobe, index.trained.lists)
     for candidates in _CANDIDATES[:-1]:
         fewer = replace(best.search, candidates=candidates)
-        tried = Calibration(fewer, _measured(index, fewer, queries, exact), recall)
+        tried = Calibration(fewer, _measured(index, fewer, queries, exact, own), recall)
         if tried.reached:
             return tried
     return best
 
 
 def measure(
-    index: ApproximateL2Index, queries: NDArray[np.float32], exact: NDArray[np.int64]
+    index: ApproximateL2Index,
+    queries: NDArray[np.float32],
+    exact: NDArray[np.int64],
+    own: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """Accuracy and speed on held-back queries.
 
@@ -109,6 +118,8 @@ def measure(
     queries : ndarray of float32, shape (q, d)
     exact : ndarray of int64, shape (q, up to 100)
         IDs of their true nearest, in order.
+    own : ndarray of int64, shape (q,), optional
+        As for :func:`calibrate`.
 
     Returns
     -------
@@ -127,7 +138,7 @@ def measure(
     ranks = [rank for rank in _RANKS if rank <= exact.shape[1]]
     record: dict[str, Any] = {"vectors": len(index), "queries": len(queries), **asdict(index.settings)}
     for rank in ranks:
-        near, distances = index.search(queries, rank)
+        near, distances = _near(index, queries, rank, own)
         record[f"recall@{rank}"] = _recall(near, exact, rank)
         if rank == 10:
             record["distance_error"] = _distance_error(index, queries, distances, exact)
@@ -159,10 +170,38 @@ def load_accuracy(path: str | Path) -> dict[str, Any]:
 
 
 def _measured(
-    index: ApproximateL2Index, search: Search, queries: NDArray[np.float32], exact: NDArray[np.int64]
+    index: ApproximateL2Index,
+    search: Search,
+    queries: NDArray[np.float32],
+    exact: NDArray[np.int64],
+    own: NDArray[np.int64] | None,
 ) -> float:
     tuned = ApproximateL2Index(index.trained, index.shards, search)
-    return _recall(tuned.search(queries, 10)[0], exact, 10)
+    return _recall(_near(tuned, queries, 10, own)[0], exact, 10)
+
+
+def _near(
+    index: ApproximateL2Index, queries: NDArray[np.float32], k: int, own: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The nearest `k` of queries, without `own`."""
+    if own is None:
+        return index.search(queries, k)
+    ids, distances = index.search(queries, k + 1)
+    others = without(ids, own)
+    return tuple(found[others].reshape(len(ids), -1) for found in (ids, distances))  # type: ignore[return-value]
+
+
+def without(ids: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which neighbors to keep so that every row loses one: itself, or the last.
+
+    Parameters
+    ----------
+    ids : ndarray of int64, shape (q, k)
+    own : ndarray of int64, shape (q,)
+    """
+    others = ids != own[:, np.newaxis]
+    others[others.all(axis=1), -1] = False
+    return others
 
 
 def _recall(near: NDArray[np.int64], exact: NDArray[np.int64], rank: int) -> float:

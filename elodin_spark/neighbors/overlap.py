@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -85,9 +86,24 @@ class WindowTable:
         )
 
 
-def suppress_overlaps(
-    query: WindowTable, candidates: WindowTable, limit: int | None = None
-) -> NDArray[np.int64]:
+class Windows(Protocol):
+    """Cutouts that may stand in each other's way, as :class:`WindowTable` does."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: ArrayLike) -> Self:
+        """Select some."""
+        ...
+
+    def overlaps(self, row: int, others: Self) -> NDArray[np.bool_]:
+        """Whether cutout `row` stands in the way of each of `others`."""
+        ...
+
+
+_W = TypeVar("_W", bound=Windows)
+
+
+def suppress_overlaps(query: _W, candidates: _W, limit: int | None = None) -> NDArray[np.int64]:
     """Greedily keep candidates that overlap neither the query nor one kept before.
 
     Windows overlap where they share at least one pixel of the same image; windows of

@@ -11,14 +11,15 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.lookup import checked_k, ids_array
-from elodin_spark.neighbors.overlap import WindowTable, suppress_overlaps
+from elodin_spark.neighbors.overlap import Windows, suppress_overlaps
 from elodin_spark.schema import NEIGHBORS
 
 #: Windows of cutouts, in the order of the IDs given (int64, shape (n,)).
-WindowsOf = Callable[[NDArray[np.int64]], WindowTable]
+WindowsOf = Callable[[NDArray[np.int64]], Windows]
 
 
 class Index(Protocol):
@@ -44,12 +45,12 @@ class TieBroken:
     Parameters
     ----------
     index : JaccardIndex
-    by : L2Index
+    by : L2Index or ApproximateL2Index
         Holds at least the cutouts of `index`.
     """
 
     index: JaccardIndex
-    by: L2Index
+    by: L2Index | ApproximateL2Index
 
     def __len__(self) -> int:
         return len(self.index)
@@ -94,6 +95,7 @@ def neighbors_of(
         Neighbors wanted for each. Fewer come back only where the index holds no more.
     index : Index
         An :class:`~elodin_spark.neighbors.l2.L2Index`,
+        :class:`~elodin_spark.neighbors.approximate.ApproximateL2Index`,
         :class:`~elodin_spark.neighbors.jaccard.JaccardIndex` or :class:`TieBroken`.
     windows_of : callable, optional
         Needed unless `allow_overlap`. Called once a round with ascending, distinct IDs.
@@ -156,7 +158,7 @@ class _Windows:
                 "the cutouts and the index do not belong together; rebuild the index"
             )
 
-    def of(self, ids: NDArray[np.int64]) -> WindowTable:
+    def of(self, ids: NDArray[np.int64]) -> Windows:
         return self._windows.take(np.searchsorted(self._ids, ids))
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from elodin_spark import schema
 from elodin_spark.neighbors.labelsets import code_bytes
+from elodin_spark.neighbors.recipes import Recipe
 from elodin_spark.planning.headers import Headers, failure_row
 from elodin_spark.planning.machines import Machines
 from elodin_spark.planning.rates import CutImage, Rates
@@ -122,11 +123,12 @@ def _described_bytes(
     return measure_table(table([*examples, *more])).bytes(rows, files) + empty
 
 
-def index_bytes(rows: int, dimension: int, classes: int | None) -> dict[str, int]:
-    """Bytes of the index files: vectors and IDs; bit codes of label sets and IDs."""
+def index_bytes(rows: int, recipe: Recipe, classes: int | None) -> dict[str, int]:
+    """Bytes of the index files: vectors, codes and IDs; bit codes of label sets and IDs."""
+    fixed = _L2_BYTES if recipe.exact else recipe.fixed_bytes
     return {
-        "l2": rows * (4 * dimension + 8) + _L2_BYTES,
-        "jaccard": rows * (code_bytes(classes or dimension) + 8) + _JACCARD_BYTES,
+        "l2": rows * recipe.disk_bytes + fixed,
+        "jaccard": rows * (code_bytes(classes or recipe.dimension) + 8) + _JACCARD_BYTES,
     }
 
 

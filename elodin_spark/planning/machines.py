@@ -13,6 +13,7 @@ from typing import Any
 from elodin_spark.cutouts.picture import WHOLE_PIXELS
 from elodin_spark.errors import ConfigError
 from elodin_spark.neighbors.labelsets import code_bytes
+from elodin_spark.neighbors.recipes import Recipe
 from elodin_spark.settings import Settings
 
 GIB = 2**30
@@ -108,7 +109,7 @@ def memory_needs(
     settings: Settings,
     machines: Machines,
     *,
-    dimension: int,
+    recipe: Recipe,
     classes: int | None,
     fingerprints: int,
     images: int,
@@ -122,8 +123,8 @@ def memory_needs(
     ----------
     settings : Settings
     machines : Machines
-    dimension : int
-        Components of a vector.
+    recipe : Recipe
+        Of the L2 index.
     classes : int or None
         Of the network's head.
     fingerprints : int
@@ -145,11 +146,11 @@ def memory_needs(
         `executor_bytes` (None where nothing was measured).
     """
     points = min(fingerprints, settings.projection.sample) if settings.projection.methods else 0
-    vectors = points * dimension * 4
-    # Vectors, IDs and their look-up; codes and IDs as they come, in one piece, and by size of set.
-    index = fingerprints * (4 * dimension + 8 + 16)
+    vectors = points * recipe.dimension * 4
+    # Vectors or codes, IDs and their look-up; codes and IDs as they come, in one piece, and by size of set.
+    index = fingerprints * recipe.memory_bytes + recipe.fixed_bytes
     if "jaccard" in settings.neighbors.metrics:
-        index += 3 * fingerprints * (code_bytes(classes or dimension) + 8)
+        index += 3 * fingerprints * (code_bytes(classes or recipe.dimension) + 8)
     # As they come from Spark, as a matrix, and twice in the principal components.
     projection = 4 * vectors
     heap = HEAP_BYTES + 3 * vectors

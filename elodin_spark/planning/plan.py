@@ -11,6 +11,7 @@ from typing import Any
 from elodin_spark.catalog.catalog import require_recipe
 from elodin_spark.catalog.precision import settled_precision
 from elodin_spark.catalog.report import size_text
+from elodin_spark.catalog.shardedindex import wanted_recipe
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import load_config
 from elodin_spark.errors import ConfigError, TooManyFailuresError
@@ -68,8 +69,8 @@ def plan_config(
         Plain values: `config`, `catalog`, `held` (what the catalog holds already, or None),
         `files`, `files_left`, `batches`, `tasks`, `bytes_to_read`, `images` (`rows`, `usable`,
         `megapixels`, `refused`, `messages`), `windows` (`count`, `fingerprinted`, `how`,
-        `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `l2` and `jaccard`
-        bytes), `projection` (`points`, `methods`), `seconds` (see
+        `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `recipe`, `l2` and
+        `jaccard` bytes), `projection` (`points`, `methods`), `seconds` (see
         :func:`~elodin_spark.planning.estimate.estimate_seconds`) and `rates` (both None without a
         sample), `machines`, `memory` (see :func:`~elodin_spark.planning.machines.memory_needs`),
         `submit` and `notes`. What was not measured is None.
@@ -161,10 +162,11 @@ def _facts(
     classes = weights.classes if weights else None
     held = store.n_rows("fingerprints") if store else 0
     indexed = None if windows.kept is None else windows.kept + held
+    recipe = wanted_recipe(settings.neighbors, indexed or 1, dimension)
     memory = memory_needs(
         settings,
         machines,
-        dimension=dimension,
+        recipe=recipe,
         classes=classes,
         fingerprints=indexed or 0,
         images=headers.images,
@@ -172,7 +174,7 @@ def _facts(
         sampled_px=max((image.pixels for image in rates.cut), default=0) if rates else 0,
         peak_bytes=rates.peak_bytes if rates else None,
     )
-    index = None if indexed is None else index_bytes(indexed, dimension, classes)
+    index = None if indexed is None else index_bytes(indexed, recipe, classes)
     if index and "jaccard" not in settings.neighbors.metrics:
         del index["jaccard"]
     points = 0 if not settings.projection.methods else settings.projection.sample
@@ -206,7 +208,7 @@ def _facts(
         "tables": estimate_tables(
             headers, rates, windows, batches, len(left), settings.run.batch_images, machines
         ),
-        "index": index and {"rows": indexed, **index},
+        "index": index and {"rows": indexed, "recipe": recipe.describe(), **index},
         "projection": {
             "points": points if indexed is None else min(points, indexed),
             "methods": list(settings.projection.methods),

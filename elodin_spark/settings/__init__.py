@@ -242,9 +242,18 @@ Metric = Literal["l2", "jaccard"]
 
 
 class NeighborsSettings(Model):
-    """Which indices are built."""
+    """Which indices are built, and how; see docs/neighbors.md."""
 
     metrics: tuple[Metric, ...] = Field(("l2", "jaccard"), min_length=1)
+    recipe: str = Field(
+        "auto", min_length=1, description="auto, exact, or a FAISS factory string with inverted lists"
+    )
+    store: Literal["f32", "f16", "sq8"] | None = Field(
+        None, description="vectors by which candidates are ranked; empty: by the recall asked for"
+    )
+    memory_gb: float = Field(8.0, gt=0, description="of the process that searches, for the index")
+    recall: float = Field(0.95, gt=0, le=1, description="share of the true ten nearest to be found")
+    shard_rows: int = Field(2_000_000, ge=1, description="most vectors that one task puts into a shard")
     k: int = Field(9, ge=1, description="neighbors shown when none are asked for")
 
 

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from elodin_spark import schema
+from elodin_spark.errors import InputError
 from elodin_spark.projection.stage import SampleKeySpec
 from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.verbs import as_tiled
@@ -64,7 +65,7 @@ def _write_tables(rows: DataFrame, targets: Mapping[str, Path], keep_pixels: boo
     rows = rows.persist(StorageLevel.DISK_ONLY)
     try:
         for table, folder in targets.items():
-            _table(rows, table, keep_pixels).write.mode("overwrite").parquet(*_uris([folder]))
+            _table(rows, table, keep_pixels).write.mode("overwrite").parquet(*uris([folder]))
     finally:
         rows.unpersist(blocking=True)
 
@@ -82,10 +83,27 @@ def _table(rows: DataFrame, table: str, keep_pixels: bool) -> DataFrame:
 
 def read_parts(spark: SparkSession, parts: Sequence[Path]) -> DataFrame:
     """Read folders of Parquet files of one table."""
-    return spark.read.parquet(*_uris(parts))
+    return spark.read.parquet(*uris(parts))
 
 
-def _uris(folders: Sequence[Path]) -> list[str]:
+def read_ids(spark: SparkSession, file: str) -> DataFrame:
+    """Read a table with a column `cutout_id`: Parquet, or CSV with a header.
+
+    Raises
+    ------
+    InputError
+        There is nothing at `file`.
+    """
+    path = Path(file)
+    if not path.exists():
+        raise InputError(f"no table of IDs at {file}")
+    if path.suffix.lower() in (".csv", ".txt"):
+        return spark.read.option("header", True).csv(*uris([path]))
+    return spark.read.parquet(*uris([path]))
+
+
+def uris(folders: Sequence[Path]) -> list[str]:
+    """Folders as Spark reads and writes them."""
     # With a scheme: a bare path would land on the cluster's default file system, HDFS say.
     return [folder.absolute().as_uri() for folder in folders]
 

@@ -92,3 +92,12 @@ def test_the_join_finds_what_the_loops_find() -> None:
     assert found["found"]["matches"] > 10
     on, off = (found["found"][f"positions on {what}"] for what in ("an image", "none"))
     assert on + off == 20000
+
+
+def test_an_index_is_built_by_executors() -> None:
+    sizes = ("--counts", "6000", "--shard-rows", "4000", "--dimension", "64")
+    (row,) = result("sharded_index.py", *sizes, "--recipe", "IVF16,SQ8")["rows"]
+    assert row["shards"] == 2
+    assert row["recall@10"] >= 0.95
+    assert row["adding, vectors/s"] > 0
+    assert row["worker peak, MiB"] > 50

@@ -23,6 +23,7 @@ from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import CatalogError, ConfigError, ImageError, InputError, TooManyFailuresError
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
+from elodin_spark.neighbors.recipes import choose_recipe
 from elodin_spark.planning import plan_config
 from elodin_spark.planning.counts import COUNTED, CountSpec, count_windows
 from elodin_spark.planning.estimate import count_tasks, estimate_seconds, estimate_windows, index_bytes
@@ -244,7 +245,7 @@ def test_an_index_takes_the_bytes_that_its_file_has(tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).normal(size=(300, 40)).astype(np.float32)
     L2Index.build([(ids, vectors)], 40).save(tmp_path / "l2.index")
     JaccardIndex.build([(ids, vectors.argsort(axis=1)[:, :5])], 40).save(tmp_path / "jaccard.index")
-    expected = index_bytes(300, 40, None)
+    expected = index_bytes(300, choose_recipe(300, 40, 10**9), None)
     for name in ("l2", "jaccard"):
         assert (tmp_path / f"{name}.index").stat().st_size == pytest.approx(expected[name], abs=16)
 
@@ -281,7 +282,12 @@ def test_machines_are_those_of_the_command_line_or_of_the_settings() -> None:
 
 def test_memory_grows_with_the_catalog_the_cores_and_the_largest_image() -> None:
     settings = parse_settings({"images": {"paths": "x"}, "projection": {"sample": 200_000}})
-    values: dict[str, Any] = {"dimension": 2048, "classes": 1000, "images": 10, "sampled_px": 10**6}
+    values: dict[str, Any] = {
+        "recipe": choose_recipe(10**6, 2048, 10**11),
+        "classes": 1000,
+        "images": 10,
+        "sampled_px": 10**6,
+    }
     values |= {"peak_bytes": GIB, "largest_px": 10**6, "fingerprints": 10**6}
     machines = Machines(20, 4, "yarn")
     small = memory_needs(settings, machines, **values)
@@ -293,6 +299,8 @@ def test_memory_grows_with_the_catalog_the_cores_and_the_largest_image() -> None
     assert large["worker_bytes"] - small["worker_bytes"] == pytest.approx(1.2 * 12 * 49e6, rel=1e-6)
     huge = memory_needs(settings, machines, **values | {"largest_px": 10**12})
     assert huge["worker_bytes"] == pytest.approx(1.2 * (GIB + 12 * (WHOLE_PIXELS - 10**6)), rel=1e-6)
+    coded = memory_needs(settings, machines, **values | {"recipe": choose_recipe(10**6, 2048, 10**8)})
+    assert coded["index_bytes"] == pytest.approx(10**6 * (48 + 3 * 136), rel=0.02)
     line = submit_line("c.yaml", ["images.paths=a b"], settings, machines, small)
     for words in (
         "spark-submit --master yarn",

@@ -1,0 +1,229 @@
+"""The index of an archive that does not fit in memory: trained once, built in shards by executors.
+
+The product ``shards`` holds what stays between runs, the trained index and the shards, and is recorded
+before they are built: a killed run goes on with those that are whole, and new cutouts
+become new shards under the same trained index. The product ``index`` says that they are complete, and
+how good their answers are.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from elodin_spark.catalog.store import Store
+from elodin_spark.neighbors.accuracy import calibrate, measure, without
+from elodin_spark.neighbors.approximate import ApproximateL2Index
+from elodin_spark.neighbors.recipes import Recipe, choose_recipe
+from elodin_spark.neighbors.stage import stream_vectors
+from elodin_spark.neighbors.trained import train, training_record
+from elodin_spark.progress import Progress
+from elodin_spark.settings import NeighborsSettings, Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
+
+TRAINED_FILE = "trained.index"
+_CODES_BYTES = 256 << 20  # in a task
+_QUERIES = 200  # whose neighbors are compared with the exact ones
+_GROWN = 8  # times the vectors that the index was trained for
+
+
+def wanted_recipe(settings: NeighborsSettings, count: int, dimension: int) -> Recipe:
+    """How the settings want so many vectors coded.
+
+    Raises
+    ------
+    ConfigError
+        FAISS does not know the factory string, or it cannot be cut into shards.
+    """
+    named = {"auto": None, "exact": "Flat"}
+    recipe = choose_recipe(
+        max(count, 1),
+        dimension,
+        int(settings.memory_gb * 1e9),
+        settings.recall,
+        factory=named.get(settings.recipe, settings.recipe),
+        store=settings.store,
+    )
+    return replace(recipe, store="f32") if recipe.exact else recipe  # the exact index keeps all bits
+
+
+def make_shards(
+    store: Store, settings: Settings, spark: Callable[[], SparkSession], recipe: Recipe
+) -> dict[str, Any]:
+    """Train what is not trained, and make the shards that are missing.
+
+    Returns
+    -------
+    dict
+        For the record of the index: `recipe` in words, the digest of the `trained` index, how many
+        `shards`, how to `search`, and its `accuracy`.
+    """
+    record = _begun(store, settings, spark, recipe)
+    folder = store.path / "products" / record["folder"]
+    known = {part for parts in record["shards"].values() for part in parts}
+    new = [part for part in _parts(store) if part not in known]
+    record["shards"] |= _grouped(store, new, settings.neighbors.shard_rows)
+    store.commit_product("shards", folder, record)  # which parts are in which shard is settled here
+    jobs = {folder / name: [store.path / part for part in parts] for name, parts in record["shards"].items()}
+    missing = {shard: parts for shard, parts in jobs.items() if not (shard / "shard.json").exists()}
+    if missing:
+        from elodin_spark.spark.shards import build_shards
+        from elodin_spark.spark.watch import watch_tasks
+
+        with Progress(len(missing), f"indexing L2 by {recipe.factory}", "shards") as progress:
+            with watch_tasks(spark(), lambda done, total: progress.to(done * len(missing) // total)):
+                build_shards(spark(), folder / TRAINED_FILE, missing, _CODES_BYTES)
+            progress.to(len(missing))
+    index = open_shards(store)
+    _advise(index, folder, recipe)
+    return {
+        "recipe": recipe.describe(),
+        "trained": index.trained.digest,
+        "shards": len(index.shards),
+        **_measure(store, settings, spark, index, list(jobs)),
+    }
+
+
+def open_shards(store: Store, search: dict[str, int] | None = None) -> ApproximateL2Index:
+    """Open the shards of a catalog.
+
+    Parameters
+    ----------
+    store : Store
+    search : dict, optional
+        `nprobe` and `candidates`, as calibrated; those of the recipe otherwise.
+
+    Raises
+    ------
+    CatalogError
+        A file is missing or damaged.
+    """
+    record = store.product("shards") or {}
+    folder = store.product_folder("shards")
+    return ApproximateL2Index.open(
+        folder / TRAINED_FILE,
+        [folder / name for name in record["shards"]],
+        mapped=record["mapped"],
+        **(search or {}),
+    )
+
+
+def _begun(
+    store: Store, settings: Settings, spark: Callable[[], SparkSession], recipe: Recipe
+) -> dict[str, Any]:
+    """The record of the trained index: the one that is there, if it is what the settings ask for."""
+    chosen = settings.neighbors
+    asked = [chosen.recipe, recipe.store, recipe.dimension]
+    record = store.product("shards")
+    parts = set(_parts(store))
+    if record is not None and record["asked"] == asked:
+        if all(part in parts for made in record["shards"].values() for part in made):
+            return {**record, "mapped": recipe.mapped}
+        log.warning("cutouts of the index are no longer in the catalog: it is built anew")
+    folder = store.new_product("shards")
+    from elodin_spark.spark.shards import write_sample
+
+    with Progress(1, f"training {recipe.factory} on {recipe.training:,} vectors", "indices") as progress:
+        # A little more than needed: the share is that of the keys, not of the cutouts.
+        share = min(1.0, 1.02 * recipe.training / recipe.count)
+        files = write_sample(
+            spark(), store.parts("fingerprints"), share, recipe.training, settings.seed, folder / "sample"
+        )
+        vectors = (rows for _, rows in stream_vectors(files))
+        train(recipe, vectors, folder / TRAINED_FILE, seed=settings.seed)
+        shutil.rmtree(folder / "sample")
+        progress.add()
+    log.info("%s", recipe.describe())
+    return {
+        "folder": folder.name,
+        "asked": asked,
+        "factory": recipe.factory,
+        "count": recipe.count,
+        "mapped": recipe.mapped,
+        "shards": {},
+    }
+
+
+def _parts(store: Store) -> list[str]:
+    """Committed folders of the fingerprints table that hold any, below the catalog."""
+    return [
+        part
+        for commit in store.commits()
+        if commit.rows.get("fingerprints", 0)
+        for part in commit.tables.get("fingerprints", [])
+    ]
+
+
+def _grouped(store: Store, parts: list[str], most: int) -> dict[str, list[str]]:
+    """Parts that go into one shard together, in their order: up to so many vectors, or one part."""
+    groups: dict[str, list[str]] = {}
+    rows = most
+    for part in parts:
+        size = sum(pq.read_metadata(file).num_rows for file in (store.path / part).glob("*.parquet"))
+        if rows + size > most:
+            name, rows = f"shard-{Path(part).name}", 0
+            groups[name] = []
+        groups[name].append(part)
+        rows += size
+    return groups
+
+
+def _measure(
+    store: Store,
+    settings: Settings,
+    spark: Callable[[], SparkSession],
+    index: ApproximateL2Index,
+    shards: list[Path],
+) -> dict[str, Any]:
+    """Search as hard as the recall asks for, and say how good that is."""
+    k = min(101, len(index))
+    if k < 11:
+        return {"search": None, "accuracy": None}
+    from elodin_spark.spark.batches import sample_vectors
+    from elodin_spark.spark.shards import scan_shards
+
+    with Progress(1, "measuring against exact search", "indices") as progress:
+        # Of another seed than the training sample.
+        sample = sample_vectors(spark(), store.parts("fingerprints"), _QUERIES, settings.seed + 1)
+        own = sample.column("cutout_id").to_numpy()
+        queries = np.stack(sample.column("vector").to_numpy(zero_copy_only=False)).astype(np.float32)
+        near, _ = scan_shards(spark(), store.product_folder("shards") / TRAINED_FILE, shards, queries, k)
+        exact = near[without(near, own)].reshape(len(near), -1)
+        calibration = calibrate(index, queries, exact, settings.neighbors.recall, own)
+        index.settings = calibration.search
+        accuracy = measure(index, queries, exact, own)
+        progress.add()
+    (log.info if calibration.reached else log.warning)("the index: %s", calibration.describe())
+    search = {"nprobe": calibration.search.nprobe, "candidates": calibration.search.candidates}
+    return {"search": search, "accuracy": accuracy}
+
+
+def _advise(index: ApproximateL2Index, folder: Path, recipe: Recipe) -> None:
+    """Say where the archive has outgrown what the index was trained for."""
+    trained = training_record(folder / TRAINED_FILE)
+    for advice in _advice(index, trained["quantization_error"]):
+        log.warning("%s", advice)
+    if len(index) > _GROWN * max(1, trained["sample"]) and recipe.lists > _GROWN * index.trained.lists:
+        log.warning(
+            "the index was trained for far fewer than its %d vectors and grows slow: delete %s to have it "
+            "trained again with %d lists",
+            len(index), folder.with_name("shards.json"), recipe.lists,
+        )  # fmt: skip
+
+
+def _advice(index: ApproximateL2Index, error: float) -> Iterator[str]:
+    for shard in index.shards:
+        advice = shard.needs_retraining(error)
+        if advice is not None:
+            yield advice

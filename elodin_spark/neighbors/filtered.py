@@ -1,0 +1,87 @@
+"""Neighbors among some of the cutouts only, whatever the index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from elodin_spark.neighbors.approximate import ApproximateL2Index
+from elodin_spark.neighbors.jaccard import JaccardIndex
+from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.lookup import ids_array
+from elodin_spark.neighbors.search import Index, TieBroken
+
+_AT_ONCE = 4096  # vectors, or sets
+
+
+def only(index: Index, allowed: ArrayLike) -> Index:
+    """Restrict an index to some cutouts; any cutout of the index can still be the query.
+
+    Answers are what is left of the unrestricted ones, and exact where those are: `k` come back where
+    as many are allowed. The exact indices are searched in a copy of what is allowed, the
+    approximate one with a selector.
+
+    Parameters
+    ----------
+    index : L2Index, ApproximateL2Index or TieBroken
+    allowed : array_like of int64, shape (m,)
+        IDs; those not indexed are ignored.
+
+    Returns
+    -------
+    Index
+    """
+    ids = np.unique(ids_array(allowed))
+    if isinstance(index, ApproximateL2Index):
+        return _Selected(index, ids[index.contains(ids)])
+    if isinstance(index, TieBroken):
+        ids = ids[index.index.contains(ids)]
+        blocks = (ids[at : at + _AT_ONCE] for at in range(0, ids.size, _AT_ONCE))
+        sets = ((some, index.index.sets_of(some)) for some in blocks)
+        return _AmongSets(index, JaccardIndex.build(sets, index.index.n_labels))
+    assert isinstance(index, L2Index)
+    ids = ids[index.contains(ids)]
+    blocks = (ids[at : at + _AT_ONCE] for at in range(0, ids.size, _AT_ONCE))
+    vectors = ((some, index.vectors_of(some)) for some in blocks)
+    return _AmongVectors(index, L2Index.build(vectors, index.dimension, expected=ids.size))
+
+
+@dataclass(frozen=True, eq=False)
+class _Selected:
+    index: ApproximateL2Index
+    allowed: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return self.allowed.size
+
+    def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        return self.index.search_ids(ids, k, allowed=self.allowed)
+
+
+@dataclass(frozen=True, eq=False)
+class _AmongVectors:
+    index: L2Index
+    among: L2Index
+
+    def __len__(self) -> int:
+        return len(self.among)
+
+    def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        return self.among.search(self.index.vectors_of(ids), k)
+
+
+@dataclass(frozen=True, eq=False)
+class _AmongSets:
+    index: TieBroken
+    among: JaccardIndex
+
+    def __len__(self) -> int:
+        return len(self.among)
+
+    def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        queries = ids_array(ids)
+        sets = self.index.index.sets_of(queries)
+        by = self.index.by
+        return self.among.search(sets, k, lambda row, others: by.distances(int(queries[row]), others))

@@ -1,0 +1,128 @@
+"""Neighbors by where they lie on the sky: in a cone, in a MOC, not too near each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from elodin_spark.errors import InputError
+from elodin_spark.neighbors.overlap import WindowTable
+
+
+@dataclass(frozen=True)
+class Cone:
+    """A circle on the sky.
+
+    Attributes
+    ----------
+    ra, dec : float
+        Its centre, ICRS, deg.
+    radius : float
+        deg; at most 180.
+
+    Raises
+    ------
+    InputError
+        A number is out of range.
+    """
+
+    ra: float
+    dec: float
+    radius: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.ra) and -90 <= self.dec <= 90 and 0 < self.radius <= 180):
+            raise InputError(
+                f"a cone is RA, Dec and radius in degrees, Dec in [-90, 90], radius in (0, 180]; got "
+                f"{self.ra:g}, {self.dec:g}, {self.radius:g}"
+            )
+
+    def contains(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether positions (ICRS deg, shape (n,)) are within; those that are NaN are not."""
+        from astropy.coordinates import angular_separation
+
+        found = angular_separation(*np.radians([self.ra, self.dec]), np.radians(ra), np.radians(dec))
+        return np.degrees(found) <= self.radius
+
+
+def within_moc(moc: str | Path, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether positions lie in a multi-order coverage map (IVOA MOC 2.0).
+
+    Parameters
+    ----------
+    moc : str or Path
+        FITS, JSON, or text (``.txt``, ``.ascii``).
+    ra, dec : ndarray of float64, shape (n,)
+        ICRS, deg; those that are NaN are outside.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it is no MOC.
+    """
+    import astropy.units as u
+    from mocpy import MOC
+
+    path = Path(moc)
+    if not path.is_file():
+        raise InputError(f"no MOC at {path}")
+    kind = {".json": "json", ".txt": "ascii", ".ascii": "ascii"}.get(path.suffix.lower(), "fits")
+    try:
+        cover = MOC.load(str(path), format=kind)
+    except Exception as error:  # of a Rust library: of no class of its own
+        raise InputError(f"{path} is not a MOC in {kind.upper()} [{str(error)[:200]}]") from None
+    inside = np.zeros(ra.size, bool)
+    known = np.isfinite(ra) & np.isfinite(dec)
+    if known.any():
+        inside[known] = cover.contains_lonlat(ra[known] * u.deg, dec[known] * u.deg)
+    return inside
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedWindows:
+    """Windows that stand in each other's way where they overlap, or lie too near on the sky.
+
+    As a :class:`~elodin_spark.neighbors.overlap.WindowTable` for
+    :func:`~elodin_spark.neighbors.overlap.suppress_overlaps`.
+
+    Parameters
+    ----------
+    windows : WindowTable, length n
+    xyz : ndarray of float64, shape (n, 3)
+        Directions of their centres, NaN where they are not known: such are near nothing.
+    separation : float
+        Centres at most this far apart are too near, deg.
+    overlap : bool
+        Whether windows that overlap stand in each other's way.
+    """
+
+    windows: WindowTable
+    xyz: NDArray[np.float64]
+    separation: float
+    overlap: bool
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def take(self, rows: ArrayLike) -> PlacedWindows:
+        """Select the windows at `rows`."""
+        return PlacedWindows(
+            self.windows.take(rows), self.xyz[np.asarray(rows)], self.separation, self.overlap
+        )
+
+    def overlaps(self, row: int, others: PlacedWindows) -> NDArray[np.bool_]:
+        """Whether window `row` stands in the way of each of `others`, shape (m,)."""
+        chord = np.sqrt(np.square(others.xyz - self.xyz[row]).sum(axis=1))
+        # Well defined at any separation, as the arc cosine is not.
+        with np.errstate(invalid="ignore"):
+            near = np.degrees(2 * np.arcsin(np.minimum(chord / 2, 1))) <= self.separation
+        return near | self.windows.overlaps(row, others.windows) if self.overlap else near
+
+
+def directions(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vectors of positions in deg, shape (n, 3); NaN where they are."""
+    lon, lat = np.radians(ra), np.radians(dec)
+    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
