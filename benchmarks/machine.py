@@ -8,9 +8,12 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 
 def machine(*packages: str) -> dict[str, Any]:
@@ -75,6 +78,17 @@ def interleaved(work: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str
         }
         for name, times in taken.items()
     }
+
+
+def tree_cpu_seconds() -> float:
+    """CPU time of this process and of all that it started, also of those that have ended."""
+    own = psutil.Process()
+    total = 0.0
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.Error):  # it ended
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 def report(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

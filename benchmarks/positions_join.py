@@ -23,7 +23,7 @@ import pandas as pd
 import psutil
 from astropy.io import fits
 from astropy.wcs import WCS
-from machine import machine, report
+from machine import machine, report, tree_cpu_seconds
 from scipy.spatial import cKDTree
 
 from elodin_spark.images.sky import header_text
@@ -124,17 +124,6 @@ def peak_memory() -> Iterator[dict[str, float]]:
         watcher.join()
 
 
-def _cpu_seconds() -> float:
-    """CPU time of this process and all that it started."""
-    own = psutil.Process()
-    total = 0.0
-    for process in (own, *own.children(recursive=True)):
-        with suppress(psutil.Error):  # it ended
-            times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
 def measure(positions: int, images: int, loop_images: int, brute_images: int, master: str) -> dict[str, Any]:
     """Run all three; raise where they do not agree."""
     sky, footprints = simulate(positions, images)
@@ -142,9 +131,9 @@ def measure(positions: int, images: int, loop_images: int, brute_images: int, ma
     with session(SparkSettings(master=master)) as spark:
         joined(spark, sky[:100], footprints[:10])  # starts the workers
         with peak_memory() as peak:
-            started, cpu = time.perf_counter(), _cpu_seconds()
+            started, cpu = time.perf_counter(), tree_cpu_seconds()
             pairs = joined(spark, sky, footprints)
-            wall, cpu = time.perf_counter() - started, _cpu_seconds() - cpu
+            wall, cpu = time.perf_counter() - started, tree_cpu_seconds() - cpu
     matched = {name for _, name in pairs}
     memory = {f"{name}, MiB": value for name, value in peak.items()}
     rows.append(_row(f"join on Spark, {master}", images, images, cpu, wall))
