@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from machine import tree_cpu_seconds
+from machine import tree_cpu
 from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -236,9 +236,9 @@ class OverFrame(_OnSpark):
     def work(self, tiles: int) -> float:
         """Give each window a vector, and let it go."""
         self._environment()
-        before = tree_cpu_seconds()
-        self._apply(self._frames[tiles]).write.format("noop").mode("overwrite").save()
-        return tree_cpu_seconds() - before
+        with tree_cpu() as taken:
+            self._apply(self._frames[tiles]).write.format("noop").mode("overwrite").save()
+        return taken["cpu"]
 
     def answers(self, tiles: int) -> Vectors:
         """Vectors, collected."""
@@ -338,9 +338,9 @@ class FusedRun(_OnSpark):
         sizes, path = self._sizes, self._folder / "catalog"
         shutil.rmtree(path, ignore_errors=True)
         settings = settings_of(sizes.files[:tiles], self._precision, sizes.cores, sizes.batch, self._int8)
-        before = tree_cpu_seconds()
-        Catalog.create(path, settings).run(stages=("cutouts", "fingerprints"))
-        return tree_cpu_seconds() - before
+        with tree_cpu() as taken:
+            Catalog.create(path, settings).run(stages=("cutouts", "fingerprints"))
+        return taken["cpu"]
 
     def work(self, tiles: int) -> float:
         """Make a catalog without its products."""

@@ -7,8 +7,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -80,15 +80,32 @@ def interleaved(work: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str
     }
 
 
-def tree_cpu_seconds() -> float:
-    """CPU time of this process and of all that it started, also of those that have ended."""
+@contextmanager
+def tree_cpu() -> Iterator[dict[str, float]]:
+    """CPU seconds of this process and of all that it started and that live at the end.
+
+    Yields
+    ------
+    dict of str to float
+        ``cpu`` and ``wall``, s, filled in at the end. Spark's daemon does not account for workers that
+        ended, so each process counts for itself.
+    """
+    taken: dict[str, float] = {}
+    started, before = time.perf_counter(), _cpu_by_process()
+    yield taken
+    taken["wall"] = time.perf_counter() - started
+    after = _cpu_by_process()
+    taken["cpu"] = sum(seconds - before.get(process, 0.0) for process, seconds in after.items())
+
+
+def _cpu_by_process() -> dict[psutil.Process, float]:
     own = psutil.Process()
-    total = 0.0
+    found: dict[psutil.Process, float] = {}
     for process in (own, *own.children(recursive=True)):
         with suppress(psutil.Error):  # it ended
             times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
+            found[process] = times.user + times.system
+    return found
 
 
 def report(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

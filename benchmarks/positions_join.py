@@ -23,7 +23,7 @@ import pandas as pd
 import psutil
 from astropy.io import fits
 from astropy.wcs import WCS
-from machine import machine, report, tree_cpu_seconds
+from machine import machine, report, tree_cpu
 from scipy.spatial import cKDTree
 
 from elodin_spark.images.sky import header_text
@@ -130,13 +130,11 @@ def measure(positions: int, images: int, loop_images: int, brute_images: int, ma
     rows: list[dict[str, Any]] = []
     with session(SparkSettings(master=master)) as spark:
         joined(spark, sky[:100], footprints[:10])  # starts the workers
-        with peak_memory() as peak:
-            started, cpu = time.perf_counter(), tree_cpu_seconds()
+        with peak_memory() as peak, tree_cpu() as taken:
             pairs = joined(spark, sky, footprints)
-            wall, cpu = time.perf_counter() - started, tree_cpu_seconds() - cpu
     matched = {name for _, name in pairs}
     memory = {f"{name}, MiB": value for name, value in peak.items()}
-    rows.append(_row(f"join on Spark, {master}", images, images, cpu, wall))
+    rows.append(_row(f"join on Spark, {master}", images, images, taken["cpu"], taken["wall"]))
     for how, find, count in (
         ("k-d tree loop, one process", by_tree, loop_images),
         ("brute force loop, one process", by_brute_force, brute_images),
