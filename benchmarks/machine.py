@@ -13,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 
 def machine(*packages: str) -> dict[str, Any]:
     """Processor, cores, and versions; figures of two machines are not to be compared."""
@@ -98,9 +96,11 @@ def tree_cpu() -> Iterator[dict[str, float]]:
     taken["cpu"] = sum(seconds - before.get(process, 0.0) for process, seconds in after.items())
 
 
-def _cpu_by_process() -> dict[psutil.Process, float]:
+def _cpu_by_process() -> dict[Any, float]:
+    import psutil  # here: the programs for GPUs do without
+
     own = psutil.Process()
-    found: dict[psutil.Process, float] = {}
+    found: dict[Any, float] = {}
     for process in (own, *own.children(recursive=True)):
         with suppress(psutil.Error):  # it ended
             times = process.cpu_times()
