@@ -79,19 +79,17 @@ def measure(values: argparse.Namespace, folder: Path) -> dict[str, Any]:
     files = write_tiles(folder / "tiles", "float32", side, most).files
     sizes = Sizes(files, cut(files), values.cores, values.batch)
     turns: dict[tuple[str, str], list[dict[str, float]]] = {}
-    truth: dict[str, Vectors] = {}
+    answers: dict[tuple[str, str], Vectors] = {}
     with session(SparkSettings(master=f"local[{values.cores}]")) as spark:
         frames = frames_of(spark, sizes, folder, [small, *sorted(set(large.values()))])
         ways = make_ways(spark, sizes, frames, values, folder)
         for turn in range(values.repeats):
             for (precision, letter), way in ways.items():
-                exact = letter not in PEERS
-                taken, found = take_turn(way, small, large[precision])
-                if turn == 0:
-                    compare(found, truth.setdefault(precision, found), exact=exact)
+                taken, answers[precision, letter] = take_turn(way, small, large[precision])
                 way.stop()
                 turns.setdefault((precision, letter), []).append(taken)
                 print_turn(turn, precision, letter, taken, quiet=values.json)
+            compare(answers)
     rows = [row(*way, sizes, small, large[way[0]], found) for way, found in turns.items()]
     add_ratios(rows)
     tile = sizes.windows.num_rows // len(files)
@@ -143,16 +141,18 @@ def take_turn(way: Way, small: int, large: int) -> tuple[dict[str, float], Vecto
     return taken, vectors
 
 
-def compare(found: Vectors, truth: Vectors, *, exact: bool) -> None:
-    """Stop where vectors are not those of the loop, of which peers may know only a part."""
-    shared = sorted(found.keys() & truth.keys())
-    assert shared, "no windows in common"
-    ours, theirs = (np.stack([vectors[i] for i in shared]) for vectors in (truth, found))
-    if exact:
-        assert len(shared) == len(found), "windows are missing"
-        assert np.array_equal(ours, theirs), f"vectors differ by up to {np.abs(ours - theirs).max()}"
-    else:
-        assert np.abs(ours - theirs).max() <= CLOSE * np.abs(ours).max(), "the peer has other vectors"
+def compare(answers: dict[tuple[str, str], Vectors]) -> None:
+    """Stop where ways have not the same vectors: ours of one precision to the bit, peers nearly."""
+    for precision in {precision for precision, _ in answers}:
+        found = {letter: way for (has, letter), way in answers.items() if has == precision}
+        first = next((letter for letter in found if letter not in PEERS), next(iter(found)))
+        ids = sorted(found[first])
+        truth = np.stack([found[first][i] for i in ids])
+        for letter, vectors in found.items():
+            assert sorted(vectors) == ids, f"{NAMES[letter]} has other windows than {NAMES[first]}"
+            error = np.abs(np.stack([vectors[i] for i in ids]) - truth).max()
+            allowed = CLOSE * np.abs(truth).max() if letter in PEERS else 0.0
+            assert error <= allowed, f"{NAMES[letter]}, {precision}: vectors differ by up to {error}"
 
 
 def print_turn(turn: int, precision: str, letter: str, taken: dict[str, Any], *, quiet: bool) -> None:

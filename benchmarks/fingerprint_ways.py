@@ -287,7 +287,7 @@ def batch_udf(weights: Weights, batch: int) -> Callable[[DataFrame], DataFrame]:
         model = load_model(weights, "resnet50", PX)
         preprocess = keras.applications.resnet50.preprocess_input
 
-        @tf.function
+        @tf.function(autograph=False)
         def run(pixels: Any) -> Any:
             values = tf.cast(tf.bitcast(pixels, tf.uint8), tf.float32)
             found = model(preprocess(tf.repeat(values[..., None], 3, axis=-1)), training=False)

@@ -30,6 +30,6 @@ def test_the_network_on_a_device_gives_each_batch_its_vectors(monkeypatch: pytes
     pytest.importorskip("jax")
     monkeypatch.setitem(os.environ, "KERAS_BACKEND", "jax")
     tiny = ["--px", "32", "--images", "4", "--repeats", "1", "--side", "64", "--products", "2"]
-    found = result("fingerprint_gpu.py", "--device", "cpu", "--batches", "1", "2", *tiny)
-    assert [row["batch"] for row in found["rows"]] == [1, 2]
+    found = result("fingerprint_gpu.py", "--device", "cpu", "--batches", "2", *tiny)
+    assert [row["batch"] for row in found["rows"]] == [2]
     assert all(row["share"] > 0 for row in found["rows"])
