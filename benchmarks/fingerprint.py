@@ -12,12 +12,11 @@
 bit. The tiles are simulated: float32, one channel, windows of 224 px every 112 px. Settings are the
 defaults, thumbnails and quality columns among them.
 
-Every turn begins with processes of its own, which first do one tile for each core, N1 windows, then the same
-again, then N2 windows. The start is the difference of the first two: the network built and compiled. The
-rate is (N2 - N1) / (t2 - t1) with the medians of the turns: what a job costs however small it is
-(planning, commits, in (a) and (b) a network for each partition) is told apart as the time of no windows.
-Rates by CPU time, of the JVM, the driver and all workers together, are those of a core that nobody else
-uses.
+Every turn begins with processes of its own, which first do N1 windows, then the same again, then N2
+windows. The start is the difference of the first two: the network built and compiled. The rate is
+(N2 - N1) / (t2 - t1) with the medians of the turns: what a job costs however small it is (planning,
+tasks, commits, in (a) and (b) a network for each partition) is told apart as the time of no windows. Rates
+by CPU time, of the JVM, the driver and all workers together, are those of a core that nobody else uses.
 """
 
 from __future__ import annotations
@@ -61,9 +60,9 @@ from elodin_spark.fingerprints.weights import resolve_weights
 from elodin_spark.settings import Precision, SparkSettings
 from elodin_spark.spark.session import session
 
-#: Tiles a core: N1, N2 of slow networks and N2 of fast ones. A run deals its files to at most three slices
-#: a core, so that these keep all cores equally busy.
-SMALL, SLOW, LARGE = 1, 2, 3
+#: Tiles a core of N1 and N2: of the peers, of slow networks, and of fast ones. A run deals its files to
+#: three slices a core, so that N1 and N2 of ours are as many tasks of equal size.
+TILES = {"peers": (1, 3), "f32": (3, 6), "bf16": (3, 9), "int8": (3, 9)}
 CALIBRATION = 32
 #: Vectors of the peers may differ by this from ours in f32, over the largest value.
 CLOSE = 1e-3
@@ -73,31 +72,39 @@ NETWORKS: tuple[Precision, ...] = get_args(Precision)
 
 def measure(values: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run all ways by turns."""
-    small, most = SMALL * values.cores, LARGE * values.cores
-    large = {precision: values.cores * (SLOW if precision == "f32" else LARGE) for precision in NETWORKS}
+    tiles = {kind: (n1 * values.cores, n2 * values.cores) for kind, (n1, n2) in TILES.items()}
+    most = max(n2 for _, n2 in tiles.values())
     side = PX + STEP_PX * (max(1, round((values.images / most) ** 0.5)) - 1)
     files = write_tiles(folder / "tiles", "float32", side, most).files
     sizes = Sizes(files, cut(files), values.cores, values.batch)
     turns: dict[tuple[str, str], list[dict[str, float]]] = {}
     answers: dict[tuple[str, str], Vectors] = {}
     with session(SparkSettings(master=f"local[{values.cores}]")) as spark:
-        frames = frames_of(spark, sizes, folder, [small, *sorted(set(large.values()))])
+        frames = frames_of(spark, sizes, folder, sorted(set(sum(tiles.values(), ()))))
         ways = make_ways(spark, sizes, frames, values, folder)
         for turn in range(values.repeats):
             for (precision, letter), way in ways.items():
-                taken, answers[precision, letter] = take_turn(way, small, large[precision])
+                taken, answers[precision, letter] = take_turn(way, *amounts(letter, precision, tiles))
                 way.stop()
                 turns.setdefault((precision, letter), []).append(taken)
                 print_turn(turn, precision, letter, taken, quiet=values.json)
             compare(answers)
-    rows = [row(*way, sizes, small, large[way[0]], found) for way, found in turns.items()]
-    add_ratios(rows)
     tile = sizes.windows.num_rows // len(files)
+    rows = []
+    for (precision, letter), found in turns.items():
+        n1, n2 = (tile * count for count in amounts(letter, precision, tiles))
+        rows.append(row(precision, letter, n1, n2, found))
+    add_ratios(rows)
     settings = {name: getattr(values, name) for name in ("cores", "batch", "repeats")}
-    settings |= {"tile side, px": side, "N1": tile * small, "load": os.getloadavg()}
-    settings |= {f"N2, {precision}": tile * tiles for precision, tiles in large.items()}
+    settings |= {"tile side, px": side, "load": os.getloadavg()}
+    settings |= {f"N1 and N2, {kind}": [tile * count for count in pair] for kind, pair in tiles.items()}
     packages = ("pyspark", "openvino", "tensorflow", "keras", "pyarrow", "pandas", "numpy")
     return {"machine": machine(*packages), "settings": settings, "rows": rows}
+
+
+def amounts(letter: str, precision: str, tiles: dict[str, tuple[int, int]]) -> tuple[int, int]:
+    """Tiles of N1 and N2."""
+    return tiles["peers" if letter in PEERS else precision]
 
 
 def make_ways(
@@ -146,10 +153,11 @@ def compare(answers: dict[tuple[str, str], Vectors]) -> None:
     for precision in {precision for precision, _ in answers}:
         found = {letter: way for (has, letter), way in answers.items() if has == precision}
         first = next((letter for letter in found if letter not in PEERS), next(iter(found)))
-        ids = sorted(found[first])
-        truth = np.stack([found[first][i] for i in ids])
         for letter, vectors in found.items():
-            assert sorted(vectors) == ids, f"{NAMES[letter]} has other windows than {NAMES[first]}"
+            ids = sorted(vectors)  # of the first tiles: peers do fewer of them
+            missing = set(found[first]) ^ set(ids) if letter not in PEERS else set(ids) - set(found[first])
+            assert not missing, f"{NAMES[letter]} has other windows than {NAMES[first]}"
+            truth = np.stack([found[first][i] for i in ids])
             error = np.abs(np.stack([vectors[i] for i in ids]) - truth).max()
             allowed = CLOSE * np.abs(truth).max() if letter in PEERS else 0.0
             assert error <= allowed, f"{NAMES[letter]}, {precision}: vectors differ by up to {error}"
@@ -171,17 +179,8 @@ NAMES = {
 }
 
 
-def row(
-    precision: str,
-    letter: str,
-    sizes: Sizes,
-    small: int,
-    large: int,
-    turns: list[dict[str, float]],
-) -> dict[str, Any]:
+def row(precision: str, letter: str, n1: int, n2: int, turns: list[dict[str, float]]) -> dict[str, Any]:
     """One line of the table."""
-    tile = sizes.windows.num_rows // len(sizes.files)
-    n1, n2 = tile * small, tile * large
     median = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
     cpu = (median["large cpu"] - median["small cpu"]) / (n2 - n1)
     wall = (median["large"] - median["small"]) / (n2 - n1)
@@ -213,7 +212,7 @@ def main() -> None:
     )
     precisions = [p for p in ("int8", "bf16", "f32") if p != "bf16" or bf16_instructions()]
     parser.add_argument("--precision", nargs="+", default=precisions, choices=NETWORKS)
-    parser.add_argument("--images", type=int, default=1734, help="windows of the larger amount, about")
+    parser.add_argument("--images", type=int, default=2178, help="windows of N2 of fast networks, about")
     parser.add_argument("--repeats", type=int, default=3, help="turns of all ways")
     parser.add_argument("--cores", type=int, default=2, help="of Spark, and processes of the loop")
     parser.add_argument("--batch", type=int, default=32, help="windows the network sees")
