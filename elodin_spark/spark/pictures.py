@@ -54,7 +54,7 @@ def reader(batch: Batch) -> tuple[int, Reader]:
     """
     parts = batch if isinstance(batch, tuple) else (batch,)
     if len(parts) == 2 and all(isinstance(part, pd.Series) for part in parts):
-        pixels, shapes = (part.tolist() for part in parts)  # a lookup in a Series takes longer
+        pixels, shapes = (list(part) for part in parts)  # a lookup in a Series takes longer
         return len(pixels), lambda row: _raw(pixels[row], shapes[row])
     if len(parts) == 1:
         (column,) = parts
