@@ -87,7 +87,7 @@ def measure(values: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 taken, answers[precision, letter] = take_turn(way, *amounts(letter, precision, tiles))
                 way.stop()
                 turns.setdefault((precision, letter), []).append(taken)
-                print_turn(turn, precision, letter, taken, quiet=values.json)
+                print_turn(turn, precision, letter, taken, quiet=values.json or values.markdown)
             compare(answers)
     tile = sizes.windows.num_rows // len(files)
     rows = []
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="windows the network sees")
     parser.add_argument("--ways", nargs="+", default=list(NAMES), choices=list(NAMES))
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
-    parser.add_argument("--markdown", action="store_true", help="the table alone")
+    parser.add_argument("--markdown", action="store_true", help="no line for each turn")
     values = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="elodin-fingerprint-") as folder:
         result = measure(values, Path(folder))
