@@ -7,7 +7,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,36 @@ def interleaved(work: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str
         }
         for name, times in taken.items()
     }
+
+
+@contextmanager
+def tree_cpu() -> Iterator[dict[str, float]]:
+    """CPU seconds of this process and of all that it started and that live at the end.
+
+    Yields
+    ------
+    dict of str to float
+        ``cpu`` and ``wall``, s, filled in at the end. Spark's daemon does not account for workers that
+        ended, so each process counts for itself.
+    """
+    taken: dict[str, float] = {}
+    started, before = time.perf_counter(), _cpu_by_process()
+    yield taken
+    taken["wall"] = time.perf_counter() - started
+    after = _cpu_by_process()
+    taken["cpu"] = sum(seconds - before.get(process, 0.0) for process, seconds in after.items())
+
+
+def _cpu_by_process() -> dict[Any, float]:
+    import psutil  # here: the programs for GPUs do without
+
+    own = psutil.Process()
+    found: dict[Any, float] = {}
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.Error):  # it ended
+            times = process.cpu_times()
+            found[process] = times.user + times.system
+    return found
 
 
 def report(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

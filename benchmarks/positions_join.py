@@ -23,7 +23,7 @@ import pandas as pd
 import psutil
 from astropy.io import fits
 from astropy.wcs import WCS
-from machine import machine, report
+from machine import machine, report, tree_cpu
 from scipy.spatial import cKDTree
 
 from elodin_spark.images.sky import header_text
@@ -124,30 +124,17 @@ def peak_memory() -> Iterator[dict[str, float]]:
         watcher.join()
 
 
-def _cpu_seconds() -> float:
-    """CPU time of this process and all that it started."""
-    own = psutil.Process()
-    total = 0.0
-    for process in (own, *own.children(recursive=True)):
-        with suppress(psutil.Error):  # it ended
-            times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
 def measure(positions: int, images: int, loop_images: int, brute_images: int, master: str) -> dict[str, Any]:
     """Run all three; raise where they do not agree."""
     sky, footprints = simulate(positions, images)
     rows: list[dict[str, Any]] = []
     with session(SparkSettings(master=master)) as spark:
         joined(spark, sky[:100], footprints[:10])  # starts the workers
-        with peak_memory() as peak:
-            started, cpu = time.perf_counter(), _cpu_seconds()
+        with peak_memory() as peak, tree_cpu() as taken:
             pairs = joined(spark, sky, footprints)
-            wall, cpu = time.perf_counter() - started, _cpu_seconds() - cpu
     matched = {name for _, name in pairs}
     memory = {f"{name}, MiB": value for name, value in peak.items()}
-    rows.append(_row(f"join on Spark, {master}", images, images, cpu, wall))
+    rows.append(_row(f"join on Spark, {master}", images, images, taken["cpu"], taken["wall"]))
     for how, find, count in (
         ("k-d tree loop, one process", by_tree, loop_images),
         ("brute force loop, one process", by_brute_force, brute_images),

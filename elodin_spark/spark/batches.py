@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
-from elodin_spark import schema
 from elodin_spark.errors import InputError
 from elodin_spark.projection.stage import SampleKeySpec
 from elodin_spark.spark.runner import run_stage
+from elodin_spark.spark.tablefiles import WriteTablesSpec, gather
 from elodin_spark.spark.verbs import as_tiled
-from elodin_spark.stage import StageSpec
+from elodin_spark.stage import StageSpec, fuse
 
 
 def run_batch(
@@ -38,7 +37,7 @@ def run_batch(
     keep_pixels : bool
         Write the pixels beside the cutouts.
     """
-    _write_tables(run_stage(rows, spec), targets, keep_pixels)
+    _write_tables(rows, spec, targets, keep_pixels)
 
 
 def fingerprint_batch(
@@ -57,28 +56,22 @@ def fingerprint_batch(
     targets : mapping of str to Path
     """
     rows = read_parts(spark, cutouts)
-    _write_tables(run_stage(as_tiled(rows), spec), targets, keep_pixels=False)
+    _write_tables(as_tiled(rows), spec, targets, keep_pixels=False)
 
 
-def _write_tables(rows: DataFrame, targets: Mapping[str, Path], keep_pixels: bool) -> None:
-    # The rows go to several tables and must be made once; disk, because vectors are many.
-    rows = rows.persist(StorageLevel.DISK_ONLY)
+def _write_tables(rows: DataFrame, spec: StageSpec, targets: Mapping[str, Path], keep_pixels: bool) -> None:
+    # An attempt that fails, or that Spark repeats while it runs, leaves files behind. So workers write
+    # beside the targets, only files of attempts that count are moved there, and the rest goes.
+    scratch = {table: folder.with_name(f"{folder.name}-open") for table, folder in targets.items()}
     try:
-        for table, folder in targets.items():
-            _table(rows, table, keep_pixels).write.mode("overwrite").parquet(*uris([folder]))
+        for folder in scratch.values():
+            folder.mkdir(parents=True)
+        folders = tuple((table, str(folder.absolute())) for table, folder in scratch.items())
+        found = run_stage(rows, fuse(spec, WriteTablesSpec(folders, keep_pixels))).collect()
+        gather([(row["table"], row["file"]) for row in found], targets, keep_pixels)
     finally:
-        rows.unpersist(blocking=True)
-
-
-def _table(rows: DataFrame, table: str, keep_pixels: bool) -> DataFrame:
-    if table == "images":
-        return rows.where(F.col("image").isNotNull()).select("image.*").coalesce(1)
-    if table == "failures":
-        return rows.where(F.col("failure").isNotNull()).select("failure.*").coalesce(1)
-    if table == "cutouts":
-        pixels = schema.PIXELS.names if keep_pixels else []
-        return rows.where(F.col("cutout_id").isNotNull()).select(*schema.CUTOUTS.names, *pixels)
-    return rows.where(F.col("vector").isNotNull()).select(*schema.FINGERPRINTS.names)
+        for folder in scratch.values():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_parts(spark: SparkSession, parts: Sequence[Path]) -> DataFrame:

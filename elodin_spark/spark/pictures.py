@@ -54,8 +54,8 @@ def reader(batch: Batch) -> tuple[int, Reader]:
     """
     parts = batch if isinstance(batch, tuple) else (batch,)
     if len(parts) == 2 and all(isinstance(part, pd.Series) for part in parts):
-        pixels, shapes = parts
-        return len(pixels), lambda row: _raw(pixels.iloc[row], shapes.iloc[row])
+        pixels, shapes = (list(part) for part in parts)  # a lookup in a Series takes longer
+        return len(pixels), lambda row: _raw(pixels[row], shapes[row])
     if len(parts) == 1:
         (column,) = parts
         if isinstance(column, pd.Series):

@@ -14,6 +14,7 @@ from elodin_spark import schema
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.spark.gpu import Gpus, gpu_profile, session_gpus, take_gpu
 from elodin_spark.spark.tables import spark_schema
+from elodin_spark.spark.workers import forget_zip_finders
 from elodin_spark.stage import StageSpec, wants_gpu
 
 #: Slices of work per core: enough to even out slow images, few enough to fill batches.
@@ -54,6 +55,7 @@ def _apply(
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
     def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         take_gpu(gpus)  # before the framework is imported
+        forget_zip_finders()
         stage = spec.build(lambda path: SparkFiles.get(Path(path).name))
         return stage(iter(batches))
 
@@ -75,7 +77,12 @@ def files_frame(spark: SparkSession, files: Sequence[ImageFile]) -> DataFrame:
     """
     context = spark.sparkContext
     slices = pack(files, SLICES_PER_CORE * context.defaultParallelism)
-    rows = context.parallelize(slices, max(len(slices), 1)).flatMap(lambda files: files)
+
+    def rows_of(files: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+        forget_zip_finders()
+        return files
+
+    rows = context.parallelize(slices, max(len(slices), 1)).flatMap(rows_of)
     return spark.createDataFrame(rows, spark_schema(schema.FILES), verifySchema=False)
 
 

@@ -20,6 +20,7 @@ from elodin_spark.fingerprints.weights import resolve_settings
 from elodin_spark.settings import FingerprintsSettings, Precision, RuntimeChoice
 from elodin_spark.spark.gpu import session_gpus, take_gpu
 from elodin_spark.spark.pictures import Reader, reader
+from elodin_spark.spark.workers import forget_zip_finders
 
 #: What the UDF returns.
 RETURNS = "vector array<float>, labels array<int>, label_scores array<float>, error string"
@@ -98,6 +99,7 @@ def fingerprint_udf(
 
     def apply(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
         take_gpu(gpus)  # before the framework is imported
+        forget_zip_finders()
         fingerprinter = Fingerprinter(spec, lambda path: SparkFiles.get(Path(path).name))
         for batch in batches:
             count, read = reader(batch)

@@ -204,9 +204,12 @@ class Runtime(ABC):
         size, side = self.spec.batch_size, self.spec.input_px
         for start in range(0, count, size):
             chunk = pixels[start : start + size]
-            batch = np.zeros((size, side, side, channels), np.uint8)
-            for i, window in enumerate(chunk):
-                batch[i] = resize_window(window, side).reshape(side, side, channels)
+            if chunk.shape[:3] == (size, side, side):  # as it comes
+                batch = np.ascontiguousarray(chunk).reshape(size, side, side, channels)
+            else:
+                batch = np.zeros((size, side, side, channels), np.uint8)
+                for i, window in enumerate(chunk):
+                    batch[i] = resize_window(window, side).reshape(side, side, channels)
             for output, found in zip(outputs, self._programs[channels](batch), strict=True):
                 output[start : start + len(chunk)] = found[: len(chunk)]
         return outputs[0], outputs[1] if len(outputs) > 1 else None
