@@ -29,6 +29,7 @@ from elodin_spark.neighbors.overlap import WindowTable
 from elodin_spark.neighbors.search import Index, TieBroken, find_neighbors
 from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.settings import Metric, Settings
+from elodin_spark.vectors import to_matrix
 
 _WINDOW_COLUMNS = ["cutout_id", "image_id", "x0", "y0", "x1", "y1", "ra", "dec"]
 _LABELS_SHOWN = 10
@@ -141,6 +142,17 @@ class Catalog:
         if name not in ("images", "cutouts", "fingerprints", "failures"):
             raise InputError(f"no table {name!r}; one of images, cutouts, fingerprints, failures")
         return self._store.dataset(name).to_table()
+
+    def vectors(
+        self, cutout_ids: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """IDs (ascending, int64) and vectors (float32, shape (n, d)) of all or some fingerprints."""
+        wanted = None
+        if cutout_ids is not None:
+            wanted = pc.field("cutout_id").isin(pa.array(list(cutout_ids), pa.int64()))
+        dataset = self._store.dataset("fingerprints")
+        found = dataset.to_table(columns=["cutout_id", "vector"], filter=wanted).sort_by("cutout_id")
+        return found.column("cutout_id").to_numpy(), to_matrix(found.column("vector").combine_chunks())
 
     def neighbors(
         self, cutout_id: int, k: int | None = None, metric: Metric = "l2", *, allow_overlap: bool = False
@@ -354,7 +366,8 @@ def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
     runtime = None
     if settings.fingerprints.precision != "f32":
         runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
-    recipe = _recipe(settings, weights, runtime)
+    # The components are those of the catalog, once they are fitted: how they are made must be the same.
+    recipe = _recipe(settings, weights, runtime, store.pca.sha256 if store.pca else None)
     if recipe_id(recipe) != store.meta["recipe_id"]:
         different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
         raise CatalogError(
@@ -367,12 +380,14 @@ def _resolve(settings: Settings) -> Weights:
     return resolve_settings(settings.fingerprints)
 
 
-def _recipe(settings: Settings, weights: Weights, runtime: RuntimeName | None) -> dict[str, Any]:
+def _recipe(
+    settings: Settings, weights: Weights, runtime: RuntimeName | None, pca_sha256: str | None = None
+) -> dict[str, Any]:
     quantized = None
     if settings.fingerprints.precision == "int8" and runtime is not None:
         model = model_for(settings.fingerprints, runtime, weights)
         quantized = None if model is None else model.sha256
-    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized)
+    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, pca_sha256)
 
 
 def _refuse_remote(path: str) -> None:

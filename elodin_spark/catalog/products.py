@@ -26,6 +26,7 @@ from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.progress import Progress
 from elodin_spark.settings import Settings
+from elodin_spark.vectors import to_matrix
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -55,7 +56,7 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
     started = time.monotonic()
     folder = store.new_product("index")
     dataset = store.dataset("fingerprints")
-    dimension = len(dataset.head(1, columns=["vector"]).column("vector")[0])
+    dimension = to_matrix(dataset.head(1, columns=["vector"]).column("vector").combine_chunks()).shape[1]
     with Progress(count, "indexing L2", "vectors") as progress:
 
         def vectors() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
@@ -75,7 +76,7 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
                     yield batch.column("cutout_id").to_numpy(), batch.column("labels")
                     progress.add(len(batch))
 
-            jaccard = JaccardIndex.build(sets(), store.meta["classes"] or dimension)
+            jaccard = JaccardIndex.build(sets(), store.label_count(dimension))
         jaccard.save(folder / JACCARD_FILE)
     record = {"digest": digest, "rows": count, "dimension": dimension, "metrics": settings.neighbors.metrics}
     store.commit_product("index", folder, {**record, "seconds": _since(started)})
@@ -160,12 +161,6 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
         progress.add()
     store.commit_product("figures", folder, {"digest": digest, "seconds": _since(started)})
     return True
-
-
-def to_matrix(vectors: pa.Array) -> NDArray[np.float32]:
-    """A list column whose lists have one length as a matrix, shape (n, d), without a copy."""
-    values = vectors.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(vectors), -1)
 
 
 def thumbnails_of(store: Store, ids: pa.Array | pa.ChunkedArray) -> list[bytes | None]:

@@ -21,9 +21,10 @@ def gather(store: Store) -> dict[str, Any]:
     Returns
     -------
     dict
-        `path`, `described`, `recipe_id`, `recipe`, `runtimes`, `files`, `batches`, `tables` (rows and
-        bytes of each), `products`, `seconds` (stage to wall time), `failures` (a list),
-        `failure_kinds` (kind to count), `examples` (a few cutout IDs), `disk_bytes`.
+        `path`, `described`, `recipe_id`, `recipe`, `pca` (None, or of the principal components the
+        `length` of what is projected, `components`, `sample`, `variance_ratio`), `runtimes`, `files`,
+        `batches`, `tables` (rows and bytes of each), `products`, `seconds` (stage to wall time),
+        `failures` (a list), `failure_kinds` (kind to count), `examples` (a few cutout IDs), `disk_bytes`.
     """
     commits = store.commits()
     seconds: Counter[str] = Counter()
@@ -38,6 +39,7 @@ def gather(store: Store) -> dict[str, Any]:
         "described": store.describe(),
         "recipe_id": store.meta["recipe_id"],
         "recipe": store.meta["recipe"],
+        "pca": store.meta.get("pca"),
         "runtimes": sorted({commit.runtime for commit in commits if commit.runtime}),
         "files": sum(len(commit.files) for commit in commits),
         "batches": len(commits),
@@ -65,6 +67,12 @@ def info_text(facts: dict[str, Any]) -> str:
     lines.append(f"cutouts    {generator}")
     if facts["runtimes"]:
         lines.append(f"network    {recipe['fingerprints']['precision']}, by {', '.join(facts['runtimes'])}")
+    if facts["pca"]:
+        pca = facts["pca"]
+        lines.append(
+            f"vectors    {pca['components']} principal components of {pca['length']}, "
+            f"{sum(pca['variance_ratio']):.1%} of the variance of {pca['sample']:,} windows"
+        )
     lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
     lines += ["", f"{'table':<14}{'rows':>14}{'size':>12}"]
     for name, table in facts["tables"].items():

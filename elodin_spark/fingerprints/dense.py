@@ -24,14 +24,15 @@ from elodin_spark.cutouts.pixelbuffer import PixelBuffer
 from elodin_spark.cutouts.pixels import to_uint8
 from elodin_spark.cutouts.tile import Cutting, TileSpec, TileStage, failure_row
 from elodin_spark.errors import ImageError
+from elodin_spark.fingerprints.pca import PcaFile, load_pca
 from elodin_spark.fingerprints.rows import Fingerprint, as_fingerprints
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.planes import Plane
-from elodin_spark.schema import FINGERPRINTED
 from elodin_spark.settings import CELL_PX, Settings
 from elodin_spark.stage import Locate, Stage
+from elodin_spark.vectors import to_value
 
 #: Blocks of a wide image are gone through in stripes of this many columns, so that what is kept of
 #: the row above is bounded; the blocks between two stripes are run twice.
@@ -69,21 +70,26 @@ class DenseSpec:
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, weights: Weights, recipe: str, keep_pixels: bool = False
+        cls,
+        settings: Settings,
+        weights: Weights,
+        recipe: str,
+        keep_pixels: bool = False,
+        pca: PcaFile | None = None,
     ) -> DenseSpec:
         """The spec of a run, with the weights its settings name resolved."""
         network = settings.fingerprints.model_copy(update={"mode": "window"})
         return cls(
             TileSpec.from_settings(settings),
-            FingerprintSpec.from_settings(network, weights, recipe, keep_pixels),
+            FingerprintSpec.from_settings(network, weights, recipe, keep_pixels, pca),
             settings.fingerprints.block_px,
             settings.fingerprints.halo_px,
         )
 
     @property
     def output_schema(self) -> pa.Schema:
-        """:data:`~elodin_spark.schema.FINGERPRINTED`."""
-        return FINGERPRINTED
+        """As of :class:`~elodin_spark.fingerprints.stage.FingerprintSpec`."""
+        return self.network.output_schema
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -200,10 +206,9 @@ class FeatureMap:
 
 
 class _DenseStage(TileStage):
-    output_schema = FINGERPRINTED
-
     def __init__(self, spec: DenseSpec, locate: Locate) -> None:
         super().__init__(spec.tile)
+        self.output_schema = spec.output_schema
         self._dense, self._locate = spec, locate
 
     @cached_property
@@ -244,14 +249,16 @@ class _DenseStage(TileStage):
                 raise
             return dict.fromkeys(windows, error)
         scores = self._runtime.scores(vectors)
-        outcomes = as_fingerprints(vectors, scores, self._dense.network.top_labels)
+        network = self._dense.network
+        pca = load_pca(network.pca, self._locate)
+        outcomes = as_fingerprints(vectors, scores, network.top_labels, pca, network.storage)
         return dict(zip(windows, outcomes, strict=True))
 
     def _with_fingerprint(self, row: Row, outcome: Fingerprint | ImageError, image: Row) -> Row:
         if isinstance(outcome, ImageError):
             return row | failure_row("fingerprints", image, outcome, row["cutout_id"])
         return row | {
-            "vector": outcome.vector,
+            "vector": to_value(outcome.vector, self._dense.network.storage),
             "labels": outcome.labels,
             "label_scores": outcome.label_scores,
             "recipe": self._dense.network.recipe,

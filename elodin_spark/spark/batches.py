@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from elodin_spark.projection.stage import SampleKeySpec
 from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.verbs import as_tiled
 from elodin_spark.stage import StageSpec
+
+_GLOB = re.compile(r"[][*?{}\\]")
 
 
 def run_batch(
@@ -64,7 +67,7 @@ def _write_tables(rows: DataFrame, targets: Mapping[str, Path], keep_pixels: boo
     rows = rows.persist(StorageLevel.DISK_ONLY)
     try:
         for table, folder in targets.items():
-            _table(rows, table, keep_pixels).write.mode("overwrite").parquet(*_uris([folder]))
+            _table(rows, table, keep_pixels).write.mode("overwrite").parquet(folder_uri(folder))
     finally:
         rows.unpersist(blocking=True)
 
@@ -82,12 +85,21 @@ def _table(rows: DataFrame, table: str, keep_pixels: bool) -> DataFrame:
 
 def read_parts(spark: SparkSession, parts: Sequence[Path]) -> DataFrame:
     """Read folders of Parquet files of one table."""
-    return spark.read.parquet(*_uris(parts))
+    # Here Spark looks for patterns.
+    return spark.read.parquet(*(_GLOB.sub(r"\\\g<0>", folder_uri(part)) for part in parts))
 
 
-def _uris(folders: Sequence[Path]) -> list[str]:
-    # With a scheme: a bare path would land on the cluster's default file system, HDFS say.
-    return [folder.absolute().as_uri() for folder in folders]
+def folder_uri(folder: Path) -> str:
+    """A folder of the shared file system as Spark takes it."""
+    # With a scheme: a bare path would land on the cluster's default file system, HDFS say. Not as_uri():
+    # Hadoop takes what stands here for the name itself and would write to a folder "my%20catalog".
+    return f"file://{folder.absolute()}"
+
+
+def vectors_of(rows: DataFrame, spec: StageSpec) -> pa.Table:
+    """`cutout_id` and `vector` of what a stage fingerprints, collected."""
+    made = run_stage(rows, spec)
+    return made.where(F.col("vector").isNotNull()).select("cutout_id", "vector").toArrow()
 
 
 def sample_vectors(spark: SparkSession, fingerprints: Sequence[Path], n: int, seed: int) -> pa.Table:
