@@ -103,7 +103,7 @@ class DenseSpec:
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage; the network comes with the first window."""
-        return _DenseStage(self, locate)
+        return DenseStage(self, locate)
 
 
 class FeatureMap:
@@ -154,6 +154,16 @@ class FeatureMap:
         """Vectors of windows whose corners are multiples of 32 px, shape (n, vector_length)."""
         return np.stack([self._mean(*window) for window in (windows // CELL_PX).tolist()])
 
+    def seen_px(self) -> int:
+        """Pixels that the network sees in one pass over all blocks, halos included."""
+        sides = []
+        for cells in (self._rows, self._columns):
+            kept = [self._kept(block, cells) for block in range(int(self._block_of(cells - 1, cells)) + 1)]
+            sides.append(
+                sum(min(end + self._halo, cells) - max(start - self._halo, 0) for start, end in kept)
+            )
+        return sides[0] * sides[1] * CELL_PX**2
+
     def _mean(self, x0: int, y0: int, x1: int, y1: int) -> NDArray[np.float32]:
         cells = [
             np.concatenate(
@@ -188,7 +198,7 @@ class FeatureMap:
     def _block(self, row: int, column: int, side: int) -> NDArray[np.float32]:
         if (row, column) not in self._blocks:
             self._blocks[row, column] = self._compute(row, column)
-            across = (side - 2) // self._core + 2  # most blocks a window reaches into along an axis
+            across = _reach(side, self._core)
             while len(self._blocks) > across * (STRIPE_BLOCKS + across):
                 self._blocks.popitem(last=False)
         self._blocks.move_to_end((row, column))
@@ -205,14 +215,43 @@ class FeatureMap:
         return features[top - y0 : bottom - y0, left - x0 : right - x0].copy()
 
 
-class _DenseStage(TileStage):
+def seen_pixels(shape: tuple[int, ...], block_px: int, halo_px: int) -> int:
+    """Pixels that the network sees of an image of `shape`, halos included.
+
+    Where an image is wider than :data:`STRIPE_BLOCKS` blocks, those between two stripes count once.
+    """
+    if min(shape[:2]) < CELL_PX:
+        return 0
+
+    def unread(*_: Any) -> Any:
+        raise AssertionError("counting needs no pixels")
+
+    return FeatureMap(shape, unread, unread, block_px, halo_px).seen_px()
+
+
+def feature_bytes(block_px: int, halo_px: int, window_px: int, vector_length: int) -> int:
+    """Most bytes of the features that are kept of an image, however large."""
+    core = block_px // CELL_PX - 2 * (halo_px // CELL_PX)
+    across = _reach(window_px // CELL_PX, core)
+    return across * (STRIPE_BLOCKS + across) * core**2 * vector_length * 4
+
+
+def _reach(side: int, core: int) -> int:
+    """Most blocks that a window of so many cells reaches into along an axis."""
+    return (side - 2) // core + 2
+
+
+class DenseStage(TileStage):
+    """The stage of a :class:`DenseSpec`; `runtime` is built with the first window, or set before."""
+
     def __init__(self, spec: DenseSpec, locate: Locate) -> None:
         super().__init__(spec.tile)
         self.output_schema = spec.output_schema
         self._dense, self._locate = spec, locate
 
     @cached_property
-    def _runtime(self) -> Runtime:
+    def runtime(self) -> Runtime:
+        """The network of this process."""
         return self._dense.network.load(self._locate)
 
     def cut(
@@ -223,7 +262,7 @@ class _DenseStage(TileStage):
         features = FeatureMap(
             picture.shape,
             lambda *box: to_uint8(picture.read(*box)),
-            lambda block: self._runtime.features(block),
+            lambda block: self.runtime.features(block),
             spec.block_px,
             spec.halo_px,
         )
@@ -248,7 +287,7 @@ class _DenseStage(TileStage):
             if strict:
                 raise
             return dict.fromkeys(windows, error)
-        scores = self._runtime.scores(vectors)
+        scores = self.runtime.scores(vectors)
         network = self._dense.network
         pca = load_pca(network.pca, self._locate)
         outcomes = as_fingerprints(vectors, scores, network.top_labels, pca, network.storage)
