@@ -7,6 +7,7 @@ archive has many files, those whose path has the smallest hash are cut to find t
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ def fit_to_files(
     ConfigError
         There are too few windows, or the vectors are too short.
     """
-    plain = _plain(settings)
+    started, plain = time.monotonic(), _plain(settings)
     tile = TileSpec.from_settings(settings.model_copy(update={"cutouts": _bare(settings)}))
     describe = DescribeSpec.from_settings(settings.images)
 
@@ -83,7 +84,7 @@ def fit_to_files(
     else:
         network = FingerprintSpec.from_settings(plain.fingerprints, weights, "")
         last = [tile, KeepCutoutsSpec(schema.TILED, chosen), network]
-    _fit(store, settings, [(rows, fuse(*before, *last)) for rows, before in frames(used)])
+    _fit(store, settings, [(rows, fuse(*before, *last)) for rows, before in frames(used)], started)
 
 
 def fit_to_cutouts(
@@ -105,10 +106,10 @@ def fit_to_cutouts(
     ConfigError
         As :func:`fit_to_files`.
     """
-    plain = _plain(settings).fingerprints
+    started, plain = time.monotonic(), _plain(settings).fingerprints
     chosen = stable_sample(found, plain.pca_sample, settings.seed)
     network = FingerprintSpec.from_settings(plain, weights, "")
-    _fit(store, settings, [(cutouts, fuse(KeepCutoutsSpec(schema.TILED, chosen), network))])
+    _fit(store, settings, [(cutouts, fuse(KeepCutoutsSpec(schema.TILED, chosen), network))], started)
 
 
 def _plain(settings: Settings) -> Settings:
@@ -136,7 +137,9 @@ def _ids(rows: DataFrame, spec: StageSpec) -> NDArray[np.int64]:
     return run_stage(rows, spec).toArrow().column("cutout_id").to_numpy()
 
 
-def _fit(store: Store, settings: Settings, frames: Sequence[tuple[DataFrame, StageSpec]]) -> None:
+def _fit(
+    store: Store, settings: Settings, frames: Sequence[tuple[DataFrame, StageSpec]], started: float
+) -> None:
     from elodin_spark.spark.batches import vectors_of
 
     found, parts = [], []
@@ -151,4 +154,4 @@ def _fit(store: Store, settings: Settings, frames: Sequence[tuple[DataFrame, Sta
     order = np.lexsort((chosen, sample_keys(chosen, settings.seed)))
     assert settings.fingerprints.pca is not None
     pca = Pca.fit(vectors[order], settings.fingerprints.pca)
-    store.keep_pca(pca, len(order))
+    store.keep_pca(pca, len(order), time.monotonic() - started)

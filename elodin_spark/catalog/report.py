@@ -32,6 +32,8 @@ def gather(store: Store) -> dict[str, Any]:
         seconds.update(commit.seconds)
     products = {name: record for name in _PRODUCTS if (record := store.product(name)) is not None}
     seconds.update({name: record["seconds"] for name, record in products.items()})
+    if pca := store.meta.get("pca"):
+        seconds["fitting components"] = pca["seconds"]
     tables = ("images", "cutouts", "fingerprints", "failures")
     failures = store.dataset("failures").to_table().to_pylist()
     return {
@@ -39,7 +41,7 @@ def gather(store: Store) -> dict[str, Any]:
         "described": store.describe(),
         "recipe_id": store.meta["recipe_id"],
         "recipe": store.meta["recipe"],
-        "pca": store.meta.get("pca"),
+        "pca": pca,
         "runtimes": sorted({commit.runtime for commit in commits if commit.runtime}),
         "files": sum(len(commit.files) for commit in commits),
         "batches": len(commits),

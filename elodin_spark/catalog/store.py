@@ -183,7 +183,7 @@ class Store:
         record = self.meta.get("pca")
         return record and PcaFile(str(self.path / record["file"]), record["sha256"])
 
-    def keep_pca(self, pca: Pca, sample: int) -> None:
+    def keep_pca(self, pca: Pca, sample: int, seconds: float) -> None:
         """Keep fitted components, as part of the recipe from here on; only with the lock held.
 
         Parameters
@@ -191,6 +191,8 @@ class Store:
         pca : Pca
         sample : int
             Vectors they were fitted to.
+        seconds : float
+            Wall time of it all.
         """
         file = pca.save(self.path)
         recipe = json.loads(json.dumps(self.meta["recipe"]))
@@ -201,6 +203,7 @@ class Store:
             "length": pca.length,
             "components": len(pca.components),
             "sample": sample,
+            "seconds": round(seconds, 3),
             "variance_ratio": pca.variance_ratio.tolist(),
         }
         meta = {**self.meta, "recipe": recipe, "recipe_id": recipe_id(recipe), "pca": record}

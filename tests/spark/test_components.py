@@ -82,6 +82,7 @@ def test_indices_maps_and_the_report_take_them(whole, small):
     assert small._store.product("projection")["rows"] == 60
     facts = small.info()
     assert (facts["pca"]["length"], facts["pca"]["components"], facts["pca"]["sample"]) == (2048, 6, 40)
+    assert facts["seconds"]["fitting components"] > 0
     assert 0 < sum(facts["pca"]["variance_ratio"]) <= 1 + 1e-9
     assert "6 principal components of 2048" in info_text(facts)
     assert whole.info()["pca"] is None
