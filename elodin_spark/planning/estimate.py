@@ -49,7 +49,8 @@ def estimate_windows(headers: Headers, rates: Rates | None, quality: QualitySett
     What was sampled counts as it was found. Images whose pixels could not be used count for
     themselves and not for others.
     """
-    rejects = _may_reject(quality)
+    # Windows without any data are rejected too, but only pixels can show that there are some.
+    rejects = _may_reject(quality) or any(image.rejected for image in (rates.cut if rates else ()))
     by_headers = headers.windows if _headers_tell(headers) else None
     if rates is None:
         how = "exact" if by_headers is not None else "not measured"
