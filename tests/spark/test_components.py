@@ -8,12 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elodin_spark import Catalog
+from elodin_spark import Catalog, register_vector_udf
 from elodin_spark.catalog.report import info_text
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.pca import load_pca
 from elodin_spark.spark.batches import read_parts
-from elodin_spark.spark.udf import register_vector_udf
 
 pytestmark = pytest.mark.spark
 
