@@ -61,19 +61,11 @@ def fit_to_files(
     tile = TileSpec.from_settings(settings.model_copy(update={"cutouts": _bare(settings)}))
     describe = DescribeSpec.from_settings(settings.images)
 
-    def frames(some: Sequence[ImageFile]) -> Iterator[tuple[DataFrame, list[StageSpec]]]:
-        from elodin_spark.spark.inputs import input_batches
-
-        run = settings.run.model_copy(update={"batch_images": max(1, len(some))})
-        for _, rows, described in input_batches(spark, some, settings.model_copy(update={"run": run})):
-            yield rows, [] if described else [describe]
-
     found = np.empty(0, np.int64)
-    used: list[ImageFile] = []
-    for some in _in_turn(files, whole=settings.images.colour is not None):
-        used += some
-        specs = [(rows, fuse(*before, tile, CutoutIdsSpec())) for rows, before in frames(some)]
-        found = np.concatenate([found, *(_ids(rows, spec) for rows, spec in specs)])
+    used: list[tuple[DataFrame, list[StageSpec]]] = []
+    for rows, described in _frames(spark, settings, files):
+        used.append((rows, [] if described else [describe]))
+        found = np.concatenate([found, _ids(rows, fuse(*used[-1][1], tile, CutoutIdsSpec()))])
         if len(found) >= plain.fingerprints.pca_sample:
             break
     chosen = stable_sample(found, plain.fingerprints.pca_sample, settings.seed)
@@ -84,7 +76,7 @@ def fit_to_files(
     else:
         network = FingerprintSpec.from_settings(plain.fingerprints, weights, "")
         last = [tile, KeepCutoutsSpec(schema.TILED, chosen), network]
-    _fit(store, settings, [(rows, fuse(*before, *last)) for rows, before in frames(used)], started)
+    _fit(store, settings, [(rows, fuse(*before, *last)) for rows, before in used], started)
 
 
 def fit_to_cutouts(
@@ -122,12 +114,27 @@ def _bare(settings: Settings) -> object:
     return settings.cutouts.model_copy(update={"thumbnail_px": 0, "texture": ()})
 
 
-def _in_turn(files: Sequence[ImageFile], *, whole: bool) -> Iterator[list[ImageFile]]:
-    """Files by the hash of their path, more each time; all at once where they make images together."""
+def _frames(
+    spark: SparkSession, settings: Settings, files: Sequence[ImageFile]
+) -> Iterator[tuple[DataFrame, bool]]:
+    """Input of the tile stage and whether it is described: files by the hash of their path, more each time.
+
+    Planes of colour images are in files that belong together: those come as the run takes them.
+    """
+    from elodin_spark.spark.inputs import input_batches
+
+    def batches(some: Sequence[ImageFile], size: int) -> Iterator[tuple[DataFrame, bool]]:
+        run = settings.run.model_copy(update={"batch_images": size})
+        for _, rows, described in input_batches(spark, some, settings.model_copy(update={"run": run})):
+            yield rows, described
+
+    if settings.images.colour is not None:
+        yield from batches(files, FIRST_FILES)
+        return
     ordered = sorted(files, key=lambda file: (ids.stable_id("pca", file.path), file.path))
-    start, size = 0, len(ordered) if whole else FIRST_FILES
+    start, size = 0, FIRST_FILES
     while start < len(ordered):
-        yield ordered[start : start + size]
+        yield from batches(ordered[start : start + size], size)
         start, size = start + size, 2 * size
 
 

@@ -116,6 +116,7 @@ def run_catalog(
     started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(store.lock())
+        store.refresh()
         store.sweep()
 
         @cache

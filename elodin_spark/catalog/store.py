@@ -80,6 +80,11 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.meta: dict[str, Any] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read ``catalog.json`` again: another run may have fitted components since."""
         try:
             meta = json.loads((self.path / "catalog.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -93,7 +98,7 @@ class Store:
                 f"{self.path} has catalog format {meta.get('format')!r} and this version reads {FORMAT}; "
                 "use the version that wrote it"
             )
-        self.meta: dict[str, Any] = meta
+        self.meta = meta
 
     @classmethod
     def create(

@@ -114,8 +114,11 @@ def test_the_fit_does_not_depend_on_the_way_it_was_come_by_and_is_kept(small, ma
 
 def test_runs_that_append_keep_the_components_and_others_are_refused(make, small, spark):
     part = make("appended", first=2, **SMALL)
+    opened_before = Catalog.open(part.path)
     part.run(["cutouts", "fingerprints"])
     kept = part._store.pca
+    opened_before.run(["cutouts", "fingerprints"])
+    assert opened_before._store.pca == kept
     assert kept.sha256 != small._store.pca.sha256
     settings = part.settings.model_copy(update={"images": small.settings.images})
     more = Catalog.open(part.path, settings)
@@ -128,15 +131,21 @@ def test_runs_that_append_keep_the_components_and_others_are_refused(make, small
         Catalog.open(part.path, settings.model_copy(update={"fingerprints": other}))
 
 
-def test_dense_mode_is_projected_too(make, small_settings, survey, tmp_path, spark):
-    settings = small_settings(
-        survey.tiles[0].parent,
-        cutouts={"generator": {"kind": "sliding_window", "size": 64, "step": 32, "edge": "drop"}},
-        fingerprints={"mode": "dense", "block_px": 192, "halo_px": 32, **SMALL},
-    )
-    catalog = Catalog.create(tmp_path / "dense", settings)
-    catalog.run(["cutouts", "fingerprints"])
-    ids, vectors = catalog.vectors()
-    assert vectors.shape == (len(ids), 6) == (100, 6)
-    # The first component has the most variance: they are components of these vectors.
-    assert vectors.var(axis=0).argmax() == 0
+def test_components_of_colour_images_and_of_positions(small_settings, survey, tmp_path, spark):
+    for band, source in zip("gr", sorted(survey.tiles), strict=False):
+        (tmp_path / f"a_{band}.fits").write_bytes(source.read_bytes())
+    colour = {"grouping": {"kind": "pattern", "pattern": "*_{band}.fits"}, "channels": ["r", "r", "g"]}
+    images = {"paths": str(tmp_path / "a_*.fits"), "hdu": "IMAGE"}
+    settings = small_settings(tmp_path, images=images | {"colour": colour}, fingerprints=SMALL)
+    banded = Catalog.create(tmp_path / "colour", settings)
+    assert banded.run(["cutouts", "fingerprints"]).n_cutouts == 25
+    assert banded.vectors()[1].shape == (25, 6)
+    assert banded.info()["pca"]["sample"] == 25
+    sky = banded.table("cutouts").to_pylist()[:9]
+    lines = [f"{row['cutout_id']},{row['ra']},{row['dec']}" for row in sky]
+    (tmp_path / "stars.csv").write_text("\n".join(["id,ra,dec", *lines]))
+    generator = {"kind": "positions", "catalog": str(tmp_path / "stars.csv"), "size": 32}
+    settings = small_settings(tmp_path, images=images, cutouts={"generator": generator}, fingerprints=SMALL)
+    placed = Catalog.create(tmp_path / "positions", settings)
+    placed.run(["cutouts", "fingerprints"])
+    assert placed.info()["pca"]["sample"] == len(placed.vectors()[0]) >= 9
