@@ -291,11 +291,12 @@ def exact_neighbors(work: Path, queries: np.ndarray, k: int) -> np.ndarray:
 
 
 def from_parquet(path: Path) -> np.ndarray:
-    """The column ``vector``, float32, shape (n, d)."""
+    """The column ``vector`` of either storage, float32, shape (n, d)."""
     import pyarrow.parquet as pq
 
-    column = pq.read_table(path, columns=["vector"]).column("vector").combine_chunks()
-    return np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
+    from elodin_spark.vectors import to_matrix
+
+    return to_matrix(pq.read_table(path, columns=["vector"]).column("vector").combine_chunks())
 
 
 def report(record: dict[str, Any]) -> None:

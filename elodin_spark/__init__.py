@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from elodin_spark.settings import Blobs, FullImage, Settings, SlidingWindow, Step
     from elodin_spark.spark.datasource import register_data_source
     from elodin_spark.spark.session import session
-    from elodin_spark.spark.udf import fingerprint_udf, register_udfs
+    from elodin_spark.spark.udf import fingerprint_udf, register_udfs, register_vector_udf, vector_udf
     from elodin_spark.spark.verbs import fingerprint, read_images, tile
 
 _HOMES = {
@@ -36,9 +36,11 @@ _HOMES = {
     "parse_settings": "config",
     "read_images": "spark.verbs",
     "register_udfs": "spark.udf",
+    "register_vector_udf": "spark.udf",
     "register_data_source": "spark.datasource",
     "session": "spark.session",
     "tile": "spark.verbs",
+    "vector_udf": "spark.udf",
 }
 
 __all__ = [
@@ -57,8 +59,10 @@ __all__ = [
     "read_images",
     "register_data_source",
     "register_udfs",
+    "register_vector_udf",
     "session",
     "tile",
+    "vector_udf",
 ]
 
 

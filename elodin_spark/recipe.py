@@ -22,6 +22,7 @@ def make_recipe(
     weights_sha256: str,
     runtime: str | None = None,
     model_sha256: str | None = None,
+    pca_sha256: str | None = None,
 ) -> dict[str, Any]:
     """Collect what the fingerprints of a run depend on.
 
@@ -36,6 +37,8 @@ def make_recipe(
         What runs the network, ``auto`` resolved; needed for a precision other than f32.
     model_sha256 : str, optional
         Hash of the quantized network, for int8.
+    pca_sha256 : str, optional
+        Hash of the principal components; None before they are fitted.
 
     Returns
     -------
@@ -65,6 +68,7 @@ def make_recipe(
             **_layer(fingerprints.layer),
             "top_labels": fingerprints.top_labels,
             **_arithmetic(fingerprints.arithmetic, runtime, model_sha256),
+            **_stored(settings, pca_sha256),
         },
     }
 
@@ -74,6 +78,16 @@ def _input(settings: FingerprintsSettings) -> dict[str, Any]:
     if settings.mode == "window":
         return {"input_px": settings.input_px}
     return {"mode": settings.mode, "block_px": settings.block_px, "halo_px": settings.halo_px}
+
+
+def _stored(settings: Settings, pca_sha256: str | None) -> dict[str, Any]:
+    """What is made of the network's vector before it is written; nothing where it is written as it is."""
+    chosen = settings.fingerprints
+    stored: dict[str, Any] = {} if chosen.storage == "float32" else {"storage": chosen.storage}
+    if chosen.pca is not None:
+        fitted = {"components": chosen.pca, "sample": chosen.pca_sample, "seed": settings.seed}
+        stored["pca"] = {**fitted, "sha256": pca_sha256}
+    return stored
 
 
 def network_id(

@@ -97,7 +97,7 @@ def write_neighbors(
     CatalogError
         The index has not been built, or not for that metric.
     """
-    from elodin_spark.spark.batches import read_parts, uris
+    from elodin_spark.spark.batches import folder_uri, read_parts
     from elodin_spark.spark.runner import SLICES_PER_CORE, run_stage
 
     out = Path(out)
@@ -125,7 +125,7 @@ def write_neighbors(
         queries.repartition(tasks, "cutout_id").sortWithinPartitions("cutout_id"),
         NeighborsSpec(str(catalog.path.absolute()), question),
     )
-    rows.write.parquet(*uris([out]))
+    rows.write.parquet(folder_uri(out))
     return int(read_parts(spark, [out]).count())
 
 

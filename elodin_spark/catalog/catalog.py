@@ -33,6 +33,7 @@ from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.search import Index, TieBroken
 from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.settings import Metric, Settings
+from elodin_spark.vectors import to_matrix
 
 _LABELS_SHOWN = 10
 
@@ -156,6 +157,17 @@ class Catalog:
         if name not in ("images", "cutouts", "fingerprints", "failures"):
             raise InputError(f"no table {name!r}; one of images, cutouts, fingerprints, failures")
         return self._store.dataset(name).to_table()
+
+    def vectors(
+        self, cutout_ids: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """IDs (ascending, int64) and vectors (float32, shape (n, d)) of all or some fingerprints."""
+        wanted = None
+        if cutout_ids is not None:
+            wanted = pc.field("cutout_id").isin(pa.array(list(cutout_ids), pa.int64()))
+        dataset = self._store.dataset("fingerprints")
+        found = dataset.to_table(columns=["cutout_id", "vector"], filter=wanted).sort_by("cutout_id")
+        return found.column("cutout_id").to_numpy(), to_matrix(found.column("vector").combine_chunks())
 
     def neighbors(
         self,
@@ -339,7 +351,8 @@ def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
     runtime = None
     if settings.fingerprints.arithmetic != "f32":
         runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
-    recipe = _recipe(settings, weights, runtime)
+    # The components are those of the catalog, once they are fitted: how they are made must be the same.
+    recipe = _recipe(settings, weights, runtime, store.pca.sha256 if store.pca else None)
     if recipe_id(recipe) != store.meta["recipe_id"]:
         different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
         raise CatalogError(
@@ -354,17 +367,18 @@ def _resolve(settings: Settings) -> Weights:
 
 def _check_index(settings: Settings) -> None:
     """Refuse an index that cannot be built now, not after hours of fingerprinting."""
-    wanted_recipe(
-        settings.neighbors, 1, vector_length(settings.fingerprints.backbone, settings.fingerprints.layer)
-    )
+    network = settings.fingerprints
+    wanted_recipe(settings.neighbors, 1, network.pca or vector_length(network.backbone, network.layer))
 
 
-def _recipe(settings: Settings, weights: Weights, runtime: RuntimeName | None) -> dict[str, Any]:
+def _recipe(
+    settings: Settings, weights: Weights, runtime: RuntimeName | None, pca_sha256: str | None = None
+) -> dict[str, Any]:
     quantized = None
     if settings.fingerprints.arithmetic == "int8" and runtime is not None:
         model = model_for(settings.fingerprints, runtime, weights)
         quantized = None if model is None else model.sha256
-    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized)
+    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, pca_sha256)
 
 
 def _refuse_remote(path: str) -> None:

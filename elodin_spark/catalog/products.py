@@ -29,6 +29,7 @@ from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.progress import Progress
 from elodin_spark.settings import Settings
+from elodin_spark.vectors import to_matrix
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -56,7 +57,7 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
     if not count:
         return False
     dataset = store.dataset("fingerprints")
-    dimension = len(dataset.head(1, columns=["vector"]).column("vector")[0])
+    dimension = to_matrix(dataset.head(1, columns=["vector"]).column("vector").combine_chunks()).shape[1]
     recipe = wanted_recipe(settings.neighbors, count, dimension)
     asked = [] if recipe.exact else [recipe.factory, recipe.store, settings.neighbors.recall]
     digest = product_digest(store, sorted(settings.neighbors.metrics), *asked)
@@ -77,7 +78,7 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
                     yield batch.column("cutout_id").to_numpy(), batch.column("labels")
                     progress.add(len(batch))
 
-            jaccard = JaccardIndex.build(sets(), store.meta["classes"] or dimension)
+            jaccard = JaccardIndex.build(sets(), store.label_count(dimension))
         jaccard.save(folder / JACCARD_FILE)
     store.commit_product("index", folder, {**record, "seconds": _since(started)})
     return True
@@ -175,12 +176,6 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
         progress.add()
     store.commit_product("figures", folder, {"digest": digest, "seconds": _since(started)})
     return True
-
-
-def to_matrix(vectors: pa.Array) -> NDArray[np.float32]:
-    """A list column whose lists have one length as a matrix, shape (n, d), without a copy."""
-    values = vectors.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(vectors), -1)
 
 
 def thumbnails_of(store: Store, ids: pa.Array | pa.ChunkedArray) -> list[bytes | None]:

@@ -22,9 +22,10 @@ def gather(store: Store) -> dict[str, Any]:
     -------
     dict
         `path`, `described`, `recipe_id`, `recipe`, `precision` (what the gate measured, or None),
-        `runtimes`, `files`, `batches`, `tables` (rows and bytes of each), `products`, `seconds`
-        (stage to wall time), `failures` (a list),
-        `failure_kinds` (kind to count), `examples` (a few cutout IDs), `disk_bytes`.
+        `pca` (None, or of the principal components the `length` of what is projected, `components`,
+        `sample`, `variance_ratio`), `runtimes`, `files`, `batches`, `tables` (rows and bytes of each),
+        `products`, `seconds` (stage to wall time), `failures` (a list), `failure_kinds` (kind to count),
+        `examples` (a few cutout IDs), `disk_bytes`.
     """
     commits = store.commits()
     seconds: Counter[str] = Counter()
@@ -32,6 +33,8 @@ def gather(store: Store) -> dict[str, Any]:
         seconds.update(commit.seconds)
     products = {name: record for name in _PRODUCTS if (record := store.product(name)) is not None}
     seconds.update({name: record["seconds"] for name, record in products.items() if "seconds" in record})
+    if pca := store.meta.get("pca"):
+        seconds["fitting components"] = pca["seconds"]
     tables = ("images", "cutouts", "fingerprints", "failures")
     failures = store.dataset("failures").to_table().to_pylist()
     return {
@@ -40,6 +43,7 @@ def gather(store: Store) -> dict[str, Any]:
         "recipe_id": store.meta["recipe_id"],
         "recipe": store.meta["recipe"],
         "precision": store.meta.get("precision"),
+        "pca": pca,
         "runtimes": sorted({commit.runtime for commit in commits if commit.runtime}),
         "files": sum(len(commit.files) for commit in commits),
         "batches": len(commits),
@@ -68,6 +72,12 @@ def info_text(facts: dict[str, Any]) -> str:
     if facts["runtimes"]:
         lines.append(f"network    {recipe['fingerprints']['precision']}, by {', '.join(facts['runtimes'])}")
     lines += _precision_lines(facts["precision"])
+    if facts["pca"]:
+        pca = facts["pca"]
+        lines.append(
+            f"vectors    {pca['components']} principal components of {pca['length']}, "
+            f"{sum(pca['variance_ratio']):.1%} of the variance of {pca['sample']:,} windows"
+        )
     lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
     lines += ["", f"{'table':<14}{'rows':>14}{'size':>12}"]
     for name, table in facts["tables"].items():

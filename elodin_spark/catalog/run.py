@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elodin_spark import schema
+from elodin_spark.catalog.components import fit_to_cutouts, fit_to_files
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
 from elodin_spark.catalog.skyproducts import make_positions, make_repeats
 from elodin_spark.catalog.store import Commit, Store
@@ -30,7 +32,7 @@ from elodin_spark.fingerprints.dense import DenseSpec
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.images.listing import list_files
+from elodin_spark.images.listing import ImageFile, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.progress import Progress
 from elodin_spark.settings import FingerprintsSettings, Settings
@@ -114,6 +116,7 @@ def run_catalog(
     started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(store.lock())
+        store.refresh()
         store.sweep()
 
         @cache
@@ -168,6 +171,8 @@ class _Work:
             return 0
         if known:
             log.info("%d of %d files are in the catalog already", len(files) - len(new), len(files))
+        if fused and self._wants_pca():
+            self._fit(new)
         specs = {described: self._spec(fused, described) for described in (False, True)}
         tables = ["images", "cutouts", "failures", *(("fingerprints",) if fused else ())]
         keep_pixels = settings.cutouts.keep_pixels or not fused
@@ -198,10 +203,13 @@ class _Work:
         missing = [commit for commit in self._store.commits() if "fingerprints" not in commit.tables]
         if not missing:
             return 0
-        recipe = self._store.meta["recipe_id"]
-        spec = FingerprintSpec.from_settings(self._network, self._weights, recipe)
         spark = self._spark()
         from elodin_spark.spark.batches import fingerprint_batch
+
+        if self._wants_pca():
+            self._fit_to_cutouts(missing)
+        recipe = self._store.meta["recipe_id"]
+        spec = FingerprintSpec.from_settings(self._network, self._weights, recipe, pca=self._store.pca)
 
         what = "fingerprinting"
         with Progress(len(missing), what, "batches") as progress:
@@ -217,6 +225,34 @@ class _Work:
                 progress.to(done + 1)
                 self._check_failures()
         return len(missing)
+
+    def _wants_pca(self) -> bool:
+        return self._settings.fingerprints.pca is not None and self._store.pca is None
+
+    @property
+    def _resolved(self) -> Settings:
+        return self._settings.model_copy(update={"fingerprints": self._network})
+
+    def _fit(self, files: Sequence[ImageFile]) -> None:
+        fit_to_files(self._store, self._resolved, self._weights, self._spark(), files)
+
+    def _fit_to_cutouts(self, commits: Sequence[Commit]) -> None:
+        from elodin_spark.spark.batches import read_parts
+        from elodin_spark.spark.verbs import as_tiled
+
+        parts = [self._store.path / part for commit in commits for part in commit.tables["cutouts"]]
+        _require_pixels(parts)
+        tables = [
+            pq.read_table(file, columns=["cutout_id"], filters=pc.field("rejected").is_null())
+            for part in parts
+            for file in sorted(part.glob("*.parquet"))
+        ]
+        found = np.concatenate(
+            [np.empty(0, np.int64), *(table.column("cutout_id").to_numpy() for table in tables)]
+        )
+        fit_to_cutouts(
+            self._store, self._resolved, self._weights, as_tiled(read_parts(self._spark(), parts)), found
+        )
 
     def _commit(
         self,
@@ -258,13 +294,19 @@ class _Work:
                     "fingerprints.mode dense cuts and fingerprints at once: run the stages cutouts and "
                     "fingerprints together, or set fingerprints.mode=window"
                 )
-            dense = settings.model_copy(update={"fingerprints": self._network})
-            return fuse(*stages, DenseSpec.from_settings(dense, self._weights, recipe, keep_pixels))
+            pca = self._store.pca
+            return fuse(
+                *stages, DenseSpec.from_settings(self._resolved, self._weights, recipe, keep_pixels, pca)
+            )
         stages.append(TileSpec.from_settings(settings))
         if fused:
             if settings.fingerprints.ahead:
                 stages.append(AheadSpec(schema.TILED, settings.fingerprints.ahead))
-            stages.append(FingerprintSpec.from_settings(self._network, self._weights, recipe, keep_pixels))
+            stages.append(
+                FingerprintSpec.from_settings(
+                    self._network, self._weights, recipe, keep_pixels, self._store.pca
+                )
+            )
         return fuse(*stages)
 
     def _check_failures(self) -> None:

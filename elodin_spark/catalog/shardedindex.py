@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from elodin_spark.catalog.store import Store
@@ -26,6 +25,7 @@ from elodin_spark.neighbors.stage import stream_vectors
 from elodin_spark.neighbors.trained import train, training_record
 from elodin_spark.progress import Progress
 from elodin_spark.settings import NeighborsSettings, Settings
+from elodin_spark.vectors import to_matrix
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -197,7 +197,7 @@ def _measure(
         # Of another seed than the training sample.
         sample = sample_vectors(spark(), store.parts("fingerprints"), _QUERIES, settings.seed + 1)
         own = sample.column("cutout_id").to_numpy()
-        queries = np.stack(sample.column("vector").to_numpy(zero_copy_only=False)).astype(np.float32)
+        queries = to_matrix(sample.column("vector").combine_chunks())
         near, _ = scan_shards(spark(), store.product_folder("shards") / TRAINED_FILE, shards, queries, k)
         exact = near[without(near, own)].reshape(len(near), -1)
         calibration = calibrate(index, queries, exact, settings.neighbors.recall, own)

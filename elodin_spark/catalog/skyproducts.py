@@ -36,13 +36,13 @@ def make_positions(store: Store, settings: Settings, spark: Callable[[], SparkSe
         return False
     started = time.monotonic()
     folder = store.new_product("positions")
-    from elodin_spark.spark.batches import read_parts
+    from elodin_spark.spark.batches import folder_uri, read_parts
     from elodin_spark.spark.skyjoin import positions_frame, unmatched
 
     positions, refused = positions_frame(spark(), generator)
     cut = read_parts(spark(), store.parts("cutouts")).where("position_id IS NOT NULL")
-    unmatched(positions, cut).coalesce(1).write.parquet((folder / UNMATCHED).absolute().as_uri())
-    refused.coalesce(1).write.parquet((folder / REFUSED).absolute().as_uri())
+    unmatched(positions, cut).coalesce(1).write.parquet(folder_uri(folder / UNMATCHED))
+    refused.coalesce(1).write.parquet(folder_uri(folder / REFUSED))
     counts = {name: pq.read_table(folder / name).num_rows for name in (UNMATCHED, REFUSED)}
     rows = positions.count()
     if counts[UNMATCHED] or counts[REFUSED]:
@@ -69,13 +69,13 @@ def make_repeats(store: Store, settings: Settings, spark: Callable[[], SparkSess
         return False
     started = time.monotonic()
     folder = store.new_product("repeats")
-    from elodin_spark.spark.batches import read_parts
+    from elodin_spark.spark.batches import folder_uri, read_parts
     from elodin_spark.spark.repeats import find_repeats
 
     cutouts = read_parts(spark(), store.parts("cutouts")).where("ra IS NOT NULL")
     images = read_parts(spark(), store.parts("images"))
     pairs = find_repeats(cutouts, images, limit_arcsec)
-    pairs.write.parquet((folder / PAIRS).absolute().as_uri())
+    pairs.write.parquet(folder_uri(folder / PAIRS))
     rows = pq.read_table(folder / PAIRS, columns=["id_a"]).num_rows
     record = {"digest": digest, "rows": rows, "max_sep_arcsec": limit_arcsec}
     store.commit_product("repeats", folder, {**record, "seconds": round(time.monotonic() - started, 3)})

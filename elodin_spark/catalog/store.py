@@ -3,6 +3,7 @@
     CATALOG/
       catalog.json            format, recipe, archive root
       config.yaml             the settings of the last run
+      pca-<hash>.npz          the principal components of the vectors, where these are projected
       commits/000000.json     one per batch of files: written last, it says the batch is done
       tables/<table>/000000-<token>/*.parquet
       products/index.json     likewise for what is made from the tables:
@@ -32,9 +33,11 @@ import pyarrow.dataset as ds
 from elodin_spark import schema
 from elodin_spark.config import dump_settings
 from elodin_spark.errors import CatalogError
+from elodin_spark.fingerprints.pca import Pca, PcaFile
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.recipe import recipe_id
 from elodin_spark.settings import Settings
+from elodin_spark.vectors import with_storage
 
 FORMAT = 1
 
@@ -77,6 +80,11 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.meta: dict[str, Any] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read ``catalog.json`` again: another run may have fitted components since."""
         try:
             meta = json.loads((self.path / "catalog.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -90,7 +98,7 @@ class Store:
                 f"{self.path} has catalog format {meta.get('format')!r} and this version reads {FORMAT}; "
                 "use the version that wrote it"
             )
-        self.meta: dict[str, Any] = meta
+        self.meta = meta
 
     @classmethod
     def create(
@@ -165,6 +173,52 @@ class Store:
             return str(names[label])
         return f"class {label}" if self.meta["classes"] is not None else f"unit {label}"
 
+    def label_count(self, components: int) -> int:
+        """How many labels there can be: classes, or units of the network's vector.
+
+        Parameters
+        ----------
+        components : int
+            Of a vector of the catalog, which has as many units unless it was projected.
+        """
+        pca = self.meta.get("pca")
+        return int(self.meta["classes"] or (pca["length"] if pca else components))
+
+    # ---- principal components -------------------------------------------------------------
+
+    @property
+    def pca(self) -> PcaFile | None:
+        """The fitted principal components; None before, and where vectors are not projected."""
+        record = self.meta.get("pca")
+        return record and PcaFile(str(self.path / record["file"]), record["sha256"])
+
+    def keep_pca(self, pca: Pca, sample: int, seconds: float) -> None:
+        """Keep fitted components, as part of the recipe from here on; only with the lock held.
+
+        Parameters
+        ----------
+        pca : Pca
+        sample : int
+            Vectors they were fitted to.
+        seconds : float
+            Wall time of it all.
+        """
+        file = pca.save(self.path)
+        recipe = json.loads(json.dumps(self.meta["recipe"]))
+        recipe["fingerprints"]["pca"]["sha256"] = file.sha256
+        record = {
+            "file": Path(file.path).name,
+            "sha256": file.sha256,
+            "length": pca.length,
+            "components": len(pca.components),
+            "sample": sample,
+            "seconds": round(seconds, 3),
+            "variance_ratio": pca.variance_ratio.tolist(),
+        }
+        meta = {**self.meta, "recipe": recipe, "recipe_id": recipe_id(recipe), "pca": record}
+        write_json(self.path / "catalog.json", meta)
+        self.meta = meta
+
     # ---- tables ---------------------------------------------------------------------------
 
     def commits(self) -> list[Commit]:
@@ -201,7 +255,10 @@ class Store:
         pyarrow.dataset.Dataset
         """
         files = [str(file) for part in self.parts(table) for file in sorted(part.glob("*.parquet"))]
-        return ds.dataset(files, schema=schema.TABLES[table], format="parquet")
+        columns = schema.TABLES[table]
+        if table == "fingerprints":
+            columns = with_storage(columns, self.meta["recipe"]["fingerprints"].get("storage", "float32"))
+        return ds.dataset(files, schema=columns, format="parquet")
 
     def parts(self, table: str) -> list[Path]:
         """The committed folders of a table."""

@@ -212,7 +212,7 @@ def pixels_to_fill(
 
 
 def judge(quality: Quality, settings: QualitySettings) -> tuple[NDArray[np.uint8], list[str | None]]:
-    """What becomes of each window.
+    """What becomes of each window. One without any data is rejected whatever the rules.
 
     Parameters
     ----------
@@ -229,6 +229,9 @@ def judge(quality: Quality, settings: QualitySettings) -> tuple[NDArray[np.uint8
     """
     verdicts = np.full(len(quality), Verdict.KEEP, np.uint8)
     reasons: list[str | None] = [None] * len(quality)
+    # There is nothing in it that a vector or a label could be of.
+    for i in np.flatnonzero(quality.nodata_fraction == 1):
+        verdicts[i], reasons[i] = Verdict.REJECT, "no pixel of the window has data"
     rules: list[tuple[str, NDArray[np.float32] | None, FractionRule]] = [
         ("no data", quality.nodata_fraction, settings.nodata),
         ("a bad bit of the mask", quality.masked_fraction, settings.masked),

@@ -24,14 +24,15 @@ from elodin_spark.cutouts.pixelbuffer import PixelBuffer
 from elodin_spark.cutouts.pixels import to_uint8
 from elodin_spark.cutouts.tile import Cutting, TileSpec, TileStage, failure_row
 from elodin_spark.errors import ImageError
+from elodin_spark.fingerprints.pca import PcaFile, load_pca
 from elodin_spark.fingerprints.rows import Fingerprint, as_fingerprints
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.planes import Plane
-from elodin_spark.schema import FINGERPRINTED
 from elodin_spark.settings import CELL_PX, Settings
 from elodin_spark.stage import Locate, Stage
+from elodin_spark.vectors import to_value
 
 #: Blocks of a wide image are gone through in stripes of this many columns, so that what is kept of
 #: the row above is bounded; the blocks between two stripes are run twice.
@@ -69,21 +70,26 @@ class DenseSpec:
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, weights: Weights, recipe: str, keep_pixels: bool = False
+        cls,
+        settings: Settings,
+        weights: Weights,
+        recipe: str,
+        keep_pixels: bool = False,
+        pca: PcaFile | None = None,
     ) -> DenseSpec:
         """The spec of a run, with the weights its settings name resolved."""
         network = settings.fingerprints.model_copy(update={"mode": "window"})
         return cls(
             TileSpec.from_settings(settings),
-            FingerprintSpec.from_settings(network, weights, recipe, keep_pixels),
+            FingerprintSpec.from_settings(network, weights, recipe, keep_pixels, pca),
             settings.fingerprints.block_px,
             settings.fingerprints.halo_px,
         )
 
     @property
     def output_schema(self) -> pa.Schema:
-        """:data:`~elodin_spark.schema.FINGERPRINTED`."""
-        return FINGERPRINTED
+        """As of :class:`~elodin_spark.fingerprints.stage.FingerprintSpec`."""
+        return self.network.output_schema
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -97,7 +103,7 @@ class DenseSpec:
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage; the network comes with the first window."""
-        return _DenseStage(self, locate)
+        return DenseStage(self, locate)
 
 
 class FeatureMap:
@@ -148,6 +154,16 @@ class FeatureMap:
         """Vectors of windows whose corners are multiples of 32 px, shape (n, vector_length)."""
         return np.stack([self._mean(*window) for window in (windows // CELL_PX).tolist()])
 
+    def seen_px(self) -> int:
+        """Pixels that the network sees in one pass over all blocks, halos included."""
+        sides = []
+        for cells in (self._rows, self._columns):
+            kept = [self._kept(block, cells) for block in range(int(self._block_of(cells - 1, cells)) + 1)]
+            sides.append(
+                sum(min(end + self._halo, cells) - max(start - self._halo, 0) for start, end in kept)
+            )
+        return sides[0] * sides[1] * CELL_PX**2
+
     def _mean(self, x0: int, y0: int, x1: int, y1: int) -> NDArray[np.float32]:
         cells = [
             np.concatenate(
@@ -182,7 +198,7 @@ class FeatureMap:
     def _block(self, row: int, column: int, side: int) -> NDArray[np.float32]:
         if (row, column) not in self._blocks:
             self._blocks[row, column] = self._compute(row, column)
-            across = (side - 2) // self._core + 2  # most blocks a window reaches into along an axis
+            across = _reach(side, self._core)
             while len(self._blocks) > across * (STRIPE_BLOCKS + across):
                 self._blocks.popitem(last=False)
         self._blocks.move_to_end((row, column))
@@ -199,15 +215,43 @@ class FeatureMap:
         return features[top - y0 : bottom - y0, left - x0 : right - x0].copy()
 
 
-class _DenseStage(TileStage):
-    output_schema = FINGERPRINTED
+def seen_pixels(shape: tuple[int, ...], block_px: int, halo_px: int) -> int:
+    """Pixels that the network sees of an image of `shape`, halos included.
+
+    Where an image is wider than :data:`STRIPE_BLOCKS` blocks, those between two stripes count once.
+    """
+    if min(shape[:2]) < CELL_PX:
+        return 0
+
+    def unread(*_: Any) -> Any:
+        raise AssertionError("counting needs no pixels")
+
+    return FeatureMap(shape, unread, unread, block_px, halo_px).seen_px()
+
+
+def feature_bytes(block_px: int, halo_px: int, window_px: int, vector_length: int) -> int:
+    """Most bytes of the features that are kept of an image, however large."""
+    core = block_px // CELL_PX - 2 * (halo_px // CELL_PX)
+    across = _reach(window_px // CELL_PX, core)
+    return across * (STRIPE_BLOCKS + across) * core**2 * vector_length * 4
+
+
+def _reach(side: int, core: int) -> int:
+    """Most blocks that a window of so many cells reaches into along an axis."""
+    return (side - 2) // core + 2
+
+
+class DenseStage(TileStage):
+    """The stage of a :class:`DenseSpec`; `runtime` is built with the first window, or set before."""
 
     def __init__(self, spec: DenseSpec, locate: Locate) -> None:
         super().__init__(spec.tile)
+        self.output_schema = spec.output_schema
         self._dense, self._locate = spec, locate
 
     @cached_property
-    def _runtime(self) -> Runtime:
+    def runtime(self) -> Runtime:
+        """The network of this process."""
         return self._dense.network.load(self._locate)
 
     def cut(
@@ -218,7 +262,7 @@ class _DenseStage(TileStage):
         features = FeatureMap(
             picture.shape,
             lambda *box: to_uint8(picture.read(*box)),
-            lambda block: self._runtime.features(block),
+            lambda block: self.runtime.features(block),
             spec.block_px,
             spec.halo_px,
         )
@@ -243,15 +287,17 @@ class _DenseStage(TileStage):
             if strict:
                 raise
             return dict.fromkeys(windows, error)
-        scores = self._runtime.scores(vectors)
-        outcomes = as_fingerprints(vectors, scores, self._dense.network.top_labels)
+        scores = self.runtime.scores(vectors)
+        network = self._dense.network
+        pca = load_pca(network.pca, self._locate)
+        outcomes = as_fingerprints(vectors, scores, network.top_labels, pca, network.storage)
         return dict(zip(windows, outcomes, strict=True))
 
     def _with_fingerprint(self, row: Row, outcome: Fingerprint | ImageError, image: Row) -> Row:
         if isinstance(outcome, ImageError):
             return row | failure_row("fingerprints", image, outcome, row["cutout_id"])
         return row | {
-            "vector": outcome.vector,
+            "vector": to_value(outcome.vector, self._dense.network.storage),
             "labels": outcome.labels,
             "label_scores": outcome.label_scores,
             "recipe": self._dense.network.recipe,

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from elodin_spark.errors import ImageError
 from elodin_spark.fingerprints.labels import label_sets
+from elodin_spark.fingerprints.pca import Pca
 from elodin_spark.schema import TILED
+from elodin_spark.vectors import LARGEST_FLOAT16, Storage
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,11 @@ class Fingerprint:
 
 
 def as_fingerprints(
-    vectors: NDArray[np.float32], scores: NDArray[np.float32] | None, top_labels: int
+    vectors: NDArray[np.float32],
+    scores: NDArray[np.float32] | None,
+    top_labels: int,
+    pca: Pca | None = None,
+    storage: Storage = "float32",
 ) -> list[Fingerprint | ImageError]:
     """Vectors with their label sets; the error where a vector or its scores are not finite.
 
@@ -44,11 +50,16 @@ def as_fingerprints(
     scores : ndarray of float32, shape (n, classes), or None
         None for weights without a head.
     top_labels : int
+    pca : Pca, optional
+        What the vectors are projected by; labels are those of the network's own vectors.
+    storage : {"float32", "float16"}
+        A vector that does not fit into it is an error too.
     """
     finite = np.isfinite(vectors).all(axis=1)
     if scores is not None:
         finite &= np.isfinite(scores).all(axis=1)
     rows = np.flatnonzero(finite)
+    kept = vectors[rows] if pca is None else pca.project(vectors[rows])
     sets = label_sets((vectors if scores is None else scores)[rows], top_labels)
     outcomes: list[Fingerprint | ImageError] = [
         ImageError(
@@ -56,8 +67,14 @@ def as_fingerprints(
         )
         for _ in vectors
     ]
-    for i, labels, label_scores in zip(rows, *sets, strict=True):
-        outcomes[i] = Fingerprint(vectors[i], labels, label_scores)
+    for i, vector, labels, label_scores in zip(rows, kept, *sets, strict=True):
+        outcomes[i] = Fingerprint(vector, labels, label_scores)
+        if storage == "float16" and (largest := float(np.abs(vector).max())) > LARGEST_FLOAT16:
+            outcomes[i] = ImageError(
+                f"a component of the vector is {largest:g}, and float16 ends at {LARGEST_FLOAT16:g}: set "
+                "fingerprints.storage=float32",
+                "too_large_for_float16",
+            )
     return outcomes
 
 
@@ -96,14 +113,3 @@ def without_pixels(batch: pa.RecordBatch) -> pa.RecordBatch:
         for name in TILED.names
     ]
     return pa.RecordBatch.from_arrays(columns, schema=TILED)
-
-
-def lists(rows: Sequence[NDArray | None], kind: pa.DataType) -> pa.ListArray:
-    """A column of lists from one array, or None, for each row."""
-    # From the buffers: pa.array would look at every row as a Python object.
-    present = [row for row in rows if row is not None]
-    flat = np.concatenate(present) if present else np.empty(0)
-    ends = np.cumsum([0] + [0 if row is None else len(row) for row in rows])
-    # A null row is one whose start is null.
-    missing = np.array([row is None for row in rows] + [False])
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32(), mask=missing), pa.array(flat, kind))

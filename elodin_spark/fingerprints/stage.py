@@ -12,11 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark.errors import ConfigError, ImageError
+from elodin_spark.fingerprints.pca import PcaFile, load_pca
 from elodin_spark.fingerprints.rows import (
     Fingerprint,
     as_fingerprints,
     check_columns,
-    lists,
     window_of,
     without_pixels,
 )
@@ -29,6 +29,7 @@ from elodin_spark.recipe import network_id
 from elodin_spark.schema import FAILURES, FINGERPRINTED, TILED
 from elodin_spark.settings import FingerprintsSettings, Precision
 from elodin_spark.stage import Locate, Stage
+from elodin_spark.vectors import Storage, lists, to_column, with_storage
 
 #: Output rows held back, in batches of the network, while a few windows of one kind wait for
 #: company.
@@ -64,6 +65,10 @@ class FingerprintSpec:
         The converted network, where the runtime reads one in place of the weights.
     layer : str, optional
         Whose output is the vector.
+    pca : PcaFile, optional
+        The principal components that vectors are projected to.
+    storage : {"float32", "float16"}
+        Of the column ``vector``, see :mod:`elodin_spark.vectors`.
     """
 
     weights: Weights
@@ -78,6 +83,8 @@ class FingerprintSpec:
     precision: Precision = "f32"
     model: ModelFile | None = None
     layer: str | None = None
+    pca: PcaFile | None = None
+    storage: Storage = "float32"
 
     @classmethod
     def from_settings(
@@ -86,17 +93,21 @@ class FingerprintSpec:
         weights: Weights,
         recipe: str | None = None,
         keep_pixels: bool = False,
+        pca: PcaFile | None = None,
     ) -> FingerprintSpec:
         """Spec for `settings`, with the weights they name resolved.
 
         Runtime ``auto`` is resolved here, and the network converted where the runtime wants it.
-        Without a `recipe` the weights and the arithmetic give its name.
+        Without a `recipe` the weights and the arithmetic give its name. With ``fingerprints.pca`` the
+        components must have been fitted: `pca`.
 
         Raises
         ------
         ConfigError
-            The mode is dense, which needs whole images.
+            The mode is dense, which needs whole images; or `pca` lacks.
         """
+        if settings.pca is not None and pca is None:
+            raise ConfigError("fingerprints.pca is fitted to a catalog, and here is none: set it to null")
         if settings.mode == "dense":
             raise ConfigError(
                 "fingerprints.mode dense runs the network over whole images, so windows that are cut already "
@@ -120,17 +131,20 @@ class FingerprintSpec:
             precision=settings.arithmetic,
             model=model,
             layer=settings.layer,
+            pca=pca,
+            storage=settings.storage,
         )
 
     @property
     def output_schema(self) -> pa.Schema:
-        """:data:`~elodin_spark.schema.FINGERPRINTED`."""
-        return FINGERPRINTED
+        """:data:`~elodin_spark.schema.FINGERPRINTED`, its vectors in the storage chosen."""
+        return with_storage(FINGERPRINTED, self.storage)
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The weights file, or those of the converted network."""
-        return (self.weights.path,) if self.model is None else self.model.files
+        """The weights file or those of the converted network, and the principal components."""
+        network = (self.weights.path,) if self.model is None else self.model.files
+        return network if self.pca is None else (*network, self.pca.path)
 
     @property
     def wants_gpu(self) -> bool:
@@ -237,7 +251,10 @@ class Fingerprinter:
 
     def run(self, windows: Sequence[NDArray[np.uint8]]) -> list[Fingerprint | ImageError]:
         """Fingerprint prepared windows of one kind; the error where a vector is not finite."""
-        return as_fingerprints(*self._runtime(np.stack(windows)), self._top_labels)
+        answers = self._runtime(np.stack(windows))
+        return as_fingerprints(
+            *answers, self._top_labels, load_pca(self._spec.pca, self._locate), self._spec.storage
+        )
 
 
 def check_window(window: NDArray[np.uint8]) -> None:
@@ -352,7 +369,7 @@ class _FingerprintStage:
         if any(isinstance(result, ImageError) for result in results):
             columns["failure"] = self._failures(item.batch, results)
         good = [result if isinstance(result, Fingerprint) else None for result in results]
-        columns["vector"] = lists([None if g is None else g.vector for g in good], pa.float32())
+        columns["vector"] = to_column([None if g is None else g.vector for g in good], self._spec.storage)
         columns["labels"] = lists([None if g is None else g.labels for g in good], pa.int32())
         columns["label_scores"] = lists([None if g is None else g.label_scores for g in good], pa.float32())
         columns["recipe"] = pa.array([None if g is None else self._spec.recipe for g in good], pa.string())

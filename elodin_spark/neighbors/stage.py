@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from elodin_spark.neighbors.approximate import ApproximateL2Index, Search
 from elodin_spark.neighbors.shards import Shard, add_shard
 from elodin_spark.neighbors.trained import Trained
-from elodin_spark.schema import FINGERPRINTS, NEIGHBORS
+from elodin_spark.schema import NEIGHBORS
 from elodin_spark.stage import Locate, Stage
+from elodin_spark.vectors import to_matrix
 
 _BATCH_ROWS = 4096
 
@@ -125,7 +126,7 @@ def stream_vectors(parts: list[Path]) -> Iterator[tuple[NDArray[np.int64], NDArr
     """
     files = [str(file) for part in parts for file in (sorted(part.glob("*.parquet")) or [part])]
     held: list[pa.RecordBatch] = []
-    table = ds.dataset(files, schema=FINGERPRINTS, format="parquet")
+    table = ds.dataset(files, format="parquet")
     # Read ahead but little: a batch of 2048 components is 32 MiB.
     for batch in table.to_batches(
         columns=["cutout_id", "vector"], batch_size=_BATCH_ROWS, batch_readahead=1, fragment_readahead=1
@@ -140,5 +141,4 @@ def stream_vectors(parts: list[Path]) -> Iterator[tuple[NDArray[np.int64], NDArr
 
 
 def _arrays(rows: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    vectors = rows.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return rows.column("cutout_id").to_numpy(), vectors.reshape(len(rows), -1)
+    return rows.column("cutout_id").to_numpy(), to_matrix(rows.column("vector").combine_chunks())

@@ -14,6 +14,8 @@ from elodin_spark.cutouts.layout import pixel_scale, position_layout, refuse_mov
 from elodin_spark.cutouts.picture import POINTWISE, WHOLE_PIXELS
 from elodin_spark.cutouts.steps import trace_steps
 from elodin_spark.errors import ImageError
+from elodin_spark.fingerprints.dense import seen_pixels
+from elodin_spark.planning.offers import Dense, dense_of
 from elodin_spark.settings import Blobs, FullImage, Generator, Positions, Settings, SlidingWindow, Step
 from elodin_spark.stage import Locate, Stage
 
@@ -24,6 +26,10 @@ COUNTED = pa.schema(
     [
         *schema.TARGETED,
         pa.field("windows", pa.int64(), metadata={"meaning": "null where pixels decide", "unit": ""}),
+        pa.field(
+            "dense_windows", pa.int64(), metadata={"meaning": "in dense mode, where it fits", "unit": ""}
+        ),
+        pa.field("dense_px", pa.int64(), metadata={"meaning": "that the network sees in it", "unit": "px"}),
         pa.field("refused", pa.string(), metadata={"meaning": "kind: why it gives none", "unit": ""}),
     ]
 )
@@ -40,17 +46,21 @@ class CountSpec:
         Of each image before it is cut.
     colour : bool
         Images are made of several bands.
+    dense : Dense, optional
+        How they would be gone through in dense mode, where the settings allow it.
     """
 
     generator: Generator
     steps: Steps = "auto"
     colour: bool = False
+    dense: Dense | None = None
     files: tuple[str, ...] = ()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> CountSpec:
         """The spec of a run."""
-        return cls(settings.cutouts.generator, settings.images.steps, settings.images.colour is not None)
+        colour = settings.images.colour is not None
+        return cls(settings.cutouts.generator, settings.images.steps, colour, dense_of(settings))
 
     @property
     def output_schema(self) -> pa.Schema:
@@ -85,7 +95,17 @@ class _Count:
         # The same boundary as of the run: a header that a library chokes on is that image's failure.
         except Exception as error:
             return image | {"refused": f"unreadable: {type(error).__name__}: {error}"}
-        return image | {"windows": windows}
+        return image | {"windows": windows} | self._dense_row(image)
+
+    def _dense_row(self, image: dict[str, Any]) -> dict[str, int]:
+        dense, steps = self._spec.dense, self._spec.steps
+        if dense is None:
+            return {}
+        size = (int(image["height"]), int(image["width"]))
+        shape, _ = trace_steps(size, () if steps == "auto" else steps)
+        windows = _count_sliding(shape[0], shape[1], None, dense.generator)
+        seen = seen_pixels(shape, dense.block_px, dense.halo_px) if windows else 0
+        return {"dense_windows": windows, "dense_px": seen}
 
 
 def count_windows(

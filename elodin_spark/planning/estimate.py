@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from elodin_spark import schema
+from elodin_spark.catalog.components import FIRST_FILES
 from elodin_spark.neighbors.labelsets import code_bytes
 from elodin_spark.neighbors.recipes import Recipe
 from elodin_spark.planning.headers import Headers, failure_row
@@ -49,7 +50,8 @@ def estimate_windows(headers: Headers, rates: Rates | None, quality: QualitySett
     What was sampled counts as it was found. Images whose pixels could not be used count for
     themselves and not for others.
     """
-    rejects = _may_reject(quality)
+    # Windows without any data are rejected too, but only pixels can show that there are some.
+    rejects = _may_reject(quality) or any(image.rejected for image in (rates.cut if rates else ()))
     by_headers = headers.windows if _headers_tell(headers) else None
     if rates is None:
         how = "exact" if by_headers is not None else "not measured"
@@ -140,29 +142,47 @@ def estimate_seconds(
     files_left: int,
     settings: Settings,
     machines: Machines,
+    *,
+    fits: bool = False,
 ) -> dict[str, float | None]:
     """Core-seconds of reading, cutting and fingerprinting, and the wall time of the cores there are.
+
+    Parameters
+    ----------
+    headers, rates, windows
+        What is known of the archive.
+    batches, files_left : int
+    settings : Settings
+        In the mode that is asked about.
+    machines : Machines
+    fits : bool
+        The principal components of the catalog are still to be fitted.
 
     Returns
     -------
     dict
-        `describe`, `cut`, `network_start`, `network`: core-seconds; `core_hours`; `wall_seconds`.
+        `describe`, `cut`, `network_start`, `network`, `pca`: core-seconds; `core_hours`; `wall_seconds`.
         Without Spark's own start, writing tables, indices, maps and figures.
     """
     kept = windows.kept or 0
     tasks = count_tasks(files_left, batches, machines)
     busy = min(machines.slots, tasks)
-    size = settings.fingerprints.batch_size
-    # The last batch of a task is padded to a full one.
-    network_batches = max(min(tasks, kept), math.ceil(kept / size + min(tasks, kept) / 2))
+    start, network = _network_seconds(headers, rates, kept, tasks, settings)
     cut_pixels = sum(image.pixels * _done(headers, image) for image in rates.cut)
     per_pixel = sum(image.seconds for image in rates.cut) / cut_pixels if cut_pixels else 0.0
     spent: dict[str, float] = {
         "describe": rates.describe_s * headers.images,
         "cut": per_pixel * headers.pixels,
-        "network_start": (rates.network_start_s or 0.0) * (busy if kept else 0),
-        "network": (rates.network_batch_s or 0.0) * network_batches,
+        "network_start": start * (busy if kept else 0),
+        "network": network,
     }
+    spent["pca"] = 0.0
+    if fits and kept:
+        # The windows of the sample go through the network once more; the files they lie in are cut twice.
+        chosen = settings.fingerprints
+        part = min(1.0, FIRST_FILES / max(1, files_left))
+        again = part if chosen.mode == "dense" else min(1.0, chosen.pca_sample / kept)
+        spent["pca"] = 2 * part * spent["cut"] + again * network
     total = sum(spent.values())
     cores = machines.threads
     return {
@@ -170,6 +190,20 @@ def estimate_seconds(
         "core_hours": total * cores / 3600,
         "wall_seconds": total / max(1, busy),
     }
+
+
+def _network_seconds(
+    headers: Headers, rates: Rates, kept: int, tasks: int, settings: Settings
+) -> tuple[float, float]:
+    """To build the network once, and for all fingerprints."""
+    if settings.fingerprints.mode == "dense":
+        # Blocks without a window that is kept are not run; that few of them are, is not counted on.
+        dense = rates.dense
+        return (dense.start_s, dense.s_per_px * headers.dense_px if kept else 0.0) if dense else (0.0, 0.0)
+    size = settings.fingerprints.batch_size
+    # The last batch of a task is padded to a full one.
+    batches = max(min(tasks, kept), math.ceil(kept / size + min(tasks, kept) / 2))
+    return rates.network_start_s or 0.0, (rates.network_batch_s or 0.0) * batches
 
 
 def count_tasks(files_left: int, batches: int, machines: Machines) -> int:

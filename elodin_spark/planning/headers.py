@@ -47,6 +47,8 @@ class Headers:
         Of the usable ones, together and of the largest.
     windows : int
         Of the usable ones, where headers tell.
+    dense_windows, dense_px : int
+        Likewise in dense mode, where it fits the settings.
     refused : Counter of str
         Kind to count.
     messages : list of str
@@ -62,6 +64,8 @@ class Headers:
     pixels: int = 0
     largest_px: int = 0
     windows: int = 0
+    dense_windows: int = 0
+    dense_px: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
     examples: list[Row] = field(default_factory=list)
@@ -89,6 +93,8 @@ class Headers:
         self.pixels += px
         self.largest_px = max(self.largest_px, px)
         self.windows += row["windows"] or 0
+        self.dense_windows += row["dense_windows"] or 0
+        self.dense_px += row["dense_px"] or 0
         # By powers of two, so that no size that matters is missed.
         size = px.bit_length()
         self._stratum_px[size] += px

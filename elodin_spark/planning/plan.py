@@ -15,8 +15,9 @@ from elodin_spark.catalog.shardedindex import wanted_recipe
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import load_config
 from elodin_spark.errors import ConfigError, TooManyFailuresError
+from elodin_spark.fingerprints.dense import feature_bytes
 from elodin_spark.fingerprints.runtimes.network import vector_length
-from elodin_spark.fingerprints.weights import Weights, resolve_weights
+from elodin_spark.fingerprints.weights import Weights, resolve_settings
 from elodin_spark.images.listing import ImageFile, list_files
 from elodin_spark.planning.estimate import (
     Windows,
@@ -28,6 +29,7 @@ from elodin_spark.planning.estimate import (
 )
 from elodin_spark.planning.headers import Headers, read_headers
 from elodin_spark.planning.machines import Machines, choose_machines, memory_needs, submit_line
+from elodin_spark.planning.offers import dense_of, dense_settings, overrides_of
 from elodin_spark.planning.rates import Rates, measure
 from elodin_spark.settings import Settings
 
@@ -72,8 +74,10 @@ def plan_config(
         `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `recipe`, `l2` and
         `jaccard` bytes), `projection` (`points`, `methods`), `seconds` (see
         :func:`~elodin_spark.planning.estimate.estimate_seconds`) and `rates` (both None without a
-        sample), `machines`, `memory` (see :func:`~elodin_spark.planning.machines.memory_needs`),
-        `submit` and `notes`. What was not measured is None.
+        sample), `dense` (None, or the `overrides`, `windows` and `seconds` of dense mode where the same
+        windows could be had by it), `machines`, `memory` (see
+        :func:`~elodin_spark.planning.machines.memory_needs`), `submit` and `notes`. What was not
+        measured is None.
 
     Raises
     ------
@@ -90,13 +94,7 @@ def plan_config(
     machines = choose_machines(settings, executors, cores, executor_memory)
     if sample < 0:
         raise ConfigError(f"a sample has 0 images or more, got {sample}")
-    fingerprints = settings.fingerprints
-    if sample and fingerprints.mode == "dense":
-        raise ConfigError(
-            "a sample is measured in fingerprints.mode window only: plan dense mode with --headers-only, or "
-            "add --set fingerprints.mode=window for what single windows cost"
-        )
-    weights = resolve_weights(fingerprints.weights, fingerprints.backbone) if sample else None
+    weights = resolve_settings(settings.fingerprints) if sample else None
     store = _catalog(settings, weights)
     settings, unsettled = _settled(settings, store)
     root = store.meta["root"] if store else settings.images.root
@@ -157,9 +155,10 @@ def _facts(
 ) -> dict[str, Any]:
     batches = math.ceil(len(left) / settings.run.batch_images)
     windows = estimate_windows(headers, rates, settings.cutouts.quality)
-    dimension = vector_length(settings.fingerprints.backbone, settings.fingerprints.layer)
+    units = vector_length(settings.fingerprints.backbone, settings.fingerprints.layer)
+    dimension = settings.fingerprints.pca or units
     # Without weights nobody knows their classes: the units of the vector are the larger universe.
-    classes = weights.classes if weights else None
+    classes = (weights.classes if weights else None) or units
     held = store.n_rows("fingerprints") if store else 0
     indexed = None if windows.kept is None else windows.kept + held
     recipe = wanted_recipe(settings.neighbors, indexed or 1, dimension)
@@ -172,7 +171,7 @@ def _facts(
         images=headers.images,
         largest_px=headers.largest_px,
         sampled_px=max((image.pixels for image in rates.cut), default=0) if rates else 0,
-        peak_bytes=rates.peak_bytes if rates else None,
+        peak_bytes=_peak_bytes(settings, headers, rates, units) if rates else None,
     )
     index = None if indexed is None else index_bytes(indexed, recipe, classes)
     if index and "jaccard" not in settings.neighbors.metrics:
@@ -180,7 +179,8 @@ def _facts(
     points = 0 if not settings.projection.methods else settings.projection.sample
     seconds = None
     if rates is not None:
-        seconds = estimate_seconds(headers, rates, windows, batches, len(left), settings, machines)
+        fits = settings.fingerprints.pca is not None and (store is None or store.pca is None)
+        seconds = estimate_seconds(headers, rates, windows, batches, len(left), settings, machines, fits=fits)
     return {
         "catalog": settings.catalog,
         "held": store
@@ -214,6 +214,7 @@ def _facts(
             "methods": list(settings.projection.methods),
         },
         "seconds": seconds,
+        "dense": _offer(headers, rates, windows, batches, len(left), settings, machines),
         "rates": rates and _rates(rates),
         "machines": {
             "executors": machines.executors,
@@ -226,6 +227,38 @@ def _facts(
     }
 
 
+def _peak_bytes(settings: Settings, headers: Headers, rates: Rates, units: int) -> int:
+    """Of a process that goes through the sample, and the features of images larger than its images."""
+    dense = dense_of(settings) if settings.fingerprints.mode == "dense" else None
+    if dense is None or headers.largest_px <= max((image.pixels for image in rates.cut), default=0):
+        return rates.peak_bytes
+    window = max(size for size in dense.generator.size if isinstance(size, int))
+    return rates.peak_bytes + feature_bytes(dense.block_px, dense.halo_px, window, units)
+
+
+def _offer(
+    headers: Headers,
+    rates: Rates | None,
+    windows: Windows,
+    batches: int,
+    files_left: int,
+    settings: Settings,
+    machines: Machines,
+) -> dict[str, Any] | None:
+    """What the same windows would cost in dense mode; None where it is chosen or does not fit."""
+    dense = dense_settings(settings)
+    if settings.fingerprints.mode == "dense" or dense is None or not headers.dense_windows:
+        return None
+    facts: dict[str, Any] = {"overrides": overrides_of(settings), "windows": headers.dense_windows}
+    if rates is None or rates.dense is None:
+        return {**facts, "seconds": None}
+    share = (windows.kept or 0) / windows.cut if windows.cut else 0.0
+    count = headers.dense_windows
+    kept = windows._replace(cut=count, kept=round(count * share))
+    seconds = estimate_seconds(headers, rates, kept, batches, files_left, dense, machines)
+    return {**facts, "seconds": seconds}
+
+
 def _rates(rates: Rates) -> dict[str, Any]:
     cut_px = sum(image.pixels for image in rates.cut if image.complete)
     cut_s = sum(image.seconds for image in rates.cut if image.complete)
@@ -235,6 +268,7 @@ def _rates(rates: Rates) -> dict[str, Any]:
         "cut_s_per_megapixel": cut_s / cut_px * 1e6 if cut_px else None,
         "network_start_s": rates.network_start_s,
         "network_s_per_batch": rates.network_batch_s,
+        "dense_s_per_megapixel": rates.dense and rates.dense.s_per_px * 1e6,
         "cutout_bytes": rates.cutouts.per_row,
         "fingerprint_bytes": rates.fingerprints.per_row,
         "peak_bytes": rates.peak_bytes,

@@ -14,22 +14,28 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from elodin_spark import schema
 from elodin_spark.cutouts.tile import TileSpec
-from elodin_spark.errors import ElodinError, ImageError
+from elodin_spark.errors import ConfigError, ElodinError, ImageError
+from elodin_spark.fingerprints.pca import Pca, PcaFile
+from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.describe import describe_planes
 from elodin_spark.images.listing import ImageFile
+from elodin_spark.planning.denserates import DenseRate, fingerprints_in, measure_dense
+from elodin_spark.planning.offers import dense_settings
 from elodin_spark.planning.sizes import TableSize, measure_table
-from elodin_spark.settings import Settings
+from elodin_spark.settings import FingerprintsSettings, Settings
 
 #: Windows cut of one image at most: enough to time it. Its other windows are taken to be alike.
 MOST_WINDOWS = 4096
@@ -37,6 +43,9 @@ MOST_WINDOWS = 4096
 NETWORK_BATCHES = 3
 #: Rows with pixels that are kept to be measured, where pixels are written.
 _PIXEL_ROWS = 64
+
+#: As long as a true one, for the size of the rows.
+_RECIPE = "0123456789ab"
 
 Row = Mapping[str, Any]
 
@@ -82,6 +91,8 @@ class Rates:
     cutouts, fingerprints : TableSize
     peak_bytes : int
         Largest memory of the process.
+    dense : DenseRate, optional
+        Of dense mode, where the settings are of it or could be.
     """
 
     cut: tuple[CutImage, ...]
@@ -91,6 +102,7 @@ class Rates:
     cutouts: TableSize
     fingerprints: TableSize
     peak_bytes: int
+    dense: DenseRate | None = None
 
 
 def measure(images: Sequence[Row], settings: Settings, weights: Weights) -> Rates:
@@ -135,9 +147,25 @@ def measure_here(images: Sequence[Row], settings: Settings, weights: Weights) ->
         cut.append(done)
         tables.append(cutouts)
         windows += some
-    # Named by its network: as long as the ID of a recipe, which a row will hold.
-    spec = FingerprintSpec.from_settings(settings.fingerprints, weights)
-    start, batch, fingerprints = _fingerprint(windows, spec)
+    start: float | None = None
+    batch: float | None = None
+    dense: DenseRate | None = None
+    offered = dense_settings(settings)
+    with TemporaryDirectory() as folder:
+        pca = _stand_in(settings.fingerprints, Path(folder))
+        if offered is settings:
+            dense, fingerprints = measure_dense(images, settings, weights, pca)
+            start = None if dense is None else dense.start_s
+        else:
+            # Named by its network: as long as the ID of a recipe, which a row will hold.
+            spec = FingerprintSpec.from_settings(settings.fingerprints, weights, pca=pca)
+            start, batch, fingerprints = _fingerprint(windows, spec)
+    peak = _peak_bytes()  # before what is only offered
+    if offered is not None and offered is not settings and start is not None:
+        plain = offered.fingerprints.model_copy(update={"pca": None})
+        dense, _ = measure_dense(images, offered.model_copy(update={"fingerprints": plain}), weights)
+        # The network is there already: it was built for the windows.
+        dense = dense and replace(dense, start_s=dense.start_s + start)
     return Rates(
         cut=tuple(cut),
         describe_s=sum(described) / max(1, len(described)),
@@ -145,8 +173,22 @@ def measure_here(images: Sequence[Row], settings: Settings, weights: Weights) ->
         network_batch_s=batch,
         cutouts=measure_table(pa.concat_tables(tables) if tables else schema.CUTOUTS.empty_table()),
         fingerprints=measure_table(fingerprints),
-        peak_bytes=_peak_bytes(),
+        peak_bytes=peak,
+        dense=dense,
     )
+
+
+def _stand_in(settings: FingerprintsSettings, folder: Path) -> PcaFile | None:
+    """Components for the size of the rows: what is fitted to the archive is not known yet."""
+    if settings.pca is None:
+        return None
+    length = vector_length(settings.backbone, settings.layer)
+    if length < settings.pca:
+        raise ConfigError(
+            f"fingerprints.pca is {settings.pca}, and vectors have {length} components: lower it"
+        )
+    rows = np.random.default_rng(0).normal(0, length**-0.5, (settings.pca, length)).astype(np.float32)
+    return Pca(np.zeros(length, np.float32), rows, np.zeros(settings.pca)).save(folder)
 
 
 def _describe(image: Row, settings: Settings) -> float:
@@ -208,7 +250,7 @@ def _fingerprint(
     windows: Sequence[pa.RecordBatch], spec: FingerprintSpec
 ) -> tuple[float | None, float | None, pa.Table]:
     if not any(batch.num_rows for batch in windows):
-        return None, None, schema.FINGERPRINTS.empty_table()
+        return None, None, fingerprints_in(spec.output_schema.empty_table())
     stage = spec.build(str)
     seconds = []
     for _ in range(2):  # the first time, the network is built
@@ -217,7 +259,7 @@ def _fingerprint(
         seconds.append(time.perf_counter() - started)
     kinds = pc.list_value_length(pa.Table.from_batches(windows).column("pixel_shape")).to_pylist()
     batches = sum(math.ceil(kinds.count(kind) / spec.batch_size) for kind in set(kinds))
-    good = made.filter(made.column("vector").is_valid()).select(schema.FINGERPRINTS.names)
+    good = fingerprints_in(made)
     return max(0.0, seconds[0] - seconds[1]), seconds[1] / batches, good
 
 

@@ -87,7 +87,22 @@ def _time(facts: dict[str, Any]) -> list[str]:
         "network_start": "starting networks",
         "network": "fingerprinting",
     }
-    return lines + [f"{'':<14}{what:<20}{seconds_text(seconds[name]):>10}" for name, what in names.items()]
+    if seconds["pca"]:
+        names["pca"] = "fitting components"
+    lines += [f"{'':<14}{what:<20}{seconds_text(seconds[name]):>10}" for name, what in names.items()]
+    return lines + _offer(facts["dense"])
+
+
+def _offer(dense: dict[str, Any] | None) -> list[str]:
+    """What dense mode would cost, beside what windows do."""
+    if dense is None or dense["seconds"] is None:
+        return []
+    seconds, sets = dense["seconds"], " ".join(f"--set {word}" for word in dense["overrides"])
+    return [
+        f"{'in dense mode':<14}{seconds['core_hours']:.3g} core-hours, fingerprinting "
+        f"{seconds_text(seconds['network'])}, {dense['windows']:,} windows; another recipe:",
+        f"{'':<14}{sets}",
+    ]
 
 
 def _memory(facts: dict[str, Any]) -> list[str]:

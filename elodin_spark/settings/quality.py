@@ -30,7 +30,7 @@ class FractionRule(Model):
 
 
 class QualitySettings(Model):
-    """Quality columns of each cutout, and rules on them; by default every window is kept."""
+    """Quality columns of each cutout, and rules on them; by default every window that has data is kept."""
 
     measure: bool = Field(True, description="compute the quality columns")
     blank: float | None = Field(None, description="pixels of exactly this value hold no data")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from elodin_spark.errors import InputError
 from elodin_spark.projection.stage import SampleKeySpec
@@ -15,6 +17,9 @@ from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.tablefiles import WriteTablesSpec, gather
 from elodin_spark.spark.verbs import as_tiled
 from elodin_spark.stage import StageSpec, fuse
+from elodin_spark.vectors import Storage, storage_of
+
+_GLOB = re.compile(r"[][*?{}\\]")
 
 
 def run_batch(
@@ -67,16 +72,22 @@ def _write_tables(rows: DataFrame, spec: StageSpec, targets: Mapping[str, Path],
         for folder in scratch.values():
             folder.mkdir(parents=True)
         folders = tuple((table, str(folder.absolute())) for table, folder in scratch.items())
-        found = run_stage(rows, fuse(spec, WriteTablesSpec(folders, keep_pixels))).collect()
-        gather([(row["table"], row["file"]) for row in found], targets, keep_pixels)
+        writing = WriteTablesSpec(folders, keep_pixels, _storage(spec.output_schema))
+        found = run_stage(rows, fuse(spec, writing)).collect()
+        gather([(row["table"], row["file"]) for row in found], targets, writing)
     finally:
         for folder in scratch.values():
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _storage(columns: pa.Schema) -> Storage:
+    return storage_of(columns.field("vector").type) if "vector" in columns.names else "float32"
+
+
 def read_parts(spark: SparkSession, parts: Sequence[Path]) -> DataFrame:
     """Read folders of Parquet files of one table."""
-    return spark.read.parquet(*uris(parts))
+    # Here Spark looks for patterns.
+    return spark.read.parquet(*(_pattern(part) for part in parts))
 
 
 def read_ids(spark: SparkSession, file: str) -> DataFrame:
@@ -91,14 +102,25 @@ def read_ids(spark: SparkSession, file: str) -> DataFrame:
     if not path.exists():
         raise InputError(f"no table of IDs at {file}")
     if path.suffix.lower() in (".csv", ".txt"):
-        return spark.read.option("header", True).csv(*uris([path]))
-    return spark.read.parquet(*uris([path]))
+        return spark.read.option("header", True).csv(_pattern(path))
+    return spark.read.parquet(_pattern(path))
 
 
-def uris(folders: Sequence[Path]) -> list[str]:
-    """Folders as Spark reads and writes them."""
-    # With a scheme: a bare path would land on the cluster's default file system, HDFS say.
-    return [folder.absolute().as_uri() for folder in folders]
+def _pattern(path: Path) -> str:
+    return _GLOB.sub(r"\\\g<0>", folder_uri(path))
+
+
+def folder_uri(folder: Path) -> str:
+    """A folder of the shared file system as Spark takes it."""
+    # With a scheme: a bare path would land on the cluster's default file system, HDFS say. Not as_uri():
+    # Hadoop takes what stands here for the name itself and would write to a folder "my%20catalog".
+    return f"file://{folder.absolute()}"
+
+
+def vectors_of(rows: DataFrame, spec: StageSpec) -> pa.Table:
+    """`cutout_id` and `vector` of what a stage fingerprints, collected."""
+    made = run_stage(rows, spec)
+    return made.where(F.col("vector").isNotNull()).select("cutout_id", "vector").toArrow()
 
 
 def sample_vectors(spark: SparkSession, fingerprints: Sequence[Path], n: int, seed: int) -> pa.Table:

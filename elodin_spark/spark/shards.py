@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from elodin_spark.neighbors.stage import SHARD_JOBS, ScanSpec, ShardSpec
 from elodin_spark.projection.stage import SampleKeySpec
-from elodin_spark.spark.batches import read_parts, uris
+from elodin_spark.spark.batches import folder_uri, read_parts
 from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.tables import spark_schema
 
@@ -49,7 +49,7 @@ def write_sample(
         keyed = keyed.where(F.col("sample_key") < int(share * 2**63))
     pieces = max(1, round(rows / _SAMPLE_ROWS_PER_FILE))
     keyed = keyed.repartitionByRange(pieces, "sample_key").sortWithinPartitions("sample_key", "cutout_id")
-    keyed.select("cutout_id", "vector").write.mode("overwrite").parquet(*uris([folder]))
+    keyed.select("cutout_id", "vector").write.mode("overwrite").parquet(folder_uri(folder))
     return sorted(folder.glob("*.parquet"))
 
 

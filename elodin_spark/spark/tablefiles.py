@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from elodin_spark import schema
 from elodin_spark.stage import Locate, Stage
+from elodin_spark.vectors import Storage, with_storage
 
 #: What the writing stage says of each file.
 WRITTEN = pa.schema([("table", pa.string()), ("file", pa.string())])
@@ -43,10 +44,13 @@ class WriteTablesSpec:
         written. Names of files are new at each attempt: only those that come out count.
     keep_pixels : bool
         Write the pixels beside the cutouts.
+    storage : {"float32", "float16"}
+        Of the vectors.
     """
 
     folders: tuple[tuple[str, str], ...]
     keep_pixels: bool = False
+    storage: Storage = "float32"
     files: tuple[str, ...] = ()
 
     @property
@@ -58,6 +62,14 @@ class WriteTablesSpec:
         """Build the stage."""
         return _WriteTables(self)
 
+    def columns(self, table: str) -> pa.Schema:
+        """Columns of a table as they are written."""
+        if table == "cutouts" and self.keep_pixels:
+            return pa.schema([*schema.CUTOUTS, *schema.PIXELS])
+        if table == "fingerprints":
+            return with_storage(schema.FINGERPRINTS, self.storage)
+        return schema.TABLES[table]
+
 
 class _WriteTables:
     output_schema = WRITTEN
@@ -68,7 +80,7 @@ class _WriteTables:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         name = f"{secrets.token_hex(8)}.parquet"
         tables = {
-            table: _TableFile(Path(folder) / name, columns_of(table, self._spec.keep_pixels))
+            table: _TableFile(Path(folder) / name, self._spec.columns(table))
             for table, folder in self._spec.folders
         }
         for batch in batches:
@@ -128,13 +140,6 @@ def _repeating(columns: pa.Schema) -> list[str]:
     return [path for path in paths if path.split(".")[0] not in _UNLIKE]
 
 
-def columns_of(table: str, keep_pixels: bool) -> pa.Schema:
-    """Columns of a table as they are written."""
-    if table == "cutouts" and keep_pixels:
-        return pa.schema([*schema.CUTOUTS, *schema.PIXELS])
-    return schema.TABLES[table]
-
-
 def rows_of(batch: pa.RecordBatch, table: str, columns: pa.Schema) -> pa.RecordBatch:
     """Rows of one table among those that a run's stages give."""
     if table in ("images", "failures"):
@@ -145,7 +150,7 @@ def rows_of(batch: pa.RecordBatch, table: str, columns: pa.Schema) -> pa.RecordB
     return chosen if pc.all(marked).as_py() else chosen.filter(marked)
 
 
-def gather(written: Sequence[tuple[str, str]], targets: Mapping[str, Path], keep_pixels: bool) -> None:
+def gather(written: Sequence[tuple[str, str]], targets: Mapping[str, Path], spec: WriteTablesSpec) -> None:
     """Put the files of a batch where they belong.
 
     Parameters
@@ -155,8 +160,8 @@ def gather(written: Sequence[tuple[str, str]], targets: Mapping[str, Path], keep
     targets : mapping of str to Path
         Folder of each table, which is made. Images and failures, of which there are few rows, become
         one file; where a table has no rows, there is an empty one.
-    keep_pixels : bool
-        As they were written.
+    spec : WriteTablesSpec
+        By which they were written.
     """
     for table, folder in targets.items():
         files = [Path(file) for name, file in written if name == table]
@@ -165,7 +170,7 @@ def gather(written: Sequence[tuple[str, str]], targets: Mapping[str, Path], keep
             for number, file in enumerate(files):
                 file.replace(folder / f"part-{number:05d}.parquet")
             continue
-        whole = _TableFile(folder / "part-00000.parquet", columns_of(table, keep_pixels))
+        whole = _TableFile(folder / "part-00000.parquet", spec.columns(table))
         for file in files:
             for batch in pq.ParquetFile(file).iter_batches():
                 whole.add(batch)

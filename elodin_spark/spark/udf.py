@@ -21,6 +21,7 @@ from elodin_spark.settings import FingerprintsSettings, Precision, RuntimeChoice
 from elodin_spark.spark.gpu import session_gpus, take_gpu
 from elodin_spark.spark.pictures import Reader, reader
 from elodin_spark.spark.workers import forget_zip_finders
+from elodin_spark.vectors import to_floats
 
 #: What the UDF returns.
 RETURNS = "vector array<float>, labels array<int>, label_scores array<float>, error string"
@@ -159,3 +160,26 @@ def _frame(fingerprinter: Fingerprinter, read: Reader, rows: range) -> pd.DataFr
 
 def _words(outcome: Fingerprint | ImageError) -> str | None:
     return f"{outcome.kind}: {outcome}" if isinstance(outcome, ImageError) else None
+
+
+def vector_udf() -> Callable[..., Any]:
+    """Make a pandas UDF from the vectors of a catalog, in either storage, to ``ARRAY<FLOAT>``.
+
+    ``fingerprints.storage: float16`` keeps vectors as bytes, see :mod:`elodin_spark.vectors`.
+
+    Examples
+    --------
+    >>> floats = vector_udf()                                                   # doctest: +SKIP
+    >>> fingerprints.select("cutout_id", floats("vector").alias("vector"))      # doctest: +SKIP
+    """
+
+    def apply(vectors: pd.Series) -> pd.Series:
+        return vectors.map(to_floats)
+
+    apply.__annotations__ = {"vectors": pd.Series, "return": pd.Series}
+    return pandas_udf(apply, "array<float>")  # type: ignore[call-overload]
+
+
+def register_vector_udf(spark: SparkSession, name: str = "vector_floats") -> None:
+    """Make :func:`vector_udf` known to SQL: ``SELECT vector_floats(vector) FROM fingerprints``."""
+    spark.udf.register(name, vector_udf())

@@ -73,6 +73,7 @@ def test_counts_are_those_of_the_run_and_bytes_within_a_tenth(make, tiles, tmp_p
     for name in ("l2", "jaccard"):
         (index,) = catalog.path.glob(f"products/*/{name}.index")
         assert planned["index"][name] == pytest.approx(index.stat().st_size, rel=0.01)
+    check_the_offer_of_dense_mode(planned)
     seconds, rates = planned["seconds"], planned["rates"]
     assert rates["images"] == 4
     assert rates["peak_bytes"] < planned["memory"]["worker_bytes"] < 3 * 2**30
@@ -84,6 +85,32 @@ def test_counts_are_those_of_the_run_and_bytes_within_a_tenth(make, tiles, tmp_p
     assert "1 x smaller_than_window" in text
     assert "not measured" not in text
     check_what_is_left(config, tiles, tmp_path)
+
+
+def test_a_plan_of_dense_mode_with_small_vectors_is_what_the_run_makes(make, tmp_path, spark):
+    config, settings = make(
+        cutouts={"generator": {"kind": "sliding_window", "size": 64, "step": 32, "edge": "drop"}},
+        fingerprints={"mode": "dense", "block_px": 128, "halo_px": 32, "storage": "float16"}
+        | {"pca": 40, "pca_sample": 64},
+        run={"batch_images": 4, "figures": False},
+    )
+    planned = plan_config(config)
+    assert planned["dense"] is None
+    catalog = Catalog.create(tmp_path / "catalog", settings)
+    catalog.run(["cutouts", "fingerprints", "index"])
+    for name in ("images", "cutouts", "fingerprints"):
+        assert planned["tables"][name]["rows"] == catalog.info()["tables"][name]["rows"]
+        real = bytes_below(catalog.path / "tables" / name)
+        assert planned["tables"][name]["bytes"] == pytest.approx(real, rel=0.1)
+    for name in ("l2", "jaccard"):
+        (index,) = catalog.path.glob(f"products/*/{name}.index")
+        assert planned["index"][name] == pytest.approx(index.stat().st_size, rel=0.01)
+    ids, vectors = catalog.vectors()
+    assert vectors.shape == (len(ids), 40) == (100, 40)
+    assert vectors.var(axis=0).argmax() == 0  # they are principal components of just these
+    assert planned["rates"]["dense_s_per_megapixel"] > 0
+    assert min(planned["seconds"][name] for name in ("network_start", "network", "pca")) > 0
+    assert "fitting components" in plan_text(planned)
 
 
 def check_what_is_left(config: Path, tiles: Path, tmp_path: Path) -> None:
@@ -99,6 +126,15 @@ def check_what_is_left(config: Path, tiles: Path, tmp_path: Path) -> None:
     assert (nothing["files_left"], nothing["batches"], nothing["windows"]["count"]) == (0, 0, 0)
     assert "0 of 6 in 0 batches" in plan_text(nothing)
     assert sorted(tmp_path.rglob("*")) == [path for path in before if path.name != "new.fits"]
+
+
+def check_the_offer_of_dense_mode(planned: dict[str, Any]) -> None:
+    offer = planned["dense"]
+    assert offer["overrides"] == ["fingerprints.mode=dense", "cutouts.generator.edge=drop"]
+    assert offer["windows"] == 100
+    assert offer["seconds"]["cut"] == planned["seconds"]["cut"]
+    assert 0 < offer["seconds"]["network"] < offer["seconds"]["core_hours"] * 3600
+    assert "--set fingerprints.mode=dense --set cutouts.generator.edge=drop" in plan_text(planned)
 
 
 def test_bands_are_planned_as_the_colour_images_they_make(make, tiles, tmp_path, spark):

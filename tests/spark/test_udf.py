@@ -179,3 +179,26 @@ def test_the_network_is_built_once_in_each_worker_and_outlives_jobs(spark, pictu
     built = [after[process] - before[process] for process in before.keys() & after.keys()]
     assert 1 in built, "no Python worker outlived its task"
     assert set(built) <= {0, 1}
+
+
+def test_flat_pictures_have_vectors_and_spare_their_company(spark, udf, pictures, expected):
+    rows = [
+        ("grey", pictures["grey"].tobytes(), [40, 56]),
+        ("black", bytes(400), [20, 20]),
+        ("constant", bytes([7]) * 400, [20, 20]),
+        ("four channels", bytes(64), [4, 4, 4]),
+        ("a line", bytes(16), [16]),
+        ("empty", b"", [0, 4]),
+        ("colour", pictures["colour"].tobytes(), [48, 36, 3]),
+    ]
+    frame = spark.createDataFrame(rows, "name string, pixels binary, pixel_shape array<int>").coalesce(1)
+    found = collect(frame.withColumn("f", udf("pixels", "pixel_shape")), "f")
+    for name, vector in expected.items():
+        np.testing.assert_array_equal(found[name]["vector"], vector)
+    for name in ("black", "constant"):
+        assert found[name]["error"] is None
+        assert np.isfinite(found[name]["vector"]).all()
+        assert all(score > 0 for score in found[name]["label_scores"])
+    for name in ("four channels", "a line", "empty"):
+        assert_refused(found[name], "bad_pixels")
+        assert found[name]["labels"] is None

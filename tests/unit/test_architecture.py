@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "elodin_spark"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = ("errors", "ids", "schema", "stage", "settings", "config", "recipe", "progress", "entry")
+BASE = ("errors", "ids", "schema", "stage", "settings", "config", "recipe", "progress", "entry", "vectors")
 DOMAIN = ("images", "cutouts", "fingerprints", "neighbors", "projection", "display", "simulate", "learning")
 #: Outer rooms may import inner ones, never the other way.
 LAYERS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -17,6 +18,7 @@ from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.runtimes.network import load_model
 from elodin_spark.fingerprints.weights import (
     Weights,
+    _imagenet_labels,
     default_cache,
     digest_arrays,
     random_arrays,
@@ -274,6 +276,17 @@ def test_labels_of_imagenet_are_told_apart_by_their_wordnet_id():
     weights = Weights("imagenet", "x", "y", "resnet50", 2, names)
     assert weights.label_name(0) != weights.label_name(1)
     assert weights.describe() == "ResNet50, imagenet"
+
+
+def test_each_class_of_imagenet_is_called_by_its_wordnet_id_and_its_name(tmp_path, monkeypatch):
+    keras = load_keras()
+    index = {"1": ["n01443537", "goldfish"], "0": ["n01440764", "tench"], "2": ["n03126707", "crane"]}
+    # In place of the download alone, and of its checksum.
+    monkeypatch.setattr(keras.utils, "get_file", lambda *_, **__: str(tmp_path / "index.json"))
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    assert _imagenet_labels() == ("n01440764 tench", "n01443537 goldfish", "n03126707 crane")
+    (tmp_path / "index.json").write_text(json.dumps({"0": index["0"], "7": index["1"]}))
+    assert _imagenet_labels() is None  # one is missing: no name rather than a wrong one
 
 
 def test_another_keras_backend_is_an_error_that_names_the_variable(monkeypatch):

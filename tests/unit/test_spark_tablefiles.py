@@ -12,7 +12,7 @@ import pytest
 
 from elodin_spark import schema
 from elodin_spark.spark import tablefiles
-from elodin_spark.spark.tablefiles import WriteTablesSpec, columns_of, gather
+from elodin_spark.spark.tablefiles import WriteTablesSpec, gather
 from elodin_spark.stage import run_plain
 
 TABLES = ("images", "cutouts", "fingerprints", "failures")
@@ -63,7 +63,7 @@ def write(folder: Path, *partitions: list[pa.RecordBatch], keep_pixels: bool = F
     written = [row for batches in partitions for row in run_plain(spec, batches).to_pylist()]
     (scratch["cutouts"] / "of an attempt that failed.parquet").write_bytes(b"PAR1")
     targets = {table: folder / table for table in TABLES}
-    gather([(row["table"], row["file"]) for row in written], targets, keep_pixels)
+    gather([(row["table"], row["file"]) for row in written], targets, spec)
     return targets
 
 
@@ -99,7 +99,7 @@ def test_tables_without_rows_have_an_empty_file(tmp_path: Path) -> None:
 def test_pixels_are_kept_where_asked_for(tmp_path: Path) -> None:
     targets = write(tmp_path, [batch(window(7))], keep_pixels=True)
     found = pq.read_table(targets["cutouts"])
-    assert found.schema.equals(columns_of("cutouts", keep_pixels=True))
+    assert found.schema.equals(WriteTablesSpec((), keep_pixels=True).columns("cutouts"))
     assert (found["pixels"].to_pylist(), found["pixel_shape"].to_pylist()) == ([b"\x07\x00"], [[1, 2]])
 
 

@@ -1,0 +1,164 @@
+"""The principal components of a catalog: fitted once, to a stable sample of its own vectors.
+
+The sample is of the windows with the smallest hash of their ID, whatever the partitioning. Where an
+archive has many files, those whose path has the smallest hash are cut to find them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elodin_spark import ids, schema
+from elodin_spark.catalog.store import Store
+from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.fingerprints.dense import DenseSpec
+from elodin_spark.fingerprints.pca import Pca
+from elodin_spark.fingerprints.stage import FingerprintSpec
+from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.images.listing import ImageFile
+from elodin_spark.images.stage import DescribeSpec
+from elodin_spark.projection.sample import sample_keys, stable_sample
+from elodin_spark.projection.stage import CutoutIdsSpec, KeepCutoutsSpec
+from elodin_spark.settings import Settings
+from elodin_spark.stage import StageSpec, fuse
+from elodin_spark.vectors import to_matrix
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
+
+#: Files that are cut first for candidates; twice as many each time there are too few windows.
+FIRST_FILES = 64
+
+
+def fit_to_files(
+    store: Store, settings: Settings, weights: Weights, spark: SparkSession, files: Sequence[ImageFile]
+) -> None:
+    """Fit the components to windows of files that are not cut yet, and keep them.
+
+    Parameters
+    ----------
+    store : Store
+    settings : Settings
+        With the runtime resolved.
+    weights : Weights
+    spark : pyspark.sql.SparkSession
+    files : sequence of ImageFile
+
+    Raises
+    ------
+    ConfigError
+        There are too few windows, or the vectors are too short.
+    """
+    started, plain = time.monotonic(), _plain(settings)
+    tile = TileSpec.from_settings(settings.model_copy(update={"cutouts": _bare(settings)}))
+    describe = DescribeSpec.from_settings(settings.images)
+
+    found = np.empty(0, np.int64)
+    used: list[tuple[DataFrame, list[StageSpec]]] = []
+    for rows, described in _frames(spark, settings, files):
+        used.append((rows, [] if described else [describe]))
+        found = np.concatenate([found, _ids(rows, fuse(*used[-1][1], tile, CutoutIdsSpec()))])
+        if len(found) >= plain.fingerprints.pca_sample:
+            break
+    chosen = stable_sample(found, plain.fingerprints.pca_sample, settings.seed)
+    log.info("fitting %d components to %d windows", settings.fingerprints.pca, len(chosen))
+    if plain.fingerprints.mode == "dense":
+        dense = DenseSpec.from_settings(plain, weights, "")
+        last: list[StageSpec] = [dense, KeepCutoutsSpec(dense.output_schema, chosen)]
+    else:
+        network = FingerprintSpec.from_settings(plain.fingerprints, weights, "")
+        last = [tile, KeepCutoutsSpec(schema.TILED, chosen), network]
+    _fit(store, settings, [(rows, fuse(*before, *last)) for rows, before in used], started)
+
+
+def fit_to_cutouts(
+    store: Store, settings: Settings, weights: Weights, cutouts: DataFrame, found: NDArray[np.int64]
+) -> None:
+    """Fit the components to cutouts that were written with their pixels, and keep them.
+
+    Parameters
+    ----------
+    store, settings, weights
+        As of :func:`fit_to_files`.
+    cutouts : pyspark.sql.DataFrame
+        Of :data:`~elodin_spark.schema.TILED`.
+    found : ndarray of int64
+        IDs of those that are not rejected.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`fit_to_files`.
+    """
+    started, plain = time.monotonic(), _plain(settings).fingerprints
+    chosen = stable_sample(found, plain.pca_sample, settings.seed)
+    network = FingerprintSpec.from_settings(plain, weights, "")
+    _fit(store, settings, [(cutouts, fuse(KeepCutoutsSpec(schema.TILED, chosen), network))], started)
+
+
+def _plain(settings: Settings) -> Settings:
+    """Settings whose vectors are those of the network itself."""
+    update = {"pca": None, "storage": "float32"}
+    return settings.model_copy(update={"fingerprints": settings.fingerprints.model_copy(update=update)})
+
+
+def _bare(settings: Settings) -> object:
+    return settings.cutouts.model_copy(update={"thumbnail_px": 0, "texture": ()})
+
+
+def _frames(
+    spark: SparkSession, settings: Settings, files: Sequence[ImageFile]
+) -> Iterator[tuple[DataFrame, bool]]:
+    """Input of the tile stage and whether it is described: files by the hash of their path, more each time.
+
+    Planes of colour images are in files that belong together: those come as the run takes them.
+    """
+    from elodin_spark.spark.inputs import input_batches
+
+    def batches(some: Sequence[ImageFile], size: int) -> Iterator[tuple[DataFrame, bool]]:
+        run = settings.run.model_copy(update={"batch_images": size})
+        for _, rows, described in input_batches(spark, some, settings.model_copy(update={"run": run})):
+            yield rows, described
+
+    if settings.images.colour is not None:
+        yield from batches(files, FIRST_FILES)
+        return
+    ordered = sorted(files, key=lambda file: (ids.stable_id("pca", file.path), file.path))
+    start, size = 0, FIRST_FILES
+    while start < len(ordered):
+        yield from batches(ordered[start : start + size], size)
+        start, size = start + size, 2 * size
+
+
+def _ids(rows: DataFrame, spec: StageSpec) -> NDArray[np.int64]:
+    from elodin_spark.spark.runner import run_stage
+
+    return run_stage(rows, spec).toArrow().column("cutout_id").to_numpy()
+
+
+def _fit(
+    store: Store, settings: Settings, frames: Sequence[tuple[DataFrame, StageSpec]], started: float
+) -> None:
+    from elodin_spark.spark.batches import vectors_of
+
+    found, parts = [], []
+    for rows, spec in frames:
+        table = vectors_of(rows, spec)
+        found.append(table.column("cutout_id").to_numpy())
+        if table.num_rows:
+            parts.append(to_matrix(table.column("vector").combine_chunks()))
+    chosen = np.concatenate([*found, np.empty(0, np.int64)]).astype(np.int64)
+    vectors = np.concatenate(parts) if parts else np.empty((0, settings.fingerprints.pca or 0), np.float32)
+    # In the order of the sample, so that the sums of the fit are rounded alike in any partitioning.
+    order = np.lexsort((chosen, sample_keys(chosen, settings.seed)))
+    assert settings.fingerprints.pca is not None
+    pca = Pca.fit(vectors[order], settings.fingerprints.pca)
+    store.keep_pca(pca, len(order), time.monotonic() - started)

@@ -1,0 +1,57 @@
+"""Whether a run could be in dense mode, and with which settings."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from elodin_spark.settings import Settings, SlidingWindow
+
+
+class Dense(NamedTuple):
+    """How dense mode goes through an image.
+
+    Attributes
+    ----------
+    generator : SlidingWindow
+    block_px, halo_px : int
+    """
+
+    generator: SlidingWindow
+    block_px: int
+    halo_px: int
+
+
+def dense_settings(settings: Settings) -> Settings | None:
+    """Settings of the same windows in dense mode, or None where it cannot give them.
+
+    Windows that were shifted inside the image would not lie on its cells and are dropped.
+    """
+    if settings.fingerprints.mode == "dense":
+        return settings
+    if not isinstance(settings.cutouts.generator, SlidingWindow):
+        return None
+    values = settings.model_dump(mode="json")
+    values["fingerprints"]["mode"] = "dense"
+    values["cutouts"]["generator"]["edge"] = "drop"
+    try:
+        return Settings.model_validate(values)
+    except ValidationError:
+        return None
+
+
+def dense_of(settings: Settings) -> Dense | None:
+    """What counting needs of :func:`dense_settings`."""
+    chosen = dense_settings(settings)
+    if chosen is None or not isinstance(chosen.cutouts.generator, SlidingWindow):
+        return None
+    return Dense(chosen.cutouts.generator, chosen.fingerprints.block_px, chosen.fingerprints.halo_px)
+
+
+def overrides_of(settings: Settings) -> list[str]:
+    """What to add to the command line for dense mode."""
+    generator, words = settings.cutouts.generator, ["fingerprints.mode=dense"]
+    if isinstance(generator, SlidingWindow) and generator.edge != "drop":
+        words.append("cutouts.generator.edge=drop")
+    return words

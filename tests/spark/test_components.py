@@ -1,0 +1,151 @@
+"""Catalogs whose vectors are stored small, on Spark."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from elodin_spark import Catalog, register_vector_udf
+from elodin_spark.catalog.report import info_text
+from elodin_spark.errors import CatalogError
+from elodin_spark.fingerprints.pca import load_pca
+from elodin_spark.spark.batches import read_parts
+
+pytestmark = pytest.mark.spark
+
+SMALL = {"pca": 6, "pca_sample": 40, "storage": "float16"}
+STAGES = ["cutouts", "fingerprints", "index", "projection"]
+
+
+@pytest.fixture(scope="module")
+def make(survey, small_settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("components")
+
+    def made(name: str, first: int = 4, master: str = "local[2]", **fingerprints) -> Catalog:
+        settings = small_settings(
+            survey.tiles[0].parent,
+            images={
+                "paths": [str(path) for path in survey.tiles[:first]],
+                "root": str(survey.tiles[0].parent),
+                "hdu": "IMAGE",
+            },
+            fingerprints=fingerprints,
+            projection={"methods": ["tsne"], "sample": 60, "perplexity": 5},
+            run={"figures": False},
+            spark={"master": master},
+        )
+        return Catalog.create(folder / name, settings)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(make, spark) -> Catalog:
+    catalog = make("whole")
+    catalog.run(["cutouts", "fingerprints"])
+    return catalog
+
+
+@pytest.fixture(scope="module")
+def small(make, spark) -> Catalog:
+    catalog = make("small", **SMALL)
+    catalog.run(STAGES)
+    return catalog
+
+
+def test_vectors_are_the_projected_ones_of_the_network_and_labels_its_own(whole, small):
+    ids, vectors = whole.vectors()
+    found_ids, found = small.vectors()
+    np.testing.assert_array_equal(found_ids, ids)
+    pca = load_pca(small._store.pca)
+    expected = pca.project(vectors).astype(np.float16).astype(np.float32)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
+    labels = [catalog.table("fingerprints").sort_by("cutout_id")["labels"] for catalog in (whole, small)]
+    assert labels[0].to_pylist() == labels[1].to_pylist()
+    some_ids, some = small.vectors(ids[[9, 3]].tolist())
+    np.testing.assert_array_equal(some_ids, ids[[3, 9]])
+    np.testing.assert_array_equal(some, found[[3, 9]])
+
+
+def test_indices_maps_and_the_report_take_them(whole, small):
+    ids, vectors = small.vectors()
+    query = int(ids[20])
+    rows = small.neighbors(query, k=3, allow_overlap=True)
+    distances = np.linalg.norm(vectors.astype(float) - vectors[20], axis=1)
+    assert [row["distance"] for row in rows] == pytest.approx(np.sort(distances)[1:4], rel=1e-5)
+    # Labels are units of the network, of which there are more than components.
+    assert len(small.neighbors(query, k=3, metric="jaccard")) == 3
+    assert small._store.product("projection")["rows"] == 60
+    facts = small.info()
+    assert (facts["pca"]["length"], facts["pca"]["components"], facts["pca"]["sample"]) == (2048, 6, 40)
+    assert facts["seconds"]["fitting components"] > 0
+    assert 0 < sum(facts["pca"]["variance_ratio"]) <= 1 + 1e-9
+    assert "6 principal components of 2048" in info_text(facts)
+    assert whole.info()["pca"] is None
+    recipes = {
+        row for catalog in (whole, small) for row in catalog.table("fingerprints")["recipe"].to_pylist()
+    }
+    assert recipes == {whole._store.meta["recipe_id"], small._store.meta["recipe_id"]}
+    assert len(recipes) == 2
+
+
+def test_spark_sql_reads_them_as_arrays(small, spark):
+    register_vector_udf(spark)
+    read_parts(spark, small._store.parts("fingerprints")).createOrReplaceTempView("small_fingerprints")
+    rows = spark.sql("SELECT cutout_id, vector_floats(vector) AS v FROM small_fingerprints").toArrow()
+    rows = rows.sort_by("cutout_id")
+    assert rows["v"].type == pa.list_(pa.float32())
+    np.testing.assert_array_equal(np.array(rows["v"].to_pylist(), np.float32), small.vectors()[1])
+
+
+def test_the_fit_does_not_depend_on_the_way_it_was_come_by_and_is_kept(small, make, spark):
+    twice = make("in two steps, 50% [ü] {a,b}", master="local[1]", **SMALL)
+    twice.run(["cutouts"])
+    assert twice._store.pca is None
+    before = twice._store.meta["recipe_id"]
+    twice.run(["fingerprints"])
+    assert twice._store.pca.sha256 == small._store.pca.sha256
+    assert twice._store.meta["recipe_id"] == small._store.meta["recipe_id"] != before
+    np.testing.assert_array_equal(twice.vectors()[1], small.vectors()[1])
+
+
+def test_runs_that_append_keep_the_components_and_others_are_refused(make, small, spark):
+    part = make("appended", first=2, **SMALL)
+    opened_before = Catalog.open(part.path)
+    part.run(["cutouts", "fingerprints"])
+    kept = part._store.pca
+    opened_before.run(["cutouts", "fingerprints"])
+    assert opened_before._store.pca == kept
+    assert kept.sha256 != small._store.pca.sha256
+    settings = part.settings.model_copy(update={"images": small.settings.images})
+    more = Catalog.open(part.path, settings)
+    assert more.run(["cutouts", "fingerprints"]).n_images == 4
+    assert more._store.pca == kept
+    assert len(more.vectors()[0]) == 100
+    assert json.loads((part.path / "catalog.json").read_text())["pca"]["sha256"] == kept.sha256
+    other = settings.fingerprints.model_copy(update={"pca": 7})
+    with pytest.raises(CatalogError, match=r"pca\.components: 6, not 7"):
+        Catalog.open(part.path, settings.model_copy(update={"fingerprints": other}))
+
+
+def test_components_of_colour_images_and_of_positions(small_settings, survey, tmp_path, spark):
+    for band, source in zip("gr", sorted(survey.tiles), strict=False):
+        (tmp_path / f"a_{band}.fits").write_bytes(source.read_bytes())
+    colour = {"grouping": {"kind": "pattern", "pattern": "*_{band}.fits"}, "channels": ["r", "r", "g"]}
+    images = {"paths": str(tmp_path / "a_*.fits"), "hdu": "IMAGE"}
+    settings = small_settings(tmp_path, images=images | {"colour": colour}, fingerprints=SMALL)
+    banded = Catalog.create(tmp_path / "colour", settings)
+    assert banded.run(["cutouts", "fingerprints"]).n_cutouts == 25
+    assert banded.vectors()[1].shape == (25, 6)
+    assert banded.info()["pca"]["sample"] == 25
+    sky = banded.table("cutouts").to_pylist()[:9]
+    lines = [f"{row['cutout_id']},{row['ra']},{row['dec']}" for row in sky]
+    (tmp_path / "stars.csv").write_text("\n".join(["id,ra,dec", *lines]))
+    generator = {"kind": "positions", "catalog": str(tmp_path / "stars.csv"), "size": 32}
+    settings = small_settings(tmp_path, images=images, cutouts={"generator": generator}, fingerprints=SMALL)
+    placed = Catalog.create(tmp_path / "positions", settings)
+    placed.run(["cutouts", "fingerprints"])
+    assert placed.info()["pca"]["sample"] == len(placed.vectors()[0]) >= 9
