@@ -97,7 +97,7 @@ def test_a_grey_window_has_the_vector_of_its_three_equal_channels(runtime, windo
     one, _ = runtime(grey)
     three, _ = runtime(np.repeat(grey[..., None], 3, axis=-1))
     # Another rounding of the first sums may move an integer by one.
-    assert centred_cosine(one, three).min() > 0.99
+    assert centred_cosine(one, three).min() > 0.995
 
 
 def test_the_same_windows_give_the_same_quantized_network_and_others_another(
