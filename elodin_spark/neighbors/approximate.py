@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
+from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.candidates import find_candidates, nearest_of
-from elodin_spark.neighbors.l2 import L2Index, exact_distances
-from elodin_spark.neighbors.lookup import checked_k, ids_array, some_ids
+from elodin_spark.neighbors.distances import exact_distances
+from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.lookup import checked_k, held, ids_array, some_ids, unknown_cutouts
 from elodin_spark.neighbors.shards import Shard
 from elodin_spark.neighbors.trained import Trained, omp_threads, training_record
 
@@ -183,10 +184,7 @@ class ApproximateL2Index:
         wanted = ids_array(ids)
         shard, row = self._locate(wanted)
         if (shard < 0).any():
-            raise UnknownCutoutError(
-                f"the index holds no fingerprint of cutout {some_ids(np.unique(wanted[shard < 0]))}; "
-                "take IDs from this catalog's cutouts table (cutouts that failed have no fingerprint)"
-            )
+            raise unknown_cutouts("the index", wanted[shard < 0])
         return self.trained.decode(self._stored(shard, row))
 
     def distances(self, cutout_id: int, others: ArrayLike) -> NDArray[np.float64]:
@@ -379,8 +377,7 @@ class ApproximateL2Index:
             if array.shape != (len(self),):
                 raise InputError(f"a mask of allowed cutouts has shape ({len(self)},), got {array.shape}")
             return self.ids[array]
-        ids = np.unique(ids_array(array))
-        return ids[self.contains(ids)]
+        return held(self, array)
 
 
 def _between(ids: NDArray[np.int64], part: int, parts: int, largest: int) -> NDArray[np.int64]:

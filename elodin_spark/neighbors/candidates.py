@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.neighbors.distances import exact_distances, squared_float32, widened
 from elodin_spark.neighbors.files import load_faiss
-from elodin_spark.neighbors.l2 import exact_distances, gamma, underflow
 from elodin_spark.neighbors.shards import Shard
 from elodin_spark.neighbors.trained import QUERY_BLOCK, Trained
 
@@ -86,13 +86,9 @@ def nearest_of(
     -------
     ids, distances : ndarray of int64 and float64, shape (k,)
     """
-    faiss = load_faiss()
-    squared = np.empty(len(ids), np.float32)
-    pointers = (faiss.swig_ptr(array) for array in (squared, query, vectors))
-    faiss.fvec_L2sqr_ny(*pointers, query.size, len(ids))
-    # What float32 puts clearly farther is left out: its sums of squared differences err by a factor
-    # of at most 1 + gamma, for the k-th and for each other.
-    limit = float(np.partition(squared, k - 1)[k - 1]) * (1 + 4 * gamma(query.size)) + underflow(query.size)
+    squared = squared_float32(query, vectors, np.empty(len(ids), np.float32))
+    # What float32 puts clearly farther is left out.
+    limit = widened(float(np.partition(squared, k - 1)[k - 1]), query.size)
     near = np.flatnonzero(squared <= limit)
     exact = exact_distances(query, vectors, near)
     best = np.lexsort((ids[near], exact))[:k]

@@ -32,7 +32,7 @@ def read_codes(path: Path, trained: Trained, *, mapped: bool) -> Any:
     flags = faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE if trained.mappable else 0
     if mapped and trained.mappable:
         flags |= faiss.IO_FLAG_MMAP
-    ivf = read_faiss(path, flags)
+    ivf = read_faiss(path, flags=flags)
     if type(ivf) is not type(trained.ivf) or (ivf.nlist, ivf.code_size) != (
         trained.ivf.nlist,
         trained.ivf.code_size,

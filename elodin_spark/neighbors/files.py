@@ -65,7 +65,7 @@ def load_faiss() -> Any:
     return faiss
 
 
-def read_faiss(path: Path, flags: int = 0) -> Any:
+def read_faiss(path: Path, what: str = "index", flags: int = 0) -> Any:
     """Read an index file.
 
     Raises
@@ -77,9 +77,14 @@ def read_faiss(path: Path, flags: int = 0) -> Any:
         return load_faiss().read_index(str(path), flags)
     except (RuntimeError, MemoryError) as error:
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        raise CatalogError(
-            f"{path} is not a readable index (truncated, or not ours): build it again [{reason[0][-200:]}]"
-        ) from None
+        raise unreadable(path, what, reason[0][-200:]) from None
+
+
+def unreadable(path: Path, what: str, reason: object) -> CatalogError:
+    """The error of an index file that is damaged."""
+    return CatalogError(
+        f"{path} is not a readable {what} (truncated, or not ours): delete it and build it again [{reason}]"
+    )
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

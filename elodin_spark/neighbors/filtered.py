@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.lookup import ids_array
+from elodin_spark.neighbors.lookup import held, ids_array
 from elodin_spark.neighbors.search import Index, TieBroken
 
 _AT_ONCE = 4096  # vectors, or sets
@@ -33,19 +34,19 @@ def only(index: Index, allowed: ArrayLike) -> Index:
     -------
     Index
     """
-    ids = np.unique(ids_array(allowed))
-    if isinstance(index, ApproximateL2Index):
-        return _Selected(index, ids[index.contains(ids)])
     if isinstance(index, TieBroken):
-        ids = ids[index.index.contains(ids)]
-        blocks = (ids[at : at + _AT_ONCE] for at in range(0, ids.size, _AT_ONCE))
-        sets = ((some, index.index.sets_of(some)) for some in blocks)
+        sets = ((some, index.index.sets_of(some)) for some in _blocks(held(index.index, allowed)))
         return _AmongSets(index, JaccardIndex.build(sets, index.index.n_labels))
-    assert isinstance(index, L2Index)
-    ids = ids[index.contains(ids)]
-    blocks = (ids[at : at + _AT_ONCE] for at in range(0, ids.size, _AT_ONCE))
-    vectors = ((some, index.vectors_of(some)) for some in blocks)
+    assert isinstance(index, ApproximateL2Index | L2Index)
+    ids = held(index, allowed)
+    if isinstance(index, ApproximateL2Index):
+        return _Selected(index, ids)
+    vectors = ((some, index.vectors_of(some)) for some in _blocks(ids))
     return _AmongVectors(index, L2Index.build(vectors, index.dimension, expected=ids.size))
+
+
+def _blocks(ids: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    return (ids[at : at + _AT_ONCE] for at in range(0, ids.size, _AT_ONCE))
 
 
 @dataclass(frozen=True, eq=False)

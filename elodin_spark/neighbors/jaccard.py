@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError
-from elodin_spark.neighbors.files import existing, written_whole
+from elodin_spark.neighbors.files import existing, unreadable, written_whole
 from elodin_spark.neighbors.labelsets import LabelSets, code_bytes, encode, set_sizes
 from elodin_spark.neighbors.lookup import IdLookup, checked_k, ids_array
 
@@ -143,7 +143,7 @@ class JaccardIndex:
             if codes.dtype != np.uint8 or codes.shape != (ids.size, code_bytes(n_labels)):
                 raise ValueError(f"{ids.size} IDs, but codes are {codes.dtype} of shape {codes.shape}")
         except _UNREADABLE as error:
-            raise _damaged(path, error) from None
+            raise unreadable(path, "Jaccard index", error) from None
         return cls(ids, codes, n_labels, str(path))
 
     def save(self, path: str | Path) -> None:
@@ -339,10 +339,3 @@ def _distance(a: int, b: int, hamming: NDArray[Any]) -> NDArray[np.float64]:
         return np.zeros(hamming.shape)
     wide = hamming.astype(np.float64)
     return 2 * wide / (a + b + wide)
-
-
-def _damaged(path: Path, error: Exception) -> CatalogError:
-    return CatalogError(
-        f"{path} is not a readable Jaccard index (truncated, or not ours): "
-        f"delete it and build it again [{error}]"
-    )

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 
 _NAMED = 5  # IDs spelt out in a message
+
+
+class HasCutouts(Protocol):
+    """An index."""
+
+    def contains(self, ids: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each of `ids`, shape (m,), is indexed; bool, shape (m,)."""
 
 
 class IdLookup:
@@ -70,10 +79,7 @@ class IdLookup:
         wanted = ids_array(ids)
         at, known = self._find(wanted)
         if not known.all():
-            raise UnknownCutoutError(
-                f"{self._source} holds no fingerprint of cutout {some_ids(np.unique(wanted[~known]))}; "
-                "take IDs from this catalog's cutouts table (cutouts that failed have no fingerprint)"
-            )
+            raise unknown_cutouts(self._source, wanted[~known])
         return self._order[at]
 
     def _find(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -81,6 +87,12 @@ class IdLookup:
         known = at < self._sorted.size
         known[known] = self._sorted[at[known]] == wanted[known]
         return at, known
+
+
+def held(index: HasCutouts, ids: ArrayLike) -> NDArray[np.int64]:
+    """Those of `ids` that an index holds, ascending, each once; int64, shape (m,)."""
+    distinct = np.unique(ids_array(ids))
+    return distinct[index.contains(distinct)]
 
 
 def ids_array(ids: ArrayLike) -> NDArray[np.int64]:
@@ -112,6 +124,14 @@ def checked_k(k: int) -> int:
     if k < 1:
         raise InputError(f"k must be at least 1 neighbor, got {k}")
     return int(k)
+
+
+def unknown_cutouts(source: str, ids: NDArray[np.int64]) -> UnknownCutoutError:
+    """The error of asking `source` for cutouts it does not hold; IDs of shape (m,), repeats allowed."""
+    return UnknownCutoutError(
+        f"{source} holds no fingerprint of cutout {some_ids(np.unique(ids))}; "
+        "take IDs from this catalog's cutouts table (cutouts that failed have no fingerprint)"
+    )
 
 
 def some_ids(ids: NDArray[np.int64]) -> str:

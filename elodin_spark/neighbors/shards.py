@@ -214,8 +214,6 @@ def add_shard(
             for batch_ids, batch_vectors in batches:
                 ids = ids_array(batch_ids)
                 rows = trained.checked(batch_vectors, str(folder), ids)
-                if len(ids) != len(rows):
-                    raise CatalogError(f"{folder}: a batch holds {len(ids)} IDs but {len(rows)} vectors")
                 if ids.size and ids.min() < 0:
                     raise CatalogError(f"{folder}: cutout ID {ids.min()} is negative; IDs are 0 .. 2^63 - 1")
                 for at in range(0, len(ids), _ROWS):

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.neighbors.distances import LARGEST, checked_vectors, vectors_array
 from elodin_spark.neighbors.files import existing, load_faiss, read_faiss, read_json, written_whole
-from elodin_spark.neighbors.l2 import vectors_array
 from elodin_spark.neighbors.recipes import FLAT, Recipe
 
 _ROWS = 4096  # at once
@@ -23,7 +23,6 @@ _MOST_FOR_PROJECTION = 65_536  # rows; more change the covariance little
 #: Rows that BLAS sees at once, always: its rounding depends on their number. Whether a vector
 #: comes alone or among others, its code and its answer are the same.
 ADD_BLOCK, QUERY_BLOCK = 256, 16
-_LARGEST = 1e16  # components; beyond, float32 squares could overflow
 _LARGEST_F16 = 6e4
 
 
@@ -59,7 +58,7 @@ class Trained:
             raise CatalogError(f"{source} holds vectors or is not trained: train it again")
         self.dimension = int(index.d)
         self._chain = _transforms(base)
-        self._largest = _LARGEST
+        self._largest = LARGEST
         if isinstance(self._store, faiss.IndexScalarQuantizer) and self._store.sq.qtype in (
             faiss.ScalarQuantizer.QT_fp16,
         ):
@@ -105,15 +104,7 @@ class Trained:
         CatalogError
             Another shape, NaN, infinity, or components too large.
         """
-        rows = vectors_array(vectors, self.dimension, what)
-        bad = ~(np.abs(rows).max(axis=1, initial=0) <= self._largest)
-        if bad.any():
-            named = "" if ids is None else f" (cutouts {', '.join(map(str, ids[bad][:5]))})"
-            raise CatalogError(
-                f"{what}: {bad.sum()} vector(s) hold NaN, infinity or values beyond {self._largest:g}"
-                f"{named}: drop them or fingerprint them again"
-            )
-        return rows
+        return checked_vectors(vectors, self.dimension, what, ids, self._largest)
 
     def project(self, vectors: NDArray[np.float32], block: int = ADD_BLOCK) -> NDArray[np.float32]:
         """What the codes are made of: PCA and rotation applied, shape (n, width)."""
@@ -248,7 +239,7 @@ def _fit(index: Any, recipe: Recipe, batches: Iterable[ArrayLike], seed: int) ->
 
     for batch in batches:
         rows = vectors_array(batch, recipe.dimension, "the training sample")
-        if not (np.abs(rows).max(initial=0) <= _LARGEST):
+        if not (np.abs(rows).max(initial=0) <= LARGEST):
             raise CatalogError("the training sample holds NaN, infinity or huge values: draw it again")
         count += len(rows)
         if fitted:

@@ -16,6 +16,7 @@ from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 from PIL import Image
+from tiling import WINDOW, cutouts, failures, make_archive, pixels_of, run, stars, step
 
 from elodin_spark import ids, schema
 from elodin_spark.config import parse_settings
@@ -25,65 +26,19 @@ from elodin_spark.cutouts.steps import apply_steps
 from elodin_spark.cutouts.tile import ROWS, TileSpec, thumbnail
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import Blobs, FullImage, SlidingWindow, Step
+from elodin_spark.settings import Blobs, FullImage, SlidingWindow
 from elodin_spark.stage import Stage, StageSpec, fuse, run_plain
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no test images at {DATA}")
-
-WINDOW = SlidingWindow(size=16, step=12)
-
-
-def step(kind: str, **parameters: object) -> Step:
-    return Step(type=kind, parameters=parameters)
-
-
-def stars(height: int = 50, width: int = 70) -> np.ndarray:
-    rng = np.random.default_rng(5)
-    image = rng.normal(100, 3, (height, width))
-    image[rng.integers(0, height, 20), rng.integers(0, width, 20)] += 500
-    return image.astype(np.float32)
-
-
-def sip_wcs() -> fits.Header:
-    header = fits.Header()
-    header.update(
-        CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP", CRVAL1=359.99, CRVAL2=62.0, CRPIX1=30.0, CRPIX2=20.0,
-        CD1_1=-5e-4, CD1_2=1e-4, CD2_1=1e-4, CD2_2=5e-4, RADESYS="ICRS",
-        A_ORDER=2, B_ORDER=2, A_2_0=2e-4, B_1_1=-1e-4,
-    )  # fmt: skip
-    return header
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    root = tmp_path / "archive"
-    root.mkdir()
-    fits.PrimaryHDU(stars(), sip_wcs()).writeto(root / "sky.fits")
-    colour = np.random.default_rng(2).integers(0, 256, (40, 33, 3), dtype=np.uint8)
-    Image.fromarray(colour).save(root / "colour.png")
-    Image.fromarray(colour[..., 0]).save(root / "grey.png")
-    return root
+    return make_archive(tmp_path / "archive")
 
 
-def run(archive: Path, spec: TileSpec, batch: int = 100, **describe: Any) -> pa.Table:
-    return run_plain(
-        fuse(DescribeSpec(**describe), spec), files_to_batches(list_files([str(archive)]), batch)
-    )
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
-def cutouts(table: pa.Table, path: str) -> list[dict[str, Any]]:
-    rows = table.to_pylist()
-    image = next(row["image"]["image_id"] for row in rows if row["image"] and row["image"]["path"] == path)
-    return [row for row in rows if row["cutout_id"] is not None and row["image_id"] == image]
-
-
-def pixels_of(row: dict[str, Any]) -> np.ndarray:
-    return np.frombuffer(row["pixels"], np.uint8).reshape(row["pixel_shape"])
-
-
-def failures(table: pa.Table) -> list[dict[str, Any]]:
-    return [row["failure"] for row in table.to_pylist() if row["failure"]]
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no test images at {DATA}")
 
 
 # ---- windows -----------------------------------------------------------------------------
@@ -248,110 +203,6 @@ def test_no_thumbnails_where_none_are_wanted(archive: Path) -> None:
     kept, none = (run(archive, TileSpec(WINDOW, thumbnail_px=side)) for side in (96, 0))
     assert none["thumbnail"].null_count == len(none)
     assert none.drop(["thumbnail"]).equals(kept.drop(["thumbnail"]))
-
-
-# ---- failures ----------------------------------------------------------------------------
-
-
-def test_every_bad_file_is_one_failed_image_and_one_failure(archive: Path) -> None:
-    (archive / "text.fits").write_text("not found")
-    (archive / "empty.jpg").touch()
-    whole = (archive / "sky.fits").read_bytes()
-    (archive / "short.fits").write_bytes(whole[:-5000])
-    table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1])])
-    fits.HDUList([fits.PrimaryHDU(), table]).writeto(archive / "table.fits")
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(
-        archive / "cut.jpg"
-    )
-    jpeg = (archive / "cut.jpg").read_bytes()
-    (archive / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
-    Image.fromarray(np.zeros((15, 90), np.uint8)).save(archive / "small.png")
-
-    found = run(archive, TileSpec(WINDOW))
-    seen = {Path(row["uri"]).name: (row["stage"], row["kind"]) for row in failures(found)}
-    assert seen == {
-        "text.fits": ("images", "not_fits"),
-        "empty.jpg": ("images", "empty_file"),
-        "short.fits": ("images", "truncated"),
-        "table.fits": ("images", "no_image"),
-        "cut.jpg": ("images", "truncated"),
-        "small.png": ("cutouts", "smaller_than_window"),
-    }
-    images = {row["image"]["path"]: row["image"] for row in found.to_pylist() if row["image"]}
-    assert {path for path, image in images.items() if image["status"] == "failed"} == set(seen)
-    for row in failures(found):
-        image = images[Path(row["uri"]).name]
-        assert image["error"] == f"{row['kind']}: {row['message']}"
-        assert row["cutout_id"] is None
-    assert len(cutouts(found, "sky.fits")) == 24, "the good ones are cut"
-
-
-def test_an_image_that_was_not_stretched_is_refused_as_a_whole(archive: Path) -> None:
-    table = run(archive, TileSpec(WINDOW, ()))
-    (failure,) = failures(table)
-    assert (failure["stage"], failure["kind"], failure["hdu"]) == ("cutouts", "needs_stretch", 0)
-    assert cutouts(table, "sky.fits") == []
-    assert len(cutouts(table, "grey.png")) > 0
-
-
-def test_a_step_that_no_window_survives_fails_the_image(archive: Path) -> None:
-    table = run(archive, TileSpec(WINDOW, "auto", (step("Crop", output_range=(9, -9, 9, -9)),)))
-    assert [failure["kind"] for failure in failures(table)] == ["bad_crop"] * 3
-    assert all(row["cutout_id"] is None for row in table.to_pylist())
-
-
-def test_a_step_that_fails_on_one_window_fails_that_window(tmp_path: Path) -> None:
-    image = np.zeros((100, 100), np.float32)
-    image[20:60, 20:60] = 1  # one large and one small blob
-    image[80:84, 80:84] = 1
-    fits.PrimaryHDU(image).writeto(tmp_path / "a.fits")
-    spec = TileSpec(
-        Blobs(sigma=0.5, padding=0, min_size=8), (), (step("Crop", output_range=(10, -10, 10, -10)),)
-    )
-    table = run(tmp_path, spec)
-    (failure,) = failures(table)
-    assert (failure["stage"], failure["kind"]) == ("cutouts", "bad_crop")
-    assert failure["cutout_id"] is not None
-    assert len(cutouts(table, "a.fits")) == 1
-    assert failure["cutout_id"] not in [row["cutout_id"] for row in cutouts(table, "a.fits")]
-    (image_row,) = [row["image"] for row in table.to_pylist() if row["image"]]
-    assert image_row["status"] == "ok"
-
-
-def test_no_blobs_is_no_failure(tmp_path: Path) -> None:
-    Image.fromarray(np.full((50, 50), 9, np.uint8)).save(tmp_path / "flat.png")
-    (row,) = run(tmp_path, TileSpec(Blobs())).to_pylist()
-    assert row["image"]["status"] == "ok"
-    assert row["failure"] is None
-
-
-def test_a_file_that_changed_since_it_was_described_is_refused(archive: Path) -> None:
-    described = run_plain(DescribeSpec(), files_to_batches(list_files([str(archive / "grey.png")])))
-    Image.fromarray(np.zeros((99, 99), np.uint8)).save(archive / "grey.png")
-    (failure,) = failures(run_plain(TileSpec(WINDOW), described.to_batches()))
-    assert (failure["stage"], failure["kind"]) == ("images", "unreadable")
-    assert "has changed" in failure["message"]
-
-
-@pytest.mark.parametrize(("name", "stage"), [("open_picture", "images"), ("lay_windows", "cutouts")])
-def test_whatever_one_image_makes_a_library_raise_stays_with_it(
-    archive: Path, monkeypatch: pytest.MonkeyPatch, name: str, stage: str
-) -> None:
-    real = getattr(tile, name)
-    calls: list[int] = []
-
-    def breaking(*args: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise ZeroDivisionError("deep inside")
-        return real(*args)
-
-    monkeypatch.setattr(tile, name, breaking)
-    table = run(archive, TileSpec(WINDOW))
-    (failure,) = failures(table)
-    assert (failure["stage"], failure["kind"]) == (stage, "unreadable")
-    assert failure["message"] == "ZeroDivisionError: deep inside"
-    assert [row["image"]["status"] for row in table.to_pylist() if row["image"]] == ["ok", "failed", "ok"]
 
 
 # ---- memory and contract -----------------------------------------------------------------

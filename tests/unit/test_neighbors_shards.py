@@ -189,6 +189,7 @@ def test_wrong_shapes_and_too_few_vectors_are_refused(
     for batch, message in (
         (([1], vectors[:1, :5]), rf"\(n, {D}\), got \(1, 5\)"),
         (([1, 2], vectors[:1]), "2 IDs but 1 vectors"),
+        (([1], np.full((2, D), np.nan)), "1 IDs but 2 vectors"),
         (([-4], vectors[:1]), "-4 is negative"),
         (([1.5], vectors[:1]), "int64"),
     ):
