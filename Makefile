@@ -4,9 +4,8 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 # Folder of the frames of one SDSS field, for two of the figures.
 FIELD ?=
-# In the order of the folders: clusters and whole commands come first, so that nothing long is left for the end.
 # A process that dies is a failure at once; pytest-xdist may wait for ever after replacing one.
-PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
+PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --max-worker-restart=0
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
