@@ -1,4 +1,4 @@
-"""Fingerprints a second, five ways, on the same cores and the same images by turns.
+"""Fingerprints a second, six ways, on the same cores and the same images by turns.
 
     python benchmarks/fingerprint.py --repeats 3
 
@@ -6,11 +6,14 @@
 (b) ``predict_batch_udf`` of Spark with a ``tf.function``;
 (c) the runtime of this package in a loop without Spark, pixels in memory, one process a core;
 (d) ``fingerprint_udf`` over the DataFrame that (a) and (b) have, which Spark holds in memory;
-(e) ``elodin-spark run`` from FITS files to the Parquet tables of a catalog, without index and figures.
+(e) ``elodin-spark run`` from FITS files to the Parquet tables of a catalog, without index and figures;
+(f) the same in dense mode, whose vectors are others.
 
 (c), (d) and (e) are run in each precision, and the program stops unless their vectors are the same to the
-bit. The tiles are simulated: float32, one channel, windows of 224 px every 112 px. Settings are the
-defaults, thumbnails and quality columns among them.
+bit. The tiles are simulated: float32, one channel, windows of 224 px every 96 px, as many in each as fill
+whole batches, or the ways would differ in how many are padded. Settings are the defaults, thumbnails and
+quality columns among them. Making a catalog, which compares the precisions on a sample, comes before the
+clock: it is done once, however large the archive.
 
 Every turn begins with processes of its own, which first do N1 windows, then the same again, then N2
 windows. The start is the difference of the first two: the network built and compiled. The rate is
@@ -62,7 +65,7 @@ from elodin_spark.spark.session import session
 
 #: Tiles a core of N1 and N2: of the peers, of slow networks, and of fast ones. A run deals its files to
 #: three slices a core, so that N1 and N2 of ours are as many tasks of equal size.
-TILES = {"peers": (1, 3), "f32": (3, 6), "bf16": (3, 9), "int8": (3, 9)}
+TILES = {"peers": (1, 2), "f32": (3, 6), "bf16": (3, 9), "int8": (3, 9)}
 CALIBRATION = 32
 #: Vectors of the peers may differ by this from ours in f32, over the largest value.
 CLOSE = 1e-3
@@ -74,7 +77,7 @@ def measure(values: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run all ways by turns."""
     tiles = {kind: (n1 * values.cores, n2 * values.cores) for kind, (n1, n2) in TILES.items()}
     most = max(n2 for _, n2 in tiles.values())
-    side = PX + STEP_PX * (max(1, round((values.images / most) ** 0.5)) - 1)
+    side = PX + STEP_PX * (values.across - 1)
     files = write_tiles(folder / "tiles", "float32", side, most).files
     sizes = Sizes(files, cut(files), values.cores, values.batch)
     turns: dict[tuple[str, str], list[dict[str, float]]] = {}
@@ -132,6 +135,9 @@ def make_ways(
             (precision, "d"): OverFrame(spark, sizes, f"d {precision}", frames, udf),
             (precision, "e"): FusedRun(spark, sizes, f"e {precision}", precision, int8, folder),
         }
+        if precision != "int8":  # which dense mode has not
+            dense = FusedRun(spark, sizes, f"f {precision}", precision, int8, folder, "dense")
+            ways[precision, "f"] = dense
     return {(precision, letter): way for (precision, letter), way in ways.items() if letter in values.ways}
 
 
@@ -142,9 +148,7 @@ def take_turn(way: Way, small: int, large: int) -> tuple[dict[str, float], Vecto
     vectors = way.answers(small)
     taken = {"start": time.perf_counter() - began}
     for name, tiles in (("small", small), ("large", large)):
-        began = time.perf_counter()
-        taken[f"{name} cpu"] = way.work(tiles)
-        taken[name] = time.perf_counter() - began
+        taken[f"{name} cpu"], taken[name] = way.work(tiles)
     return taken, vectors
 
 
@@ -152,7 +156,8 @@ def compare(answers: dict[tuple[str, str], Vectors]) -> None:
     """Stop where ways have not the same vectors: ours of one precision to the bit, peers nearly."""
     for precision in {precision for precision, _ in answers}:
         found = {letter: way for (has, letter), way in answers.items() if has == precision}
-        first = next((letter for letter in found if letter not in PEERS), next(iter(found)))
+        found.pop("f", None)  # another recipe
+        first = next((letter for letter in found if letter not in PEERS), next(iter(found), ""))
         for letter, vectors in found.items():
             ids = sorted(vectors)  # of the first tiles: peers do fewer of them
             missing = set(found[first]) ^ set(ids) if letter not in PEERS else set(ids) - set(found[first])
@@ -176,6 +181,7 @@ NAMES = {
     "c": "(c) bare runtime, loop",
     "d": "(d) fingerprint_udf",
     "e": "(e) elodin-spark run, FITS to Parquet",
+    "f": "(f) the same, dense mode",
 }
 
 
@@ -196,13 +202,15 @@ def row(precision: str, letter: str, n1: int, n2: int, turns: list[dict[str, flo
 
 
 def add_ratios(rows: list[dict[str, Any]]) -> None:
-    """How many times as fast as (c) of the same precision and as (a), by CPU time."""
+    """How many times as fast as (c) and (e) of the same precision and as (a), by CPU time."""
     rates = {(row["precision"], row["way"]): row["images/s of CPU"] for row in rows}
     for row in rows:
         loop = rates.get((row["precision"], NAMES["c"]))
         row["over (c)"] = row["images/s of CPU"] / loop if loop else math.nan
         keras = rates.get(("f32", NAMES["a"]))
         row["over (a)"] = row["images/s of CPU"] / keras if keras else math.nan
+        fused = rates.get((row["precision"], NAMES["e"]))
+        row["over (e)"] = row["images/s of CPU"] / fused if fused else math.nan
 
 
 def main() -> None:
@@ -212,7 +220,7 @@ def main() -> None:
     )
     precisions = [p for p in ("int8", "bf16", "f32") if p != "bf16" or bf16_instructions()]
     parser.add_argument("--precision", nargs="+", default=precisions, choices=NETWORKS)
-    parser.add_argument("--images", type=int, default=2178, help="windows of N2 of fast networks, about")
+    parser.add_argument("--across", type=int, default=16, help="windows of a tile along a side")
     parser.add_argument("--repeats", type=int, default=3, help="turns of all ways")
     parser.add_argument("--cores", type=int, default=2, help="of Spark, and processes of the loop")
     parser.add_argument("--batch", type=int, default=32, help="windows the network sees")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,9 @@ def sky_and_noise(
     """
     sky, noise = np.full(len(boxes), np.nan, np.float32), np.full(len(boxes), np.nan, np.float32)
     sizes = boxes[:, 2:] - boxes[:, :2]
-    for width, height in np.unique(sizes, axis=0):
+    for width, height in sorted(set(map(tuple, sizes.tolist()))):
         members = np.flatnonzero((sizes == [width, height]).all(axis=1))
-        columns, rows = _sample(int(width), int(height), sample_px)
+        columns, rows = _sample(width, height, sample_px)
         step = max(_CHUNK_VALUES // len(columns), 1)
         for start in range(0, len(members), step):
             chunk = members[start : start + step]
@@ -73,6 +74,7 @@ def sky_and_noise(
     return sky, noise
 
 
+@lru_cache(maxsize=64)
 def _sample(width: int, height: int, sample_px: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Columns and rows of the sampled pixels of a window, row by row."""
     if width * height <= 2 * sample_px:

@@ -132,6 +132,10 @@ def thumbnail(pixels: NDArray[np.uint8], side_px: int, upwards: bool = False) ->
     """
     import cv2
 
+    height, width = pixels.shape[:2]
+    factor = height // side_px
+    if factor > 1 and width == height and height % factor == 0:
+        pixels = resize(pixels, height // factor)  # means of whole pixels, which are quick
     small = resize(pixels, side_px)
     if upwards:
         small = small[::-1]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark.cutouts.fill import fill_nodata
@@ -120,5 +119,6 @@ def measure_box(
     bad = None
     if (verdicts == Verdict.FILL).any():
         bad = pixels_to_fill(pixels, settings, mask=mask, mask_bits=plane.mask_bits, saturation_level=level)
-    table = pa.table(measured.columns(), schema=QUALITY)
-    return BoxQuality(table.to_pylist(), reasons, verdicts, bad)
+    columns = [column.to_pylist() for column in measured.columns().values()]
+    rows = [dict(zip(QUALITY.names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return BoxQuality(rows, reasons, verdicts, bad)

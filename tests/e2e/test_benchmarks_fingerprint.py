@@ -12,9 +12,9 @@ pytestmark = pytest.mark.e2e
 
 @pytest.mark.spark
 def test_all_ways_give_the_vectors_of_the_loop() -> None:
-    arguments = ["--precision", "f32", "--images", "3", "--cores", "1", "--batch", "1", "--repeats", "1"]
+    arguments = ["--precision", "f32", "--across", "1", "--cores", "1", "--batch", "1", "--repeats", "1"]
     found = result("fingerprint.py", *arguments)
-    assert [row["way"][:3] for row in found["rows"]] == ["(a)", "(b)", "(c)", "(d)", "(e)"]
+    assert [row["way"][:3] for row in found["rows"]] == ["(a)", "(b)", "(c)", "(d)", "(e)", "(f)"]
     assert found["settings"]["N1 and N2, f32"] == [3, 6]
 
 
