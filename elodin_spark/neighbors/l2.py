@@ -8,6 +8,7 @@ or on the order in which vectors were added.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +27,7 @@ from elodin_spark.neighbors.distances import (
     widened,
 )
 from elodin_spark.neighbors.files import existing, read_faiss, written_whole
+from elodin_spark.neighbors.gpu import MOST_ON_GPU, on_gpus
 from elodin_spark.neighbors.lookup import IdLookup, checked_k, ids_array
 
 _QUERIES_AT_ONCE = 1024
@@ -257,7 +259,7 @@ class L2Index:
         pending = np.arange(len(queries))
         for fetched in (k + max(_MARGIN, k // 2), _WIDER * (k + _MARGIN)):
             fetched = min(fetched, len(self))
-            approximate, positions = self._flat.search(queries[pending], fetched)
+            approximate, positions = self._scan(queries[pending], fetched)
             cut = []
             for at, row in enumerate(pending):
                 # The k-th of any candidates bounds the true k-th distance from above. Whatever is
@@ -277,6 +279,18 @@ class L2Index:
         for row, positions in zip(pending, self._within(queries[pending], kth[pending]), strict=True):
             found[row] = (positions, self._distances(queries[row], positions))
         return found
+
+    @cached_property
+    def _on_gpus(self) -> Any:
+        return on_gpus(self._flat)  # with the first search: whoever builds an index need not search it
+
+    def _scan(
+        self, queries: NDArray[np.float32], fetched: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Squared distances as FAISS gives them and positions, nearest first, shape (q, fetched)."""
+        on_cpu = fetched > MOST_ON_GPU or self._on_gpus is None
+        distances, positions = (self._flat if on_cpu else self._on_gpus).search(queries, fetched)
+        return distances, positions
 
     def _within(
         self, queries: NDArray[np.float32], distances: NDArray[np.float64]

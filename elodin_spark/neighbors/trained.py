@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.distances import LARGEST, checked_vectors, vectors_array
 from elodin_spark.neighbors.files import existing, load_faiss, read_faiss, read_json, written_whole
+from elodin_spark.neighbors.gpu import clustering_on_gpus
 from elodin_spark.neighbors.recipes import FLAT, Recipe
 
 _ROWS = 4096  # at once
@@ -264,7 +265,8 @@ def _fit(index: Any, recipe: Recipe, batches: Iterable[ArrayLike], seed: int) ->
         index.is_trained = True
         return count, 0.0
     sample = np.concatenate(projected)
-    ivf.train(sample)
+    with clustering_on_gpus(ivf):
+        ivf.train(sample)
     for outer in (base, index):
         outer.is_trained = True
     near = 0.0
