@@ -63,18 +63,6 @@ class TieBroken:
         )
 
 
-def find_neighbors(
-    cutout_id: int,
-    k: int,
-    index: Index,
-    *,
-    windows_of: WindowsOf | None = None,
-    allow_overlap: bool = False,
-) -> pa.Table:
-    """Find the `k` nearest neighbors of one cutout; see :func:`neighbors_of`."""
-    return neighbors_of([cutout_id], k, index, windows_of=windows_of, allow_overlap=allow_overlap)
-
-
 def neighbors_of(
     cutout_ids: ArrayLike,
     k: int,

@@ -16,7 +16,7 @@ from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.overlap import WindowTable, suppress_overlaps
-from elodin_spark.neighbors.search import Index, TieBroken, find_neighbors, neighbors_of
+from elodin_spark.neighbors.search import Index, TieBroken, neighbors_of
 from elodin_spark.schema import NEIGHBORS
 
 Box = tuple[int, int, int, int, int]  # image_id, x0, y0, x1, y1
@@ -160,7 +160,7 @@ def test_neighbors_match_sorting_and_suppressing_everything(
 def test_a_cutout_is_never_its_own_neighbor_even_among_identical_ones() -> None:
     ids = np.arange(100)
     index = L2Index.build([(ids, np.ones((100, 3), np.float32))], 3)
-    near = find_neighbors(50, 100, index, allow_overlap=True)
+    near = neighbors_of([50], 100, index, allow_overlap=True)
     assert near["neighbor_id"].to_pylist() == [i for i in range(100) if i != 50]
     assert near["rank"].to_pylist() == list(range(1, 100))
 
@@ -207,18 +207,18 @@ def test_fewer_neighbors_come_back_only_from_an_exhausted_catalog() -> None:
     def one_place(ids: NDArray[np.int64]) -> WindowTable:
         return WindowTable(*(np.full(ids.size, v) for v in (7, 0, 0, 5, 5)))
 
-    assert find_neighbors(1, 2, index, windows_of=one_place).num_rows == 0
-    assert find_neighbors(1, 9, index, allow_overlap=True).num_rows == 2
+    assert neighbors_of([1], 2, index, windows_of=one_place).num_rows == 0
+    assert neighbors_of([1], 9, index, allow_overlap=True).num_rows == 2
     assert neighbors_of([], 9, index, allow_overlap=True).schema.equals(NEIGHBORS)
 
 
 def test_impossible_requests_are_refused(survey: Survey) -> None:
     missing: Callable[[NDArray[np.int64]], WindowTable] = lambda ids: survey.windows_of(ids[1:])  # noqa: E731
     with pytest.raises(InputError, match="at least 1 neighbor, got 0"):
-        find_neighbors(int(survey.ids[0]), 0, survey.l2, allow_overlap=True)
+        neighbors_of([int(survey.ids[0])], 0, survey.l2, allow_overlap=True)
     with pytest.raises(InputError, match="windows_of is needed"):
-        find_neighbors(int(survey.ids[0]), 3, survey.l2)
+        neighbors_of([int(survey.ids[0])], 3, survey.l2)
     with pytest.raises(UnknownCutoutError, match="cutout -5"):
-        find_neighbors(-5, 3, survey.jaccard, allow_overlap=True)
+        neighbors_of([-5], 3, survey.jaccard, allow_overlap=True)
     with pytest.raises(CatalogError, match="do not belong together"):
-        find_neighbors(int(survey.ids[0]), 3, survey.l2, windows_of=missing)
+        neighbors_of([int(survey.ids[0])], 3, survey.l2, windows_of=missing)
