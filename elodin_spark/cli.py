@@ -158,6 +158,10 @@ def neighbors(
     moc: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Only cutouts in this coverage map.")
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="CONDITION", help="Only cutouts of which this is true; Spark SQL."),
+    ] = None,
     output: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw query and neighbors.")] = None,
 ) -> None:
@@ -169,6 +173,8 @@ def neighbors(
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 --cone 150.1 2.2 0.5 --min-separation 2
+
+    Example: elodin-spark neighbors runs/coadds 4611686018427387904 --where "mjd > 59000 and noise < 2"
     """
     from elodin_spark.catalog import Catalog
 
@@ -178,6 +184,7 @@ def neighbors(
         "min_separation_arcsec": min_separation,
         "cone": cone,
         "moc": None if moc is None else str(moc),
+        "where": where,
     }
     found = opened.neighbors(cutout_id, k, metric.value, **how)
     if plot is not None:

@@ -92,6 +92,11 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
         "--cone", type=float, nargs=3, metavar=("RA", "DEC", "RADIUS"), help="only from there; ICRS, deg"
     )
     parser.add_argument("--moc", metavar="FILE", help="only from this coverage map")
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        help="only cutouts of which this Spark SQL is true",
+    )
     options = parser.parse_args(arguments)
 
     def job() -> None:
@@ -109,6 +114,7 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
             options.min_separation,
             None if options.cone is None else tuple(options.cone),
             None if options.moc is None else str(Path(options.moc).absolute()),
+            options.where,
         )
         with session(catalog.settings.spark) as spark:
             ids = None if options.all else read_ids(spark, options.ids)

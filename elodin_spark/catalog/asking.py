@@ -39,6 +39,8 @@ class Question:
         Only cutouts whose centre is within: RA, Dec, radius, ICRS deg.
     moc : str or None
         Only cutouts whose centre is in this file's coverage map.
+    where : str or None
+        Only cutouts of which this condition is true, see :mod:`elodin_spark.catalog.where`.
 
     Raises
     ------
@@ -54,6 +56,7 @@ class Question:
     min_separation_arcsec: float | None = None
     cone: tuple[float, float, float] | None = None
     moc: str | None = None
+    where: str | None = None
 
     def __post_init__(self) -> None:
         checked_k(self.k)
@@ -78,15 +81,23 @@ class Answerer:
         Of :data:`WINDOW_COLUMNS`, by ascending ID, of all cutouts.
     source : str
         What holds them, for messages.
+    kept : ndarray of int64, shape (m,), optional
+        Cutouts that ``question.where`` keeps.
     """
 
-    def __init__(self, question: Question, index: Index, windows: pa.Table, source: str) -> None:
+    def __init__(
+        self,
+        question: Question,
+        index: Index,
+        windows: pa.Table,
+        source: str,
+        kept: NDArray[np.int64] | None = None,
+    ) -> None:
         self._question, self._windows, self._source = question, windows, source
         self._ids = windows.column("cutout_id").to_numpy()
         self._whole = index
-        self._index = (
-            index if question.cone is None and question.moc is None else only(index, self._allowed())
-        )
+        free = question.cone is None and question.moc is None and kept is None
+        self._index = index if free else only(index, self._allowed(kept))
 
     def __call__(self, cutout_ids: ArrayLike) -> pa.Table:
         """Return neighbors of :data:`elodin_spark.schema.NEIGHBORS`.
@@ -109,9 +120,9 @@ class Answerer:
             allow_overlap=question.allow_overlap and apart is None,
         )
 
-    def _allowed(self) -> NDArray[np.int64]:
+    def _allowed(self, kept: NDArray[np.int64] | None) -> NDArray[np.int64]:
         ra, dec = self._positions(slice(None))
-        inside = np.ones(self._ids.size, bool)
+        inside = np.ones(self._ids.size, bool) if kept is None else np.isin(self._ids, kept)
         if self._question.cone is not None:
             inside &= Cone(*self._question.cone).contains(ra, dec)
         if self._question.moc is not None:

@@ -179,6 +179,7 @@ class Catalog:
         min_separation_arcsec: float | None = None,
         cone: tuple[float, float, float] | None = None,
         moc: str | None = None,
+        where: str | None = None,
     ) -> list[dict[str, Any]]:
         """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
 
@@ -191,7 +192,7 @@ class Catalog:
         metric : {"l2", "jaccard"}
             Euclidean distance of the vectors, or 1 - Jaccard index of the label sets, ties
             broken by the Euclidean distance and then by ID.
-        allow_overlap, min_separation_arcsec, cone, moc
+        allow_overlap, min_separation_arcsec, cone, moc, where
             As in :class:`~elodin_spark.catalog.asking.Question`.
 
         Returns
@@ -208,7 +209,7 @@ class Catalog:
             The index has not been built, or not for that metric.
         """
         k = self.settings.neighbors.k if k is None else k
-        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc)
+        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc, where)
         found = self.answerer(question)([cutout_id])
         rows = self.describe_cutouts(found.column("neighbor_id").to_pylist())
         ranks, distances = found.column("rank").to_pylist(), found.column("distance").to_pylist()
@@ -299,11 +300,16 @@ class Catalog:
         Raises
         ------
         InputError
-            The MOC cannot be read.
+            The MOC cannot be read, or the condition is not one on this catalog.
         CatalogError
             The index has not been built, or not for that metric.
         """
-        return Answerer(question, self._index(question.metric), self._windows, str(self.path))
+        kept = None
+        if question.where is not None:
+            from elodin_spark.catalog.where import Where
+
+            kept = Where(self._store, question.where).ids()
+        return Answerer(question, self._index(question.metric), self._windows, str(self.path), kept)
 
     def _index(self, metric: Metric) -> Index:
         return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
