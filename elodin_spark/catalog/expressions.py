@@ -149,7 +149,7 @@ class _Checker:
         keys = node.expressions
         if not isinstance(node.this, exp.Column) or len(keys) != 1:
             raise InputError(f"{node.sql('spark')} is not allowed in a filter")
-        key = self._need(keys[0], ["string"]).constant
+        key = self.term(keys[0]).constant
         if not isinstance(key, str):
             raise InputError(f"{node.sql('spark')}: the key of a map is a string")
         return self._names.entry([part.name for part in node.this.parts], key)

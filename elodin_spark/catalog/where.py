@@ -22,7 +22,7 @@ from elodin_spark.catalog.sparkvalues import Kernel
 from elodin_spark.catalog.store import Store
 from elodin_spark.catalog.terms import KINDS, Run, Term
 from elodin_spark.errors import InputError
-from elodin_spark.settings.base import near_miss
+from elodin_spark.settings.base import near_miss, near_misses
 
 _BATCH_ROWS = 1 << 16
 _LABELS_NAMED = 5
@@ -167,20 +167,14 @@ class _CatalogNames:
                     raise InputError(f"{'.'.join(parts)}: {first} has no fields to name")
                 return table, field, rest
         known = [name for table in tables for name in _TABLES[table].names]
-        raise InputError(
-            f"there is no column {parts[0] if len(tables) > 1 else parts[1]!r}; {near_miss(first, known)}"
-        )
+        raise InputError(f"there is no column {'.'.join(parts)!r}; {near_miss(first, known)}")
 
     def _term(
         self, parts: Sequence[str], kind: pa.DataType, table: str, name: str, inside: Kernel | None = None
     ) -> Term:
         if kind not in _KIND_OF:
-            inner = (
-                f"; name one of its fields, as {name}.{kind.field(0).name}"
-                if pa.types.is_struct(kind)
-                else ""
-            )
-            raise InputError(f"{'.'.join(parts)} cannot be compared: it holds no numbers or text{inner}")
+            hint = f"; name a field, as {name}.{kind.field(0).name}" if pa.types.is_struct(kind) else ""
+            raise InputError(f"{'.'.join(parts)} holds neither numbers nor text{hint}")
         self.columns[table].add(name)
 
         def read(batch: pa.RecordBatch) -> pa.Array:
@@ -219,7 +213,7 @@ def label_number(store: Store, label: str) -> int:
     if not found:
         if store.meta["label_names"] is None:
             raise InputError(f"there is no label {label!r}; they are {names[0]!r} to {names[-1]!r}")
-        raise InputError(f"there is no label {label!r}; {near_miss(wanted, spellings)}"[:500])
+        raise InputError(f"there is no label {label!r}; {near_misses(wanted, spellings)}")
     return found[0]
 
 
