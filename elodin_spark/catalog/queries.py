@@ -177,10 +177,8 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
     windows = rows.filter(rows.column("cutout_id").is_valid()).to_pylist()
     if len(windows) != 1:
         size = windows[0] if windows else None
-        wanted = f"; a window has {size['x1'] - size['x0']} x {size['y1'] - size['y0']} px" if size else ""
-        raise InputError(
-            f"{file} is {len(windows)} windows of this catalog, and one can be asked with{wanted}"
-        )
+        wanted = f", of {size['x1'] - size['x0']} x {size['y1'] - size['y0']} px," if size else ""
+        raise InputError(f"{file} makes {len(windows)} windows, and one{wanted} can be asked with")
     (window,) = windows
     if window["rejected"] is not None:
         raise InputError(f"{file} cannot be asked with: rejected, {window['rejected']}")
