@@ -168,9 +168,7 @@ def write_neighbors_of_positions(
     if unmatched.num_rows:
         write_csv(unmatched, rest)
     if not matched.num_rows:
-        raise InputError(
-            f"none of the {unmatched.num_rows} positions of {positions} has a cutout: see {rest}"
-        )
+        raise InputError(f"no position of {positions} has a cutout: {rest} says why of each")
     asked = spark.createDataFrame(matched)
     found = _neighbors_of(asked.select("cutout_id").distinct(), catalog, question)
     columns = ["position_id", "separation_arcsec", *NEIGHBORS.names]
