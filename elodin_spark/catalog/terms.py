@@ -97,7 +97,7 @@ def common(terms: Sequence[Term], where: str) -> str:
     if kinds == set(WHOLE):
         return "bigint"
     if kinds == {"int", "decimal"}:
-        return "double"  # both are exact in it
+        return "decimal"  # a double holds both exactly
     if not kinds & set(REAL):
         raise InputError(f"{short(where)} mixes bigint and decimal: write 0.5D for a double")
     return "double"

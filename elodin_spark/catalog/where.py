@@ -211,6 +211,10 @@ def label_number(store: Store, label: str) -> int:
         several = ", ".join(names[i] for i in found[:_LABELS_NAMED])
         raise InputError(f"several labels are called {label!r}: {several}; name one by its ID")
     if not found:
+        if not names:
+            raise InputError(
+                f"the labels of {store.path} are not known before it has an index: finish its run"
+            )
         if store.meta["label_names"] is None:
             raise InputError(f"there is no label {label!r}; they are {names[0]!r} to {names[-1]!r}")
         raise InputError(f"there is no label {label!r}; {near_misses(wanted, spellings)}")

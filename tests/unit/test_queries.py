@@ -21,6 +21,7 @@ from elodin_spark import Catalog
 from elodin_spark.catalog.places import within
 from elodin_spark.cli import run_command
 from elodin_spark.errors import InputError, UnknownCutoutError
+from elodin_spark.fingerprints.labels import label_sets
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +175,26 @@ def test_a_vector_alone_has_no_labels_to_compare(catalog) -> None:
             catalog.neighbors(vector=np.zeros(DIMENSION), metric="jaccard", **how)
 
 
+def test_a_vector_has_labels_where_these_are_its_units(rows, ids, tmp_path: Path) -> None:
+    units = [
+        {**row, "labels": labels.tolist(), "label_scores": scores.tolist()}
+        for row in rows["fingerprints"]
+        for (labels,), (scores,) in [label_sets(np.array([row["vector"]], np.float32), 30)]
+    ]
+    catalog = write_catalog(tmp_path / "units", {**rows, "fingerprints": units}, classes=False)
+    vector = np.array(units[3]["vector"], np.float32)
+    for where in (None, "1 = 1"):
+        found = catalog.neighbors(vector=vector, k=9, metric="jaccard", allow_overlap=True, where=where)
+        assert (found[0]["cutout_id"], found[0]["distance"]) == (ids[3], 0)
+        by_id = catalog.neighbors(ids[3], 8, "jaccard", allow_overlap=True)
+        assert pairs(found[1:]) == pairs(by_id)
+    assert {row["cutout_id"] for row in catalog.neighbors(ids[3], 999, where="score('unit 2') > 1")} <= {
+        row["cutout_id"] for row in units if row["vector"][2] > 1
+    }
+    with pytest.raises(InputError, match="they are 'unit 0' to 'unit 7'"):
+        catalog.neighbors(ids[3], where="score('unit 8') > 1")
+
+
 class Evil:
     def __reduce__(self):
         return (pytest.fail, ("it was unpickled",))
@@ -291,6 +312,7 @@ def test_the_command_line_asks_by_all_of_them(catalog, rows, ids, tmp_path: Path
     assert pairs(by_vector) == pairs(catalog.neighbors(vector=np.zeros(DIMENSION), k=3))
     assert "the vector of" in ask("--vector", tmp_path / "v.npy")
     assert "got nothing" in ask(code=2)
+    assert "CUTOUT_ID" in ask("spiral", code=2)
     assert "cutout_id and vector together" in ask(ids[0], "--vector", tmp_path / "v.npy", code=2)
     assert "one cutout or image, not of 2 cutouts" in ask(
         ids[0], ids[1], "--plot", tmp_path / "p.png", code=2

@@ -218,6 +218,7 @@ REFUSED = {
     "path > 5": "mixes int and string",
     "path = 0.5": "mixes decimal and string",
     "x0 * 0.5 > 3": "write 0.5D for a double",
+    "coalesce(x0, 0.5) * 2 > 1": "write 0.5D for a double",
     "size_bytes > 0.5": "mixes bigint and decimal",
     "0.1234567890123456 < ra": "more than 15 digits",
     "1e400 > ra": "beyond doubles",
