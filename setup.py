@@ -29,6 +29,7 @@ core = [
     "scikit-learn>=1.4",
     "scipy>=1.12",
     "sep>=1.4",
+    "sqlglot>=30",
     "tifffile>=2024.1",
     "tqdm>=4.66",
     "typer>=0.12",

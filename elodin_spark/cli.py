@@ -139,7 +139,23 @@ def plan(
 @app.command()
 def neighbors(
     catalog: CatalogPath,
-    cutout_id: Annotated[int, typer.Argument(metavar="CUTOUT_ID", help="The query.")],
+    cutout_ids: Annotated[
+        list[int] | None, typer.Argument(metavar="[CUTOUT_ID]...", help="The query, or several.")
+    ] = None,
+    position: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="RA DEC", help="Ask with the cutout whose centre is nearest; ICRS, deg."),
+    ] = None,
+    radius: Annotated[
+        float | None,
+        typer.Option(metavar="ARCSEC", help="How far that may be; half the window by default."),
+    ] = None,
+    vector: Annotated[
+        Path | None, typer.Option(metavar="FILE.npy", help="Ask with a vector like the catalog's.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Ask with an image, fingerprinted whole.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many neighbors.")] = 9,
     metric: Annotated[
         Metric, typer.Option(help="L2 of the vectors, or Jaccard of the label sets.")
@@ -158,17 +174,28 @@ def neighbors(
     moc: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Only cutouts in this coverage map.")
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="CONDITION", help="Only cutouts of which this is true; Spark SQL."),
+    ] = None,
     output: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw query and neighbors.")] = None,
 ) -> None:
     """Print the nearest neighbors of a cutout, nearest first.
 
+    The cutout is given by its ID or by a position; a vector or an image file can be asked with too.
     Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2) or
     1 - Jaccard index.
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 --cone 150.1 2.2 0.5 --min-separation 2
+
+    Example: elodin-spark neighbors runs/coadds --position 150.1 2.2
+
+    Example: elodin-spark neighbors runs/coadds --image lens.fits --plot similar.png
+
+    Example: elodin-spark neighbors runs/coadds 4611686018427387904 --where "mjd > 59000 and noise < 2"
     """
     from elodin_spark.catalog import Catalog
 
@@ -178,10 +205,13 @@ def neighbors(
         "min_separation_arcsec": min_separation,
         "cone": cone,
         "moc": None if moc is None else str(moc),
+        "where": where,
     }
-    found = opened.neighbors(cutout_id, k, metric.value, **how)
+    ids = cutout_ids if cutout_ids is None or len(cutout_ids) > 1 else cutout_ids[0]
+    query = opened.query(ids, position=position, radius_arcsec=radius, vector=vector, image=image)
+    found = opened.neighbors(query, k, metric.value, **how)
     if plot is not None:
-        opened.plot_neighbors(cutout_id, plot, k, metric.value, **how)
+        opened.plot_neighbors(query, plot, k, metric.value, **how)
         typer.echo(f"figure: {plot}", err=True)
     if output is Format.json:
         typer.echo(json.dumps(found, indent=1))
@@ -192,7 +222,9 @@ def neighbors(
     else:
         from elodin_spark.catalog.report import neighbors_table
 
-        typer.echo(neighbors_table(found, cutout_id, metric.value, opened.describe()))
+        typer.echo(neighbors_table(found, query, metric.value, opened.describe()))
+    if 0 < len(found) < k * max(1, len(query.cutout_ids)):
+        typer.echo(f"{len(found)} neighbors: the catalog holds no more that answer", err=True)
 
 
 @app.command()

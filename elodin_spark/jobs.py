@@ -76,9 +76,20 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
     parser.add_argument("catalog", metavar="CATALOG", help="folder of a catalog")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--ids", metavar="FILE", help="CSV with a header, or Parquet, with a column cutout_id")
+    which.add_argument(
+        "--positions",
+        metavar="FILE",
+        help="table with columns ra, dec (ICRS, deg) and perhaps position_id",
+    )
     which.add_argument("--all", action="store_true", help="of every cutout: the k-nearest-neighbor graph")
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="Parquet folder to write; must not exist"
+    )
+    parser.add_argument(
+        "--radius",
+        type=float,
+        metavar="ARCSEC",
+        help="from a position to its cutout; by default half the window",
     )
     parser.add_argument("-k", type=int, metavar="N", help="neighbors of each; neighbors.k by default")
     parser.add_argument("--metric", choices=("l2", "jaccard"), default="l2", help="l2 by default")
@@ -92,12 +103,18 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
         "--cone", type=float, nargs=3, metavar=("RA", "DEC", "RADIUS"), help="only from there; ICRS, deg"
     )
     parser.add_argument("--moc", metavar="FILE", help="only from this coverage map")
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        help="only cutouts of which this Spark SQL is true",
+    )
     options = parser.parse_args(arguments)
 
     def job() -> None:
         from elodin_spark.catalog import Catalog
         from elodin_spark.catalog.asking import Question
-        from elodin_spark.catalog.bulk import write_neighbors
+        from elodin_spark.catalog.bulk import write_neighbors, write_neighbors_of_positions
+        from elodin_spark.errors import InputError
         from elodin_spark.spark.batches import read_ids
         from elodin_spark.spark.session import session
 
@@ -109,8 +126,18 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
             options.min_separation,
             None if options.cone is None else tuple(options.cone),
             None if options.moc is None else str(Path(options.moc).absolute()),
+            options.where,
         )
+        if options.radius is not None and options.positions is None:
+            raise InputError("--radius goes with --positions")
         with session(catalog.settings.spark) as spark:
+            if options.positions is not None:
+                rows, unmatched = write_neighbors_of_positions(
+                    spark, catalog, options.out, question, options.positions, options.radius
+                )
+                without = f"; {unmatched:,} positions without a cutout in {options.out}.unmatched.csv"
+                print(f"{rows:,} neighbors in {options.out}{without if unmatched else ''}")
+                return
             ids = None if options.all else read_ids(spark, options.ids)
             rows = write_neighbors(spark, catalog, options.out, question, ids)
         print(f"{rows:,} neighbors in {options.out}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from elodin_spark.errors import ConfigError, InputError, UnknownCutoutError
 from elodin_spark.neighbors.filtered import only
 from elodin_spark.neighbors.lookup import checked_k, ids_array
+from elodin_spark.neighbors.outside import FromOutside, Outside
 from elodin_spark.neighbors.overlap import WindowTable
 from elodin_spark.neighbors.search import Index, WindowsOf, neighbors_of
 from elodin_spark.neighbors.skyfilter import Cone, PlacedWindows, directions, within_moc
@@ -39,6 +39,8 @@ class Question:
         Only cutouts whose centre is within: RA, Dec, radius, ICRS deg.
     moc : str or None
         Only cutouts whose centre is in this file's coverage map.
+    where : str or None
+        Only cutouts of which this condition is true, see :mod:`elodin_spark.catalog.where`.
 
     Raises
     ------
@@ -54,6 +56,7 @@ class Question:
     min_separation_arcsec: float | None = None
     cone: tuple[float, float, float] | None = None
     moc: str | None = None
+    where: str | None = None
 
     def __post_init__(self) -> None:
         checked_k(self.k)
@@ -78,15 +81,23 @@ class Answerer:
         Of :data:`WINDOW_COLUMNS`, by ascending ID, of all cutouts.
     source : str
         What holds them, for messages.
+    kept : ndarray of int64, shape (m,), optional
+        Cutouts that ``question.where`` keeps.
     """
 
-    def __init__(self, question: Question, index: Index, windows: pa.Table, source: str) -> None:
+    def __init__(
+        self,
+        question: Question,
+        index: Index,
+        windows: pa.Table,
+        source: str,
+        kept: NDArray[np.int64] | None = None,
+    ) -> None:
         self._question, self._windows, self._source = question, windows, source
         self._ids = windows.column("cutout_id").to_numpy()
         self._whole = index
-        self._index = (
-            index if question.cone is None and question.moc is None else only(index, self._allowed())
-        )
+        free = question.cone is None and question.moc is None and kept is None
+        self._index = index if free else only(index, self._allowed(kept))
 
     def __call__(self, cutout_ids: ArrayLike) -> pa.Table:
         """Return neighbors of :data:`elodin_spark.schema.NEIGHBORS`.
@@ -96,46 +107,70 @@ class Answerer:
         UnknownCutoutError
             A cutout has no fingerprint.
         """
-        question = self._question
         if not len(self._index):
             self._whole.search_ids(cutout_ids, 1)  # whatever is wrong with them is said
             return NEIGHBORS.empty_table()
-        apart = question.min_separation_arcsec
+        return self._neighbors(cutout_ids, self._index)
+
+    def outside(self, queries: Outside) -> pa.Table:
+        """The same of queries that are no cutouts, by the IDs -1, -2 and so on.
+
+        Raises
+        ------
+        InputError
+            Their label sets are not known, and the metric compares these.
+        """
+        if not len(self._index):
+            FromOutside(self._whole, queries).search_ids(queries.ids, 1)
+            return NEIGHBORS.empty_table()
+        return self._neighbors(queries.ids, FromOutside(self._index, queries))
+
+    def _neighbors(self, ids: ArrayLike, index: Index) -> pa.Table:
+        question = self._question
         return neighbors_of(
-            cutout_ids,
+            ids,
             question.k,
-            self._index,
+            index,
             windows_of=self._windows_of(),
-            allow_overlap=question.allow_overlap and apart is None,
+            allow_overlap=question.allow_overlap and question.min_separation_arcsec is None,
         )
 
-    def _allowed(self) -> NDArray[np.int64]:
-        ra, dec = self._positions(slice(None))
-        inside = np.ones(self._ids.size, bool)
+    def _allowed(self, kept: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        ra, dec = _positions(self._windows)
+        inside = np.ones(self._ids.size, bool) if kept is None else np.isin(self._ids, kept)
         if self._question.cone is not None:
             inside &= Cone(*self._question.cone).contains(ra, dec)
         if self._question.moc is not None:
             inside &= within_moc(self._question.moc, ra, dec)
         return self._ids[inside]
 
-    def _positions(self, rows: slice | NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        some = self._windows if isinstance(rows, slice) else self._windows.take(rows)
-        ra, dec = (some.column(name).to_numpy().astype(np.float64) for name in ("ra", "dec"))
-        return ra, dec
-
     def _windows_of(self) -> WindowsOf:
-        find = partial(rows_of, self._ids, source=self._source)
         apart = self._question.min_separation_arcsec
-        if apart is None:
-            return lambda ids: WindowTable.from_arrow(self._windows.take(find(ids)))
+
+        def windows(ids: NDArray[np.int64]) -> WindowTable:
+            return WindowTable.from_arrow(self._rows(ids))
 
         def placed(ids: NDArray[np.int64]) -> PlacedWindows:
-            rows = find(ids)
-            xyz = directions(*self._positions(rows))
-            windows = WindowTable.from_arrow(self._windows.take(rows))
-            return PlacedWindows(windows, xyz, apart / 3600, not self._question.allow_overlap)
+            assert apart is not None
+            rows = self._rows(ids)
+            boxes = WindowTable.from_arrow(rows)
+            return PlacedWindows(
+                boxes, directions(*_positions(rows)), apart / 3600, not self._question.allow_overlap
+            )
 
-        return placed
+        return windows if apart is None else placed
+
+    def _rows(self, ids: NDArray[np.int64]) -> pa.Table:
+        """The windows of ascending IDs; those from outside hold no pixel and lie nowhere."""
+        outside = int(np.searchsorted(ids, 0))
+        found = self._windows.take(rows_of(self._ids, ids[outside:], source=self._source))
+        nowhere = {"cutout_id": -1, "image_id": -1, **dict.fromkeys(("x0", "y0", "x1", "y1"), 0)}
+        return pa.concat_tables([pa.Table.from_pylist([nowhere] * outside, schema=found.schema), found])
+
+
+def _positions(windows: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ra, dec = (windows.column(name).to_numpy().astype(np.float64) for name in ("ra", "dec"))
+    return ra, dec
 
 
 def rows_of(known: NDArray[np.int64], cutout_ids: ArrayLike, *, source: str) -> NDArray[np.int64]:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from pyarrow.csv import write_csv
 
 from elodin_spark.catalog.asking import Question
 from elodin_spark.catalog.catalog import Catalog
+from elodin_spark.catalog.places import checked_radius, within
+from elodin_spark.cutouts.skycatalog import read_positions
 from elodin_spark.errors import InputError, UnknownCutoutError
 from elodin_spark.schema import NEIGHBORS
 from elodin_spark.stage import Locate, Stage
@@ -97,12 +100,9 @@ def write_neighbors(
     CatalogError
         The index has not been built, or not for that metric.
     """
-    from elodin_spark.spark.batches import folder_uri, read_parts
-    from elodin_spark.spark.runner import SLICES_PER_CORE, run_stage
+    from elodin_spark.spark.batches import read_parts
 
-    out = Path(out)
-    if out.exists():
-        raise InputError(f"{out} exists: choose another folder for the neighbors, or delete it")
+    _require_new(Path(out))
     catalog.answerer(question)  # whatever is wrong is better said here than by a worker
     known = read_parts(spark, catalog.parts("fingerprints")).select("cutout_id")
     if ids is None:
@@ -118,15 +118,108 @@ def write_neighbors(
                 f"{catalog.path} has no fingerprint of cutout {', '.join(map(str, unknown))} among the IDs "
                 "given; take IDs from its cutouts table"
             )
+    return _write(_neighbors_of(queries, catalog, question), out)
+
+
+def write_neighbors_of_positions(
+    spark: SparkSession,
+    catalog: Catalog,
+    out: str | Path,
+    question: Question,
+    positions: str,
+    radius_arcsec: float | None = None,
+) -> tuple[int, int]:
+    """Write the neighbors of the cutouts nearest to positions, as a Parquet table.
+
+    Before the columns of :data:`elodin_spark.schema.NEIGHBORS` it has `position_id` and
+    `separation_arcsec`, from the position to the centre of the cutout. Positions that have no cutout, or
+    are none, are written to ``OUT.unmatched.csv`` with the reason.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+    catalog : Catalog
+    out : str or Path
+        The folder to write; it must not exist.
+    question : Question
+    positions : str
+        A table of them, as :func:`elodin_spark.cutouts.skycatalog.read_positions` reads it.
+    radius_arcsec : float, optional
+        How far a cutout may be; by default half the longer side of its window.
+
+    Returns
+    -------
+    rows : int
+        Written.
+    unmatched : int
+        Positions without a cutout.
+
+    Raises
+    ------
+    InputError
+        `out` exists, the positions cannot be read, or none has a cutout. Else as :func:`write_neighbors`.
+    """
+    out = Path(out)
+    rest = out.with_name(f"{out.name}.unmatched.csv")
+    _require_new(out, rest)
+    checked_radius(radius_arcsec)
+    catalog.answerer(question)
+    matched, unmatched = _matched(catalog, positions, radius_arcsec)
+    if unmatched.num_rows:
+        write_csv(unmatched, rest)
+    if not matched.num_rows:
+        raise InputError(f"no position of {positions} has a cutout: {rest} says why of each")
+    asked = spark.createDataFrame(matched)
+    found = _neighbors_of(asked.select("cutout_id").distinct(), catalog, question)
+    columns = ["position_id", "separation_arcsec", *NEIGHBORS.names]
+    return _write(asked.join(found, "cutout_id").select(*columns), out), unmatched.num_rows
+
+
+def _matched(catalog: Catalog, file: str, radius_arcsec: float | None) -> tuple[pa.Table, pa.Table]:
+    """Positions with their cutouts, and those without, with the reason."""
+    positions, refused = read_positions(file)
+    found = catalog.places.nearest(*(positions.column(name).to_numpy() for name in ("ra", "dec")))
+    inside = within(found, radius_arcsec)
+    columns = {"position_id": positions.column("position_id"), "cutout_id": found.cutout_id}
+    matched = pa.table({**columns, "separation_arcsec": found.separation_arcsec}).filter(pa.array(inside))
+    far = positions.filter(pa.array(~inside))
+    far = far.set_column(0, "position_id", far.column("position_id").cast(pa.string()))
+    reasons = [
+        f"the nearest cutout, {cutout}, is {apart:.4g} arcsec away"
+        for cutout, apart in zip(found.cutout_id[~inside], found.separation_arcsec[~inside], strict=True)
+    ]
+    nowhere = pa.nulls(refused.num_rows, pa.float64())
+    none = pa.table({"position_id": refused.column("position_id"), "ra": nowhere, "dec": nowhere})
+    parts = [
+        far.append_column("reason", pa.array(reasons, pa.string())),
+        none.append_column("reason", refused.column("reason")),
+    ]
+    return matched, pa.concat_tables(parts)
+
+
+def _neighbors_of(queries: DataFrame, catalog: Catalog, question: Question) -> DataFrame:
+    from elodin_spark.spark.runner import SLICES_PER_CORE, run_stage
+
     # Few tasks a core: each worker opens the index once, and reads the windows.
-    tasks = SLICES_PER_CORE * spark.sparkContext.defaultParallelism
+    tasks = SLICES_PER_CORE * queries.sparkSession.sparkContext.defaultParallelism
     tasks = max(1, min(tasks, -(-queries.count() // _ROWS_PER_TASK) * SLICES_PER_CORE))
-    rows = run_stage(
+    return run_stage(
         queries.repartition(tasks, "cutout_id").sortWithinPartitions("cutout_id"),
         NeighborsSpec(str(catalog.path.absolute()), question),
     )
-    rows.write.parquet(folder_uri(out))
-    return int(read_parts(spark, [out]).count())
+
+
+def _require_new(*paths: Path) -> None:
+    for path in paths:
+        if path.exists():
+            raise InputError(f"{path} exists: choose another folder for the neighbors, or delete it")
+
+
+def _write(rows: DataFrame, out: str | Path) -> int:
+    from elodin_spark.spark.batches import folder_uri, read_parts
+
+    rows.write.parquet(folder_uri(Path(out)))
+    return int(read_parts(rows.sparkSession, [Path(out)]).count())
 
 
 def _checked(ids: DataFrame) -> DataFrame:

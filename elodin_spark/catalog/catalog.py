@@ -10,35 +10,33 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, rows_of
+from elodin_spark.catalog.checks import check_index, recipe_of, refuse_remote, require_recipe
+from elodin_spark.catalog.places import Places
 from elodin_spark.catalog.precision import keep_network, settle_precision, settled_precision
-from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
+from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE
+from elodin_spark.catalog.queries import Query, by_id, by_image, by_position, by_vector, require_one
+from elodin_spark.catalog.reading import Contents
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
-from elodin_spark.catalog.shardedindex import open_shards, wanted_recipe
-from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
+from elodin_spark.catalog.shardedindex import open_shards
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, load_config
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.fingerprints.runtimes.base import RuntimeName
-from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
-from elodin_spark.fingerprints.runtimes.network import vector_length
+from elodin_spark.fingerprints.runtimes.choose import choose_runtime
 from elodin_spark.fingerprints.weights import Weights, resolve_settings
 from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.search import Index, TieBroken
-from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.settings import Metric, Settings
-from elodin_spark.vectors import to_matrix
 
 _LABELS_SHOWN = 10
 
 
-class Catalog:
+class Catalog(Contents):
     """One folder holding a run's tables and indices.
 
     :meth:`create` makes one, :meth:`open` opens one; :meth:`run` does what is missing and
@@ -59,7 +57,8 @@ class Catalog:
     """
 
     def __init__(self, store: Store, settings: Settings, weights: Weights | None = None) -> None:
-        self._store, self.settings = store, settings
+        super().__init__(store)
+        self.settings = settings
         if weights is not None:
             self._weights = weights  # fills the cached property
 
@@ -84,17 +83,17 @@ class Catalog:
         WeightsError
             The network weights cannot be had.
         """
-        _refuse_remote(str(path))
+        refuse_remote(str(path))
         if (Path(path) / "catalog.json").exists():
             raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
         root = archive_root(settings.images.paths, settings.images.root, settings.images.storage)
         settings = settings.model_copy(update={"catalog": str(path)})
-        weights = _resolve(settings)
-        _check_index(settings)
+        weights = resolve_settings(settings.fingerprints)
+        check_index(settings)
         network, gate = settle_precision(settings, weights, root)
         settled = settings.model_copy(update={"fingerprints": network})
         runtime = choose_runtime(network).runtime
-        recipe = _recipe(settled, weights, runtime)
+        recipe = recipe_of(settled, weights, runtime)
         measured = None if gate is None else gate.record()
         store = Store.create(path, settings, recipe, weights, root, runtime, measured)
         keep_network(store, network)
@@ -118,27 +117,22 @@ class Catalog:
         store = Store(path)
         if settings is None:
             return cls(store, settled_precision(store, load_config(store.path / "config.yaml")))
-        _check_index(settings)
-        weights = _resolve(settings)
+        check_index(settings)
+        weights = resolve_settings(settings.fingerprints)
         settled = settled_precision(store, settings.model_copy(update={"catalog": str(path)}))
         require_recipe(store, settled, weights)
         asked = settled.model_copy(update={"fingerprints": settings.fingerprints})
         (store.path / "config.yaml").write_text(dump_settings(asked), encoding="utf-8")
         return cls(store, settled, weights)
 
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._store.path
-
     @cached_property
     def _weights(self) -> Weights:
-        return _resolve(self.settings)
+        return resolve_settings(self.settings.fingerprints)
 
     def run(self, stages: Sequence[RunStage] = RUN_STAGES) -> RunReport:
         """Do what is missing; see :func:`elodin_spark.catalog.run.run_catalog`."""
         report = run_catalog(self._store, self.settings, self._weights, stages)
-        for name in ("_l2", "_jaccard", "_windows", "_image_paths"):
+        for name in ("_l2", "_jaccard", "_windows", "_image_paths", "places"):
             self.__dict__.pop(name, None)
         return report
 
@@ -148,73 +142,122 @@ class Catalog:
         """IDs of all cutouts, ascending, shape (n,)."""
         return self._windows.column("cutout_id").to_numpy()
 
-    def parts(self, name: str) -> list[Path]:
-        """Folders of Parquet files of a table."""
-        return self._store.parts(name)
+    def query(
+        self,
+        cutout_id: int | Iterable[int] | None = None,
+        *,
+        position: tuple[float, float] | None = None,
+        radius_arcsec: float | None = None,
+        vector: ArrayLike | str | Path | None = None,
+        image: str | Path | None = None,
+    ) -> Query:
+        """Find and check what neighbors are to be asked of, once for several questions.
 
-    def table(self, name: str) -> pa.Table:
-        """A whole table, in memory: images, cutouts, fingerprints or failures."""
-        if name not in ("images", "cutouts", "fingerprints", "failures"):
-            raise InputError(f"no table {name!r}; one of images, cutouts, fingerprints, failures")
-        return self._store.dataset(name).to_table()
+        Parameters
+        ----------
+        cutout_id, position, radius_arcsec, vector, image
+            As of :meth:`neighbors`.
 
-    def vectors(
-        self, cutout_ids: Sequence[int] | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """IDs (ascending, int64) and vectors (float32, shape (n, d)) of all or some fingerprints."""
-        wanted = None
-        if cutout_ids is not None:
-            wanted = pc.field("cutout_id").isin(pa.array(list(cutout_ids), pa.int64()))
-        dataset = self._store.dataset("fingerprints")
-        found = dataset.to_table(columns=["cutout_id", "vector"], filter=wanted).sort_by("cutout_id")
-        return found.column("cutout_id").to_numpy(), to_matrix(found.column("vector").combine_chunks())
+        Raises
+        ------
+        InputError, CatalogError, WeightsError
+            As of :meth:`neighbors`.
+        """
+        require_one(cutout_id=cutout_id, position=position, vector=vector, image=image)
+        if radius_arcsec is not None and position is None:
+            raise InputError("a radius goes with a position")
+        if position is not None:
+            return by_position(self.places, position, radius_arcsec)
+        if vector is not None:
+            return by_vector(self._store, self.settings, vector, self._l2.dimension)
+        if image is not None:
+            require_recipe(self._store, self.settings, self._weights)
+            return by_image(self._store, self.settings, self._weights, image)
+        assert cutout_id is not None
+        return by_id(cutout_id)
 
     def neighbors(
         self,
-        cutout_id: int,
+        cutout_id: int | Iterable[int] | Query | None = None,
         k: int | None = None,
         metric: Metric = "l2",
         *,
+        position: tuple[float, float] | None = None,
+        radius_arcsec: float | None = None,
+        vector: ArrayLike | str | Path | None = None,
+        image: str | Path | None = None,
         allow_overlap: bool = False,
         min_separation_arcsec: float | None = None,
         cone: tuple[float, float, float] | None = None,
         moc: str | None = None,
+        where: str | None = None,
     ) -> list[dict[str, Any]]:
         """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
 
+        One of `cutout_id`, `position`, `vector` and `image` is asked with.
+
         Parameters
         ----------
-        cutout_id : int
+        cutout_id : int, or iterable of int, or Query
+            One cutout, several, or what :meth:`query` found.
         k : int, optional
             How many; ``neighbors.k`` of the settings by default. Fewer come back only where
             the catalog holds no more.
         metric : {"l2", "jaccard"}
             Euclidean distance of the vectors, or 1 - Jaccard index of the label sets, ties
             broken by the Euclidean distance and then by ID.
-        allow_overlap, min_separation_arcsec, cone, moc
+        position : (float, float), optional
+            RA and Dec, ICRS, deg: ask with the cutout whose centre is nearest.
+        radius_arcsec : float, optional
+            How far that may be; by default half the longer side of its window.
+        vector : array_like of float, shape (d,), or str or Path, optional
+            A vector as those of the catalog, or an ``.npy`` file with one.
+        image : str or Path, optional
+            An image file, fingerprinted whole by the recipe of the catalog.
+        allow_overlap, min_separation_arcsec, cone, moc, where
             As in :class:`~elodin_spark.catalog.asking.Question`.
 
         Returns
         -------
         list of dict
             `cutout_id`, `rank`, `distance`, `image` (path below the archive root), `x0`, `y0`,
-            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`.
+            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`; asked by several IDs
+            or by position, also `query_id`, the cutout whose neighbor it is.
 
         Raises
         ------
         UnknownCutoutError
             The catalog has no fingerprint of that cutout.
+        InputError
+            Not one query is given; a position has no cutout; a vector or an image cannot be used; a filter
+            cannot be understood.
         CatalogError
-            The index has not been built, or not for that metric.
+            The index has not been built, or not for that metric; the weights are not those of the catalog.
+        WeightsError
+            The weights of the network, which an image needs, cannot be had.
         """
+        ways = {"position": position, "radius_arcsec": radius_arcsec, "vector": vector, "image": image}
+        if isinstance(cutout_id, Query):
+            require_one(query=cutout_id, **{name: ways[name] for name in ("position", "vector", "image")})
+            query = cutout_id
+        else:
+            query = self.query(cutout_id, **ways)  # type: ignore[arg-type]
         k = self.settings.neighbors.k if k is None else k
-        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc)
-        found = self.answerer(question)([cutout_id])
-        rows = self.describe_cutouts(found.column("neighbor_id").to_pylist())
-        ranks, distances = found.column("rank").to_pylist(), found.column("distance").to_pylist()
+        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc, where)
+        answer = self.answerer(question)
+        found = answer(query.cutout_ids) if query.outside is None else answer.outside(query.outside)
+        described = self.describe_cutouts(found.column("neighbor_id").to_pylist())
+        columns = ("cutout_id", "rank", "distance")
+        rows = zip(described, *(found.column(name).to_pylist() for name in columns), strict=True)
         return [
-            {"cutout_id": row.pop("cutout_id"), "rank": rank, "distance": distance, **row}
-            for row, rank, distance in zip(rows, ranks, distances, strict=True)
+            {
+                **({"query_id": asked} if query.several else {}),
+                "cutout_id": row.pop("cutout_id"),
+                "rank": rank,
+                "distance": distance,
+                **row,
+            }
+            for row, asked, rank, distance in rows
         ]
 
     def describe_cutouts(self, cutout_ids: Iterable[int]) -> list[dict[str, Any]]:
@@ -239,57 +282,33 @@ class Catalog:
         ]
 
     def plot_neighbors(
-        self, cutout_id: int, path: str | Path, k: int | None = None, metric: Metric = "l2", **how: Any
+        self,
+        cutout_id: int | Query,
+        path: str | Path,
+        k: int | None = None,
+        metric: Metric = "l2",
+        **how: Any,
     ) -> Path:
-        """Draw a cutout and its neighbors; see :meth:`neighbors`, which takes the same arguments.
+        """Draw a cutout, or a picture from elsewhere, and its neighbors.
 
-        Returns
-        -------
-        Path
-            The file written: PNG, PDF or SVG by its extension.
-        """
-        from elodin_spark.display.neighbors import Panel, neighbors_figure
-        from elodin_spark.display.style import save_figure
-
-        found = self.neighbors(cutout_id, k, metric, **how)
-        rows = [*self.describe_cutouts([cutout_id]), *found]
-        thumbnails = thumbnails_of(self._store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
-        query, *others = (Panel(**row, thumbnail=image) for row, image in zip(rows, thumbnails, strict=True))
-        return save_figure(neighbors_figure(query, others, metric=metric, subtitle=self.describe()), path)
-
-    def repeats(self) -> pa.Table:
-        """Pairs of cutouts of one place in different images: `id_a`, `id_b`, `sep_arcsec`, `dmjd`.
+        Parameters
+        ----------
+        cutout_id : int or Query
+            One cutout, or what :meth:`query` found.
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+        k, metric, **how
+            As of :meth:`neighbors`.
 
         Raises
         ------
-        CatalogError
-            ``run.repeats_arcsec`` was not set when it was run.
+        InputError
+            There are several queries, or a vector alone. Else as :meth:`neighbors`.
         """
-        return pq.read_table(self._store.product_folder("repeats") / PAIRS)
+        from elodin_spark.catalog.answers import draw
 
-    def unmatched_positions(self) -> pa.Table:
-        """Positions of the catalog that lie on no image: `position_id`, `ra`, `dec` (deg).
-
-        Raises
-        ------
-        CatalogError
-            No catalog of positions was cut.
-        """
-        return pq.read_table(self._store.product_folder("positions") / UNMATCHED)
-
-    def figures(self) -> list[Path]:
-        """The figures the last run drew."""
-        return sorted(self._store.product_folder("figures").glob("*.png"))
-
-    def describe(self) -> str:
-        """One line for figures and outputs: backbone, weights, recipe."""
-        return self._store.describe()
-
-    def info(self) -> dict[str, Any]:
-        """Tables, counts, recipe, timings, failures and disk use, as plain values."""
-        from elodin_spark.catalog.report import gather
-
-        return gather(self._store)
+        query = cutout_id if isinstance(cutout_id, Query) else by_id(cutout_id)
+        return draw(self, self._store, query, self.neighbors(query, k, metric, **how), metric, path)
 
     # ---- what a query needs, loaded once ----------------------------------------------------
 
@@ -299,11 +318,16 @@ class Catalog:
         Raises
         ------
         InputError
-            The MOC cannot be read.
+            The MOC cannot be read, or the condition is not one on this catalog.
         CatalogError
             The index has not been built, or not for that metric.
         """
-        return Answerer(question, self._index(question.metric), self._windows, str(self.path))
+        kept = None
+        if question.where is not None:
+            from elodin_spark.catalog.where import Where
+
+            kept = Where(self._store, question.where).ids()
+        return Answerer(question, self._index(question.metric), self._windows, str(self.path), kept)
 
     def _index(self, metric: Metric) -> Index:
         return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
@@ -326,6 +350,17 @@ class Catalog:
         return JaccardIndex.load(file)
 
     @cached_property
+    def places(self) -> Places:
+        """Its cutouts by their positions.
+
+        Raises
+        ------
+        InputError
+            None has any.
+        """
+        return Places(self._store, self._windows, self._l2.contains)
+
+    @cached_property
     def _windows(self) -> pa.Table:
         return self._store.dataset("cutouts").to_table(columns=WINDOW_COLUMNS).sort_by("cutout_id")
 
@@ -344,46 +379,3 @@ class Catalog:
                 self._store.label_name(label) for label in row["labels"][:_LABELS_SHOWN]
             ]
         return named
-
-
-def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
-    """Raise CatalogError where settings are of another recipe than a catalog."""
-    runtime = None
-    if settings.fingerprints.arithmetic != "f32":
-        runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
-    # The components are those of the catalog, once they are fitted: how they are made must be the same.
-    recipe = _recipe(settings, weights, runtime, store.pca.sha256 if store.pca else None)
-    if recipe_id(recipe) != store.meta["recipe_id"]:
-        different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
-        raise CatalogError(
-            f"{store.path} was made by another recipe ({different}): vectors of two recipes cannot be "
-            "compared. Use those settings, or choose another folder"
-        )
-
-
-def _resolve(settings: Settings) -> Weights:
-    return resolve_settings(settings.fingerprints)
-
-
-def _check_index(settings: Settings) -> None:
-    """Refuse an index that cannot be built now, not after hours of fingerprinting."""
-    network = settings.fingerprints
-    wanted_recipe(settings.neighbors, 1, network.pca or vector_length(network.backbone, network.layer))
-
-
-def _recipe(
-    settings: Settings, weights: Weights, runtime: RuntimeName | None, pca_sha256: str | None = None
-) -> dict[str, Any]:
-    quantized = None
-    if settings.fingerprints.arithmetic == "int8" and runtime is not None:
-        model = model_for(settings.fingerprints, runtime, weights)
-        quantized = None if model is None else model.sha256
-    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, pca_sha256)
-
-
-def _refuse_remote(path: str) -> None:
-    if "://" in path:
-        raise CatalogError(
-            f"{path}: a catalog lives on a file system that driver and executors mount (local disk, NFS, "
-            "Lustre, CephFS); object stores are not supported yet"
-        )

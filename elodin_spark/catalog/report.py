@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.store import Store
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
@@ -119,27 +120,35 @@ def _index_lines(record: dict[str, Any]) -> list[str]:
     return lines
 
 
-def neighbors_table(found: Sequence[dict[str, Any]], cutout_id: int, metric: str, described: str) -> str:
-    """Neighbors for a terminal."""
+def neighbors_table(found: Sequence[dict[str, Any]], query: Query, metric: str, described: str) -> str:
+    """Neighbors for a terminal; of several cutouts one after the other."""
     columns = ("rank", "cutout_id", "distance", "ra (deg)", "dec (deg)")
-    head = [
-        f"nearest neighbors of {cutout_id} ({'L2' if metric == 'l2' else 'Jaccard'} distance)",
-        described,
-        "{:>4}  {:>19}  {:>10}  {:>11}  {:>11}  window (px) and image".format(*columns),
-    ]
-    rows = [
-        f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>10.4f}  "
-        f"{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
-        f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}"
-        for row in found
-    ]
-    return "\n".join([*head, *(rows or ["      no other cutout to compare with"])])
+    by = "L2" if metric == "l2" else "Jaccard"
+    several = len(query.cutout_ids) > 1
+    tables = []
+    for asked in dict.fromkeys(query.cutout_ids) or (None,):
+        head = [
+            f"nearest neighbors of {f'cutout {asked}' if several else query.name} ({by} distance)",
+            described,
+            "{:>4}  {:>19}  {:>10}  {:>11}  {:>11}  window (px) and image".format(*columns),
+        ]
+        rows = [
+            f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>10.4f}  "
+            f"{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
+            f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}"
+            for row in found
+            if not several or row["query_id"] == asked
+        ]
+        tables.append("\n".join([*head, *(rows or ["      no other cutout to compare with"])]))
+    return "\n\n".join(tables)
 
 
 def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:
     """Neighbors as CSV with a header; labels are separated by semicolons."""
     text = io.StringIO()
     columns = ["cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec", "labels"]
+    if found and "query_id" in found[0]:
+        columns.insert(0, "query_id")
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in found:

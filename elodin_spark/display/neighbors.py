@@ -33,7 +33,8 @@ class Panel:
 
     Attributes
     ----------
-    cutout_id : int
+    cutout_id : int or None
+        None of a picture that is no cutout of the catalog.
     image : str
         Name of the file it was cut from.
     x0, y0, x1, y1 : int
@@ -50,7 +51,7 @@ class Panel:
         Best first; the first three are shown.
     """
 
-    cutout_id: int
+    cutout_id: int | None
     image: str
     x0: int
     y0: int
@@ -169,11 +170,8 @@ def neighbors_figure(
 
     noun = "nearest neighbor" if count == 1 else f"{count} nearest neighbors"
     by = "Euclidean (L2) distance" if metric == "l2" else "Jaccard distance of label sets"
-    title = (
-        f"Cutout {query.cutout_id} and its {noun} by {by}"
-        if count
-        else f"Cutout {query.cutout_id}: no neighbors"
-    )
+    what = f"Image {query.image}" if query.cutout_id is None else f"Cutout {query.cutout_id}"
+    title = f"{what} and its {noun} by {by}" if count else f"{what}: no neighbors"
     page = style.new_page(width, height, title=title, footer=subtitle)
     backdrop = page.axes(0.0, 0.0, box_width, height, facecolor=style.EMPTY, zorder=-1)
     backdrop.set_axis_off()

@@ -12,6 +12,7 @@ from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.lookup import held, ids_array
+from elodin_spark.neighbors.outside import Outside
 from elodin_spark.neighbors.search import Index, TieBroken
 
 _AT_ONCE = 4096  # vectors, or sets
@@ -60,6 +61,9 @@ class _Selected:
     def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         return self.index.search_ids(ids, k, allowed=self.allowed)
 
+    def search_outside(self, queries: Outside, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        return self.index.search(queries.vectors, k, allowed=self.allowed)
+
 
 @dataclass(frozen=True, eq=False)
 class _AmongVectors:
@@ -71,6 +75,9 @@ class _AmongVectors:
 
     def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         return self.among.search(self.index.vectors_of(ids), k)
+
+    def search_outside(self, queries: Outside, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        return self.among.search(queries.vectors, k)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,3 +93,6 @@ class _AmongSets:
         sets = self.index.index.sets_of(queries)
         by = self.index.by
         return self.among.search(sets, k, lambda row, others: by.distances(int(queries[row]), others))
+
+    def search_outside(self, queries: Outside, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        return self.index.search_among(self.among, queries, k)

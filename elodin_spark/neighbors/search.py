@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.approximate import ApproximateL2Index
+from elodin_spark.neighbors.distances import exact_distances
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.lookup import checked_k, ids_array
+from elodin_spark.neighbors.outside import Outside
 from elodin_spark.neighbors.overlap import Windows, suppress_overlaps
 from elodin_spark.schema import NEIGHBORS
 
@@ -61,6 +63,30 @@ class TieBroken:
         return self.index.search_ids(
             queries, k, tie_break=lambda row, others: self.by.distances(int(queries[row]), others)
         )
+
+    def search_outside(self, queries: Outside, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Nearest cutouts of queries that are none, see :class:`~elodin_spark.neighbors.outside.Outside`.
+
+        Raises
+        ------
+        InputError
+            Their label sets are not known.
+        """
+        return self.search_among(self.index, queries, k)
+
+    def search_among(
+        self, among: JaccardIndex, queries: Outside, k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The same, of the cutouts in `among`."""
+        if queries.sets is None:
+            raise InputError(
+                "a vector alone has no labels for jaccard to compare: ask by l2, or with an image"
+            )
+
+        def distances(row: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+            return exact_distances(queries.vectors[row], self.by.vectors_of(others), np.arange(len(others)))
+
+        return among.search(queries.sets, k, distances)
 
 
 def neighbors_of(

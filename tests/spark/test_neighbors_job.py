@@ -68,16 +68,46 @@ def test_filters_reach_the_workers(catalog: Catalog, tmp_path: Path, capsys) -> 
     ra, dec = cutouts.column("ra")[0].as_py(), cutouts.column("dec")[0].as_py()
     cone, apart = (ra, dec, 40 / 3600), 12.0
     out = tmp_path / "near"
-    options = ("--cone", *cone, "--min-separation", apart, "-k", 4)
+    where = "x0 % 64 = 0 or score('unit 3') > 0.1"
+    options = ("--cone", *cone, "--min-separation", apart, "-k", 4, "--where", where)
     assert job(catalog.path, "--all", "--out", out, *options) == 0
     capsys.readouterr()
     ids = catalog.cutout_ids().tolist()
     assert rows(out) == {
         i: found
-        for i, found in one_by_one(catalog, ids, cone=cone, min_separation_arcsec=apart).items()
+        for i, found in one_by_one(catalog, ids, cone=cone, min_separation_arcsec=apart, where=where).items()
         if found
     }
     assert 0 < len({row[1] for found in rows(out).values() for row in found}) < len(ids)
+
+
+def test_positions_ask_with_the_cutouts_nearest_to_them(catalog: Catalog, tmp_path: Path, capsys) -> None:
+    cutouts = catalog.table("cutouts")
+    places = [(cutouts["ra"][at].as_py(), cutouts["dec"][at].as_py() + 1e-5) for at in (5, 40, 5)]
+    lines = [f"p{at},{ra!r},{dec!r}" for at, (ra, dec) in enumerate([*places, (10.0, 80.0)])]
+    (tmp_path / "places.csv").write_text("\n".join(["position_id,ra,dec", *lines, "p4,,1.0"]))
+    out = tmp_path / "placed"
+    assert job(catalog.path, "--positions", tmp_path / "places.csv", "--out", out, "-k", 3) == 0
+    assert "9 neighbors in" in (printed := capsys.readouterr().out)
+    assert "2 positions without a cutout" in printed
+    found = pq.read_table(out).sort_by([("position_id", "ascending"), ("rank", "ascending")]).to_pylist()
+    expected = [
+        (f"p{at}", row["query_id"], row["rank"], row["cutout_id"], row["distance"])
+        for at, place in enumerate(places)
+        for row in catalog.neighbors(position=place, k=3)
+    ]
+    names = ("position_id", "cutout_id", "rank", "neighbor_id", "distance")
+    assert [tuple(row[name] for name in names) for row in found] == expected
+    assert all(0 <= row["separation_arcsec"] < 0.1 for row in found)
+    left = (tmp_path / "placed.unmatched.csv").read_text().splitlines()
+    assert [line.split(",")[0].strip('"') for line in left] == ["position_id", "p3", "p4"]
+    assert "the nearest cutout, " in left[1]
+    far = ("--positions", tmp_path / "far.csv", "--out", tmp_path / "far")
+    (tmp_path / "far.csv").write_text("ra,dec\n10,80\n")
+    assert job(catalog.path, *far) == 2
+    assert "no position of" in capsys.readouterr().err
+    assert job(catalog.path, *far) == 2
+    assert "far.unmatched.csv exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -103,6 +133,14 @@ def test_other_mistakes_are_named(catalog: Catalog, tmp_path: Path, capsys) -> N
     assert job(catalog.path, "--all", "--out", tmp_path / "there") == 2
     assert job(catalog.path, "--all", "--out", tmp_path / "out", "-k", 0) == 2
     assert job(catalog.path, "--ids", tmp_path / "no.csv", "--out", tmp_path / "out") == 2
+    assert job(catalog.path, "--all", "--out", tmp_path / "out", "--where", "sky > ; 3") == 2
+    assert job(catalog.path, "--all", "--out", tmp_path / "out", "--radius", 3) == 2
     said = capsys.readouterr().err
-    for words in ("there exists", "k must be at least 1", "no table of IDs"):
+    for words in (
+        "there exists",
+        "k must be at least 1",
+        "no table of IDs",
+        "cannot be parsed",
+        "--radius goes",
+    ):
         assert words in said

@@ -1,0 +1,219 @@
+"""What neighbors are asked of: cutouts by ID or position, a vector, a picture."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike
+
+from elodin_spark.catalog.places import Places, within
+from elodin_spark.catalog.store import Store
+from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.errors import InputError
+from elodin_spark.fingerprints.dense import DenseSpec
+from elodin_spark.fingerprints.labels import label_sets
+from elodin_spark.fingerprints.runtimes.choose import choose_runtime
+from elodin_spark.fingerprints.stage import FingerprintSpec
+from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.images.listing import files_to_batches, is_fits, list_files
+from elodin_spark.images.stage import DescribeSpec
+from elodin_spark.neighbors.outside import Outside, checked_vector
+from elodin_spark.settings import FullImage, Settings, SlidingWindow
+from elodin_spark.stage import StageSpec, fuse, run_plain
+from elodin_spark.vectors import to_matrix
+
+#: The ways to ask; each question takes one.
+WAYS = ("cutout_id", "position", "vector", "image")
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One question's subject, found and checked.
+
+    Attributes
+    ----------
+    name : str
+        What to call it.
+    cutout_ids : tuple of int
+        The cutouts; empty where it is none.
+    several : bool
+        IDs were given as a list, or found: rows of the answer carry the ID of their query.
+    outside : Outside, optional
+        What is no cutout of the catalog.
+    picture : dict, optional
+        Of an image: what a figure shows of it, see :class:`~elodin_spark.display.neighbors.Panel`.
+    """
+
+    name: str
+    cutout_ids: tuple[int, ...] = ()
+    several: bool = False
+    outside: Outside | None = None
+    picture: dict[str, Any] | None = None
+
+
+def require_one(**ways: object) -> None:
+    """See that exactly one of :data:`WAYS` to ask is given.
+
+    Raises
+    ------
+    InputError
+        None is, or several are.
+    """
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) != 1:
+        got = f"{' and '.join(given)} together" if given else "nothing"
+        raise InputError(f"neighbors are asked of one of {', '.join(ways)}; got {got}")
+
+
+def by_id(cutout_id: int | Iterable[int]) -> Query:
+    """Ask by one ID, or by several.
+
+    Raises
+    ------
+    InputError
+        Something else than whole numbers, or none.
+    """
+    try:
+        if not isinstance(cutout_id, Iterable):
+            number = operator.index(cutout_id)
+            return Query(f"cutout {number}", (number,))
+        numbers = tuple(operator.index(each) for each in cutout_id)
+    except TypeError as error:
+        raise InputError(f"a cutout ID is a whole number: {error}") from None
+    if not numbers:
+        raise InputError("no cutout ID is given to ask with")
+    return Query(f"{len(numbers)} cutouts", numbers, several=True)
+
+
+def by_position(places: Places, position: tuple[float, float], radius_arcsec: float | None) -> Query:
+    """Ask by the cutout whose centre is nearest to a position (ICRS, deg).
+
+    Raises
+    ------
+    InputError
+        There is none within the radius, by default half the size of the window.
+    """
+    try:
+        ra, dec = (float(value) for value in position)
+    except (TypeError, ValueError):
+        raise InputError(f"a position is RA and Dec in degrees, got {position!r}") from None
+    found = places.nearest([ra], [dec])
+    cutout, apart, reach = int(found.cutout_id[0]), found.separation_arcsec[0], found.reach_arcsec[0]
+    if not within(found, radius_arcsec)[0]:
+        limit = radius_arcsec if radius_arcsec is not None else reach
+        asked = f"{limit:.4g} arcsec" if np.isfinite(limit) else "half a window, whose scale is not known,"
+        raise InputError(
+            f"no cutout has its centre within {asked} of RA {ra:g}, Dec {dec:g} deg; the nearest, {cutout}, "
+            f"is {apart:.4g} arcsec away: give a larger radius to ask with it"
+        )
+    return Query(
+        f"cutout {cutout}, {apart:.3g} arcsec from RA {ra:g}, Dec {dec:g} deg", (cutout,), several=True
+    )
+
+
+def by_vector(store: Store, settings: Settings, vector: ArrayLike | str | Path, dimension: int) -> Query:
+    """Ask by a vector of the catalog's dimension.
+
+    Its labels are known where labels are the strongest units of a vector; elsewhere jaccard cannot
+    be asked with it.
+
+    Raises
+    ------
+    InputError
+        As :func:`~elodin_spark.neighbors.outside.checked_vector`.
+    """
+    checked = checked_vector(vector, dimension)[np.newaxis]
+    sets = None
+    if store.meta["classes"] is None and store.meta.get("pca") is None:
+        sets = label_sets(checked, settings.fingerprints.top_labels)[0]
+    name = f"the vector of {vector}" if isinstance(vector, str | Path) else "a vector"
+    return Query(name, outside=Outside(checked, sets))
+
+
+def by_image(store: Store, settings: Settings, weights: Weights, file: str | Path) -> Query:
+    """Ask by an image file, fingerprinted whole and as the catalog's own cutouts are, in this process.
+
+    Parameters
+    ----------
+    store : Store
+    settings : Settings
+        Of the recipe of the catalog.
+    weights : Weights
+    file : str or Path
+        Of any kind that is read, local or remote; of a FITS file the HDU of the settings or, where
+        it has no such, the first image.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, holds no image or several, or is rejected by a rule of quality; in
+        dense mode, it is not of the size of a window.
+    """
+    images = settings.images
+    files = list_files([str(file)], None, images.storage)
+    if len(files) != 1:
+        raise InputError(f"{file} holds {len(files)} image files; ask with one")
+    if images.colour is not None and is_fits(files[0].uri):
+        raise InputError(
+            f"{file} is one plane, and the cutouts of {store.path} are of several bands: ask with a "
+            "picture in colour, such as a PNG"
+        )
+    hdu = None if images.hdu == "all" else images.hdu
+    last = _network(store, settings, weights)
+    rows = run_plain(
+        fuse(DescribeSpec(hdu, storage=tuple(images.storage.items())), *last), files_to_batches(files)
+    )
+    if hdu is not None and _failure(rows, "no_such_hdu"):
+        describe = DescribeSpec(storage=tuple(images.storage.items()))
+        rows = run_plain(fuse(describe, *last), files_to_batches(files))
+    if failure := _failure(rows):
+        raise InputError(f"{file} cannot be asked with: {failure['message']}")
+    windows = rows.filter(rows.column("cutout_id").is_valid()).to_pylist()
+    if len(windows) != 1:
+        size = windows[0] if windows else None
+        wanted = f", of {size['x1'] - size['x0']} x {size['y1'] - size['y0']} px," if size else ""
+        raise InputError(f"{file} makes {len(windows)} windows, and one{wanted} can be asked with")
+    (window,) = windows
+    if window["rejected"] is not None:
+        raise InputError(f"{file} cannot be asked with: rejected, {window['rejected']}")
+    found = rows.filter(rows.column("vector").is_valid())
+    vectors = to_matrix(found.column("vector").combine_chunks())
+    labels = np.asarray(window["labels"], np.int32)
+    picture = {name: window[name] for name in ("x0", "y0", "x1", "y1", "ra", "dec", "thumbnail")}
+    picture |= {"cutout_id": None, "image": Path(file).name}
+    picture["labels"] = [store.label_name(label) for label in labels]
+    return Query(f"the image {file}", outside=Outside(vectors, [labels]), picture=picture)
+
+
+def _network(store: Store, settings: Settings, weights: Weights) -> list[StageSpec]:
+    """From an image of the catalog's archive to its fingerprint."""
+    cutouts, network = settings.cutouts, settings.fingerprints
+    runtime = choose_runtime(network, store.meta.get("runtime")).runtime
+    network = network.model_copy(update={"runtime": runtime})
+    quality = None if cutouts.quality is None else cutouts.quality.model_copy(update={"min_edge_px": 0})
+    update: dict[str, Any] = {"generator": FullImage(), "quality": quality, "texture": ()}
+    recipe, pca = store.meta["recipe_id"], store.pca
+    if network.mode == "dense":
+        assert isinstance(cutouts.generator, SlidingWindow)
+        update["generator"] = SlidingWindow(size=cutouts.generator.size[:1], step=cutouts.generator.size[0])
+    resolved = settings.model_copy(
+        update={"cutouts": cutouts.model_copy(update=update), "fingerprints": network}
+    )
+    if network.mode == "dense":
+        return [DenseSpec.from_settings(resolved, weights, recipe, pca=pca)]
+    return [
+        TileSpec.from_settings(resolved),
+        FingerprintSpec.from_settings(network, weights, recipe, pca=pca),
+    ]
+
+
+def _failure(rows: pa.Table, kind: str | None = None) -> dict[str, Any] | None:
+    """The first refusal among rows, of a kind."""
+    failures = rows.column("failure").drop_null().to_pylist()
+    return next((failure for failure in failures if kind in (None, failure["kind"])), None)

@@ -1,0 +1,90 @@
+"""What a catalog holds, as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
+from elodin_spark.catalog.store import Store
+from elodin_spark.errors import InputError
+from elodin_spark.vectors import to_matrix
+
+
+class Contents:
+    """The tables and products of a catalog.
+
+    Parameters
+    ----------
+    store : Store
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._store.path
+
+    def parts(self, name: str) -> list[Path]:
+        """Folders of Parquet files of a table."""
+        return self._store.parts(name)
+
+    def table(self, name: str) -> pa.Table:
+        """A whole table, in memory: images, cutouts, fingerprints or failures."""
+        if name not in ("images", "cutouts", "fingerprints", "failures"):
+            raise InputError(f"no table {name!r}; one of images, cutouts, fingerprints, failures")
+        return self._store.dataset(name).to_table()
+
+    def vectors(
+        self, cutout_ids: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """IDs (ascending, int64) and vectors (float32, shape (n, d)) of all or some fingerprints."""
+        wanted = None
+        if cutout_ids is not None:
+            wanted = pc.field("cutout_id").isin(pa.array(list(cutout_ids), pa.int64()))
+        dataset = self._store.dataset("fingerprints")
+        found = dataset.to_table(columns=["cutout_id", "vector"], filter=wanted).sort_by("cutout_id")
+        return found.column("cutout_id").to_numpy(), to_matrix(found.column("vector").combine_chunks())
+
+    def repeats(self) -> pa.Table:
+        """Pairs of cutouts of one place in different images: `id_a`, `id_b`, `sep_arcsec`, `dmjd`.
+
+        Raises
+        ------
+        CatalogError
+            ``run.repeats_arcsec`` was not set when it was run.
+        """
+        return pq.read_table(self._store.product_folder("repeats") / PAIRS)
+
+    def unmatched_positions(self) -> pa.Table:
+        """Positions of the catalog that lie on no image: `position_id`, `ra`, `dec` (deg).
+
+        Raises
+        ------
+        CatalogError
+            No catalog of positions was cut.
+        """
+        return pq.read_table(self._store.product_folder("positions") / UNMATCHED)
+
+    def figures(self) -> list[Path]:
+        """The figures the last run drew."""
+        return sorted(self._store.product_folder("figures").glob("*.png"))
+
+    def describe(self) -> str:
+        """One line for figures and outputs: backbone, weights, recipe."""
+        return self._store.describe()
+
+    def info(self) -> dict[str, Any]:
+        """Tables, counts, recipe, timings, failures and disk use, as plain values."""
+        from elodin_spark.catalog.report import gather
+
+        return gather(self._store)

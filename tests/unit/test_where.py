@@ -1,0 +1,397 @@
+"""Filters of neighbors: what they keep, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from conditions import TableNames
+from hypothesis import given
+from hypothesis import settings as cases
+from hypothesis import strategies as st
+from smallcatalog import LABELS, Rows, tables, write_catalog
+
+from elodin_spark import Catalog
+from elodin_spark.catalog.asking import Answerer, Question
+from elodin_spark.catalog.expressions import parse_condition
+from elodin_spark.catalog.store import Store
+from elodin_spark.catalog.where import Where, label_number, scores_of
+from elodin_spark.cli import run_command
+from elodin_spark.errors import InputError
+from elodin_spark.neighbors.approximate import ApproximateL2Index
+from elodin_spark.neighbors.jaccard import JaccardIndex
+from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.recipes import choose_recipe
+from elodin_spark.neighbors.search import Index, TieBroken
+from elodin_spark.neighbors.shards import add_shard
+from elodin_spark.neighbors.trained import train
+
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    return tables(images=7, across=5)
+
+
+@pytest.fixture(scope="module")
+def catalog(rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    return write_catalog(tmp_path_factory.mktemp("where") / "catalog", rows)
+
+
+@pytest.fixture(scope="module")
+def store(catalog: Catalog) -> Store:
+    return Store(catalog.path)
+
+
+def joined(rows: Rows) -> list[Row]:
+    """Cutouts with their image's columns below ``images`` and their scores."""
+    images = {row["image_id"]: row for row in rows["images"]}
+    scores = {
+        row["cutout_id"]: {
+            LABELS[i]: score for i, score in zip(row["labels"], row["label_scores"], strict=True)
+        }
+        for row in rows["fingerprints"]
+    }
+    return [
+        {**row, "images": images[row["image_id"]], "scores": scores.get(row["cutout_id"])}
+        for row in rows["cutouts"]
+    ]
+
+
+def more_than(value: float | None, limit: float) -> bool:
+    """As Spark has it: NaN is the largest."""
+    return value is not None and (math.isnan(value) or value > limit)
+
+
+CONDITIONS: dict[str, Callable[[Row], bool]] = {
+    "edge_px > 50": lambda row: row["edge_px"] > 50,
+    "noise > 2": lambda row: more_than(row["noise"], 2),
+    "not noise > 2": lambda row: row["noise"] is not None and not more_than(row["noise"], 2),
+    "bands = 'r' and mjd >= 59002": lambda row: (
+        row["images"]["bands"] == "r" and (row["images"]["mjd"] or 0) >= 59002
+    ),
+    "mjd is null": lambda row: row["images"]["mjd"] is None,
+    "path like 'g/%' or images.hdu = 7": lambda row: row["images"]["path"].startswith("g/"),
+    "IMAGES.Path rlike '[13]\\\\.fits$'": lambda row: row["images"]["path"][2] in "13",
+    "images.ra is null and cutouts.dec < -0.999": lambda row: row["dec"] < -0.999,
+    "source.flux > 0": lambda row: more_than((row["source"] or {}).get("flux"), 0),
+    "source.flags is null": lambda row: row["source"] is None,
+    "mask_fractions['CR'] > 0.4": lambda row: len(row["mask_fractions"]) == 2,
+    "mask_fractions['NONE'] is null": lambda row: True,
+    "score('n05') > 0.5": lambda row: row["scores"] is not None and row["scores"].get("n05 spiral", 0) > 0.5,
+    "score('tabby') = 0 and score('n06 lens') > 0 and bands = 'g'": lambda row: (
+        row["scores"] is not None
+        and "n01 tabby" not in row["scores"]
+        and "n06 lens" in row["scores"]
+        and row["images"]["bands"] == "g"
+    ),
+    "1 = 1": lambda row: True,
+    "null": lambda row: False,
+}
+
+
+@pytest.mark.parametrize("batch_rows", [4, 1 << 16])
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_condition_keeps_what_the_joined_rows_say(
+    store: Store, rows: Rows, condition: str, batch_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elodin_spark.catalog.where._BATCH_ROWS", batch_rows)
+    expected = sorted(row["cutout_id"] for row in joined(rows) if CONDITIONS[condition](row))
+    assert condition == "null" or len(expected) > 0
+    assert Where(store, condition).ids().tolist() == expected
+
+
+@pytest.mark.parametrize("metric", ["l2", "jaccard"])
+def test_neighbors_are_the_nearest_of_what_is_kept(catalog: Catalog, rows: Rows, metric: Any) -> None:
+    condition = "score('spiral') > 0.5 and bands = 'r'"
+    with_print = {row["cutout_id"] for row in rows["fingerprints"]}
+    query = min(with_print)
+    whole = catalog.neighbors(query, len(with_print), metric, allow_overlap=True)
+    found = catalog.neighbors(query, 5, metric, allow_overlap=True, where=condition)
+    kept = {
+        row["cutout_id"]
+        for row in joined(rows)
+        if row["images"]["bands"] == "r" and (row["scores"] or {}).get("n05 spiral", 0) > 0.5
+    }
+    expected = [row for row in whole if row["cutout_id"] in kept][:5]
+    assert [row["cutout_id"] for row in found] == [row["cutout_id"] for row in expected]
+    assert [row["distance"] for row in found] == pytest.approx([row["distance"] for row in expected])
+    # Two filters together keep what both keep.
+    near = {"cone": (0.0, -1.0, 0.35)}
+    both = catalog.neighbors(query, 99, metric, allow_overlap=True, where=condition, **near)
+    cone = catalog.neighbors(query, len(with_print), metric, allow_overlap=True, **near)
+    assert {row["cutout_id"] for row in both} == {row["cutout_id"] for row in cone} & kept
+
+
+@pytest.fixture(scope="module", params=["l2", "approximate", "jaccard"])
+def large(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[Index, Callable[[int], np.ndarray]]:
+    """An index of 40,000 cutouts, and distances of all from one of them by brute force."""
+    n, d, labels = 40_000, 16, 40
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(n, d)).astype(np.float32)
+    ids = np.arange(n)
+
+    def euclidean(query: int) -> np.ndarray:
+        return np.linalg.norm(vectors.astype(float) - vectors[query].astype(float), axis=1)
+
+    exact = L2Index.build([(ids, vectors)], d)
+    if request.param == "l2":
+        return exact, euclidean
+    if request.param == "approximate":
+        folder = tmp_path_factory.mktemp("shards")
+        train(choose_recipe(n, d, 1, factory="IVF64,SQ8", store="f32"), [vectors], folder / "trained.index")
+        for part in (0, 1):
+            some = slice(part * n // 2, (part + 1) * n // 2)
+            add_shard(folder / f"shard{part}", folder / "trained.index", [(ids[some], vectors[some])])
+        shards = [folder / "shard0", folder / "shard1"]
+        return ApproximateL2Index.open(folder / "trained.index", shards, nprobe=1, candidates=50), euclidean
+    members = rng.random((n, labels)) < 0.2
+
+    def jaccard(query: int) -> np.ndarray:
+        both = (members & members[query]).sum(axis=1)
+        return 1 - both / np.maximum((members | members[query]).sum(axis=1), 1)
+
+    sets = [np.flatnonzero(row) for row in members]
+    return TieBroken(JaccardIndex.build([(ids, sets)], labels), exact), jaccard
+
+
+def test_a_filter_that_keeps_one_in_a_thousand_still_gives_k_exact_ones(large) -> None:
+    index, distances = large
+    ids = np.arange(len(index))
+    kept = np.sort(np.random.default_rng(6).choice(ids, len(ids) // 1000, replace=False))
+    zero = np.zeros_like(ids)
+    windows = pa.table(
+        {"cutout_id": ids, "image_id": ids, "x0": zero, "y0": zero, "x1": zero + 1, "y1": zero + 1}
+    )
+    windows = windows.append_column("ra", pa.array(zero * 0.0)).append_column("dec", pa.array(zero * 0.0))
+    answer = Answerer(Question(9, where="asked before"), index, windows, "the test", kept)
+    for query in (17, int(kept[3])):
+        found = answer([query])
+        assert found.num_rows == 9
+        others = kept[kept != query]
+        best = np.sort(distances(query)[others])[:9]
+        np.testing.assert_allclose(found.column("distance").to_numpy(), best, rtol=1e-12)
+        assert set(found.column("neighbor_id").to_pylist()) <= set(others.tolist())
+
+
+def test_nothing_kept_gives_no_neighbors(catalog: Catalog, rows: Rows) -> None:
+    query = rows["fingerprints"][0]["cutout_id"]
+    assert catalog.neighbors(query, 3, where="edge_px > 1000") == []
+
+
+REFUSED = {
+    "noisy > 2": "no column 'noisy'; did you mean 'noise'?",
+    "images.bnads = 'r'": "no column 'images.bnads'; did you mean 'bands'?",
+    "source.flx > 1": "source has no field 'flx'; did you mean 'flux'?",
+    "a.b.c.d > 1": "no column 'a.b.c.d'",
+    "noise.x > 1": "noise has no fields",
+    "score('spirl') > 0.5": "no label 'spirl'; the nearest are",
+    "score('crane') > 0.5": "several labels are called 'crane': n03 crane, n04 crane",
+    "score(noise) > 0.5": "score takes one label",
+    "score() > 0.5": "score takes one label",
+    "ra < 5; drop table cutouts": "one expression is wanted, got 2 statements",
+    "": "got nothing",
+    "  -- all": "got nothing",
+    "select cutout_id from cutouts": "a query is not allowed",
+    "cutout_id in (select cutout_id from cutouts)": "is not allowed",
+    "exists(select 1)": "a query is not allowed",
+    "drop table cutouts": "DROP (DROP TABLE cutouts) is not allowed",
+    "delete from cutouts": "DELETE",
+    "rand() < 0.5": "the function rand is not allowed",
+    "uuid() = path": "the function uuid is not allowed",
+    "current_timestamp() > mjd": "the function current_timestamp is not allowed",
+    "count(*) > 1": "the function count is not allowed",
+    "avg(noise) > 1": "the function avg is not allowed",
+    "row_number() over (order by ra) < 9": "WINDOW",
+    "reflect('java.lang.System', 'exit', 0) is null": "the function reflect is not allowed",
+    "my_function(ra) > 1": "the function my_function is not allowed",
+    "pow(ra, 2) > 1": "the function power is not allowed",
+    "log(2, ra) > 1": "log10 is allowed",
+    "ra + 1": "gives double: a condition",
+    "'true'": "gives string",
+    "ra and true": "ra is double where boolean is needed",
+    "path > 5": "mixes int and string",
+    "path = 0.5": "mixes decimal and string",
+    "x0 * 0.5 > 3": "write 0.5D for a double",
+    "coalesce(x0, 0.5) * 2 > 1": "write 0.5D for a double",
+    "size_bytes > 0.5": "mixes bigint and decimal",
+    "0.1234567890123456 < ra": "more than 15 digits",
+    "1e400 > ra": "beyond doubles",
+    "99999999999999999999 > ra": "does not fit 64 bits",
+    "shifted > true": "booleans are not compared by >",
+    "thumbnail is null": "thumbnail holds neither",
+    "source is null": "name a field, as source.flux",
+    "mask_fractions is null": "mask_fractions holds neither",
+    "mask_fractions[noise] > 1": "the key of a map",
+    "bands['r'] > 1": "bands is not a map",
+    "cast(ra as string) = '1'": "cast from double to string",
+    "cast(path as double) > 1": "cast from string to double",
+    "cast(ra as date) > 1": "cast to DATE",
+    "cast(ra as decimal(9, 2)) > 1": "cast to DECIMAL",
+    "path like 'a\\\\b'": "stands before %",
+    "path like bands": "the pattern is a string",
+    "path like any ('a', 'b')": "is not allowed",
+    "path like 'a' escape '/'": "ESCAPE",
+    "path rlike '(?i)a'": "is not among the regular expressions",
+    "path rlike '(a)\\\\1'": "is not among the regular expressions",
+    "path rlike '('": "malformed",
+    "path ilike 'a'": "ILIKE",
+    "path || 'a' = 'ba'": "DPIPE",
+    "ra between 1": "cannot be parsed",
+    "ra <": "cannot be parsed",
+    "ra in ()": "the list is empty",
+    "ra | 1 > 0": "BITWISEOR",
+    "round(ra, x0) > 1": "the number of digits is a literal",
+    "interval 1 day > mjd": "INTERVAL",
+    ":name = path": "PLACEHOLDER",
+    "* = 1": "STAR",
+    "ra as b": "ALIAS",
+    "(" * 5000 + "ra" + ")" * 5000 + " > 1": "nested too deep",
+    "ra > 1 or " * 200_000 + "ra > 1": "characters: at most",
+}
+
+
+@pytest.mark.parametrize("condition", REFUSED, ids=lambda condition: condition[:40])
+def test_what_is_no_condition_is_refused_by_name(store: Store, condition: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Where(store, condition)
+    assert REFUSED[condition] in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_thousand_conditions_are_not_too_deep(store: Store, rows: Rows) -> None:
+    ids = [row["cutout_id"] for row in rows["cutouts"]]
+    either = " or ".join(f"cutout_id = {i}" for i in [*range(1000), *ids[:5]])
+    assert Where(store, either).ids().tolist() == sorted(ids[:5])
+    among = f"cutout_id in ({', '.join(map(str, [*range(20_000), *ids[:5]]))})"
+    assert Where(store, among).ids().tolist() == sorted(ids[:5])
+
+
+def test_the_command_line_refuses_in_one_line(catalog: Catalog, rows: Rows, capsys) -> None:
+    query = str(rows["fingerprints"][0]["cutout_id"])
+    assert run_command(["neighbors", str(catalog.path), query, "--where", "nois > 2"]) == 2
+    printed = capsys.readouterr()
+    assert "did you mean 'noise'?" in printed.err
+    assert printed.out == ""
+    assert run_command(["neighbors", str(catalog.path), query, "--where", "bands = 'g'", "-k", "2"]) == 0
+    assert capsys.readouterr().out.count("g/") == 2
+
+
+def test_labels_go_by_name_by_id_or_by_both(store: Store) -> None:
+    for spelling in ("n02", "tiger_cat", "Tiger cat", "n02 tiger_cat"):
+        assert label_number(store, spelling) == 1
+
+
+@cases(max_examples=60)
+@given(st.lists(st.lists(st.integers(0, 5), unique=True, max_size=6), max_size=12), st.integers(0, 5))
+def test_scores_are_those_of_the_label_or_zero(sets: list[list[int]], label: int) -> None:
+    scores = [[(i + 1) / 8 for i in one] for one in sets]
+    columns = pa.array(sets, pa.list_(pa.int32())), pa.array(scores, pa.list_(pa.float32()))
+    expected = [(label + 1) / 8 if label in one else 0 for one in sets]
+    assert scores_of(*columns, label).to_pylist() == expected
+    assert scores_of(*(column[2:] for column in columns), label).to_pylist() == expected[2:]
+
+
+WORDS = [
+    "a",
+    "s",
+    "1",
+    "0.5",
+    "'r%'",
+    "null",
+    "not",
+    "and",
+    "or",
+    "(",
+    ")",
+    "<",
+    "=",
+    "<=>",
+    "in",
+    "like",
+    "rlike",
+]
+WORDS += [
+    "is",
+    "between",
+    ",",
+    "case",
+    "when",
+    "then",
+    "end",
+    "cast",
+    "as",
+    "int",
+    "-",
+    "/",
+    "%",
+    "abs",
+    "select",
+]
+WORDS += [
+    ";",
+    "*",
+    "from",
+    "over",
+    "'",
+    "`",
+    "--",
+    "/*",
+    "[",
+    "]",
+    "{",
+    "::",
+    "exists",
+    "lateral",
+    "\x00",
+    "é",
+]
+
+
+@cases(max_examples=400)
+@given(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join) | st.text(max_size=30))
+def test_any_text_is_a_condition_or_refused(text: str) -> None:
+    (batch,) = pa.table({"a": pa.array([1.0, None]), "s": pa.array(["r1", None])}).to_batches()
+    try:
+        keep = parse_condition(text, TableNames(batch.schema))
+    except InputError:
+        return
+    assert keep(batch).type == pa.bool_()
+
+
+@cases(max_examples=150)
+@given(st.text("ab%_\\\n", max_size=6), st.lists(st.text("ab%_\\\n", max_size=6), max_size=8))
+def test_like_is_what_its_definition_says(pattern: str, texts: list[str]) -> None:
+    from elodin_spark.catalog.sparkvalues import like
+
+    def parts() -> list[str] | None:
+        found, letters = [], iter(pattern)
+        for letter in letters:
+            if letter == "\\":
+                after = next(letters, "")
+                if after not in ("%", "_", "\\"):
+                    return None
+                found.append(f"={after}")
+            else:
+                found.append(letter if letter in "%_" else f"={letter}")
+        return found
+
+    def fits(rest: list[str], text: str) -> bool:
+        if not rest:
+            return not text
+        if rest[0] == "%":
+            return any(fits(rest[1:], text[at:]) for at in range(len(text) + 1))
+        return bool(text) and rest[0] in ("_", f"={text[0]}") and fits(rest[1:], text[1:])
+
+    wanted = parts()
+    if wanted is None:
+        with pytest.raises(InputError):
+            like(pattern)
+        return
+    found = like(pattern)(pa.array(texts, pa.string())).to_pylist()
+    assert found == [fits(wanted, text) for text in texts]
