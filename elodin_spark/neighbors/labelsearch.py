@@ -1,0 +1,330 @@
+"""Neighbors by their labels among shards of label sets.
+
+What is in the lists nearest to a query is compared exactly, whatever the sizes of the sets; which lists
+these are follows from the centers alone. So answers do not depend on how sets are dealt to shards, and
+with all lists they are those of the exact index.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from elodin_spark.errors import CatalogError
+from elodin_spark.neighbors.jaccard import TieBreak, jaccard_distance, ranked
+from elodin_spark.neighbors.labelcenters import LabelCenters, hamming
+from elodin_spark.neighbors.labelsets import LabelSets, encode, set_sizes
+from elodin_spark.neighbors.labelshards import LabelShard
+from elodin_spark.neighbors.lookup import checked_k, held, ids_array, some_ids, unknown_cutouts
+
+_ROWS = 65_536  # compared at once
+_EXACT_BELOW = 20_000  # allowed cutouts, which are all compared
+_MOST_WIDENING = 64  # of the lists, for a filter
+
+#: Rows of a shard to their distances from a query, float64, shape (m,).
+_Compare: TypeAlias = Callable[[LabelShard, NDArray[np.int64]], NDArray[np.float64]]
+#: Which distance: of the sets, or of the shares of their scores.
+LabelMetric = Literal["jaccard", "labels"]
+
+
+class _Query(Protocol):
+    def __call__(self, shard: LabelShard, rows: NDArray[np.int64]) -> NDArray[np.float64]: ...
+
+
+class LabelIndex:
+    """Shards of label sets searched as one; the methods are those of JaccardIndex.
+
+    Parameters
+    ----------
+    centers : LabelCenters
+    shards : iterable of LabelShard
+    nprobe : int, optional
+        Lists that a query is compared with; all by default, which is exact.
+
+    Raises
+    ------
+    CatalogError
+        An ID is in two shards.
+    """
+
+    def __init__(
+        self, centers: LabelCenters, shards: Iterable[LabelShard], nprobe: int | None = None
+    ) -> None:
+        self.centers = centers
+        self.shards = list(shards)
+        self.nprobe = len(centers) if nprobe is None else min(max(1, nprobe), len(centers))
+        ids = self.ids
+        twice = np.unique(ids[1:][ids[1:] == ids[:-1]])
+        if twice.size:
+            raise CatalogError(
+                f"collision: {twice.size} cutout ID(s) are in more than one shard of label sets "
+                f"({some_ids(twice)}); the same cutouts were added twice: remove one of the shards"
+            )
+
+    @classmethod
+    def open(
+        cls,
+        centers: str | Path,
+        shards: Sequence[str | Path],
+        *,
+        nprobe: int | None = None,
+        without: ArrayLike = (),
+    ) -> LabelIndex:
+        """Open centers and shards.
+
+        Parameters
+        ----------
+        centers : str or Path
+        shards : sequence of str or Path
+        nprobe : int, optional
+        without : array_like of int64, shape (m,), optional
+            IDs to leave out.
+
+        Raises
+        ------
+        CatalogError
+            A file is missing or damaged, or a shard is of other centers.
+        """
+        known = LabelCenters.load(centers)
+        return cls(known, [LabelShard(shard, known, without) for shard in shards], nprobe)
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self.shards)
+
+    @property
+    def n_labels(self) -> int:
+        """Size of the universe."""
+        return self.centers.n_labels
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """All cutout IDs in ascending order, int64, shape (n,)."""
+        return np.sort(np.concatenate([np.empty(0, np.int64), *(shard.ids for shard in self.shards)]))
+
+    def contains(self, ids: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each of `ids`, shape (m,), is indexed; bool, shape (m,)."""
+        return self._locate(ids_array(ids))[0] >= 0
+
+    def label_counts(self) -> NDArray[np.int64]:
+        """How many sets hold each label, int64, shape (n_labels,)."""
+        return np.sum([np.zeros(self.n_labels, np.int64), *(s.counts for s in self.shards)], axis=0)
+
+    def sets_of(self, ids: ArrayLike) -> list[NDArray[np.int32]]:
+        """Return stored label sets, each ascending; int32.
+
+        Raises
+        ------
+        UnknownCutoutError
+            An ID is not indexed.
+        """
+        return [
+            np.flatnonzero(np.unpackbits(code, bitorder="little")).astype(np.int32)
+            for code in self._codes_of(ids_array(ids))
+        ]
+
+    def search_ids(
+        self,
+        ids: ArrayLike,
+        k: int,
+        tie_break: TieBreak | None = None,
+        *,
+        metric: LabelMetric = "jaccard",
+        allowed: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Nearest cutouts of cutouts; each finds itself among its own, if it is allowed.
+
+        Parameters and results as for :meth:`search`, the queries given by ID, int64, shape (q,).
+
+        Parameters
+        ----------
+        ids : array_like of int64, shape (q,)
+        k : int
+        tie_break : callable, optional
+        metric : {'jaccard', 'labels'}, optional
+            1 - Jaccard index of the sets; or the Euclidean distance of the scores of their labels,
+            each divided by their sum, which is 0 for labels that a set does not hold.
+        allowed : array_like of int64, shape (m,), optional
+
+        Raises
+        ------
+        UnknownCutoutError
+            An ID is not indexed.
+        InputError
+            `k` is below 1.
+        CatalogError
+            The label distance is asked for, and scores were not kept.
+        """
+        queries = ids_array(ids)
+        codes = self._codes_of(queries)
+        if metric == "jaccard":
+            return self._search(codes, k, [_by_jaccard(code) for code in codes], tie_break, allowed)
+        shard, row = self._locate(queries)
+        found = (self.shards[s].shares(np.array([r])) for s, r in zip(shard, row, strict=True))
+        compare = [_by_shares(labels[0], shares[0], self.n_labels) for labels, shares in found]
+        return self._search(codes, k, compare, tie_break, allowed)
+
+    def search(
+        self,
+        sets: LabelSets,
+        k: int,
+        tie_break: TieBreak | None = None,
+        *,
+        allowed: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Nearest cutouts of label sets, ordered by (distance, tie break, ID).
+
+        Parameters
+        ----------
+        sets : q label sets
+        k : int
+            Neighbors wanted; all ``n`` come back where `k` is larger.
+        tie_break : callable, optional
+            As for :meth:`elodin_spark.neighbors.jaccard.JaccardIndex.search`.
+        allowed : array_like of int64, shape (m,), optional
+            Only these; those not indexed are ignored.
+
+        Returns
+        -------
+        ids : ndarray of int64, shape (q, min(k, n))
+            ``n`` counts the allowed ones where some are given.
+        distances : ndarray of float64, shape (q, min(k, n))
+
+        Raises
+        ------
+        CatalogError
+            A label outside the universe.
+        InputError
+            `k` is below 1.
+        """
+        codes = encode(sets, self.n_labels, "the query")
+        return self._search(codes, k, [_by_jaccard(code) for code in codes], tie_break, allowed)
+
+    def _search(
+        self,
+        codes: NDArray[np.uint8],
+        k: int,
+        compare: Sequence[_Compare],
+        tie_break: TieBreak | None,
+        allowed: ArrayLike | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        only = None if allowed is None else held(self, allowed)
+        count = len(self) if only is None else only.size
+        k = min(checked_k(k), count)
+        ids = np.empty((len(codes), k), np.int64)
+        distances = np.empty((len(codes), k), np.float64)
+        if k == 0 or not len(codes):
+            return ids, distances
+        nprobe = self.nprobe
+        if only is not None:
+            nprobe = min(len(self.centers), math.ceil(nprobe * min(_MOST_WIDENING, len(self) / count)))
+        every = nprobe >= len(self.centers) or (only is not None and only.size <= _EXACT_BELOW)
+        near = None if every else self.centers.nearest(codes, nprobe)
+        for row, distance_to in enumerate(compare):
+            found = self._nearest(distance_to, k, None if near is None else near[row], only)
+            if found[0].size < k:  # the lists nearest to this one hold fewer
+                found = self._nearest(distance_to, k, None, only)
+            best = ranked(row, *found, tie_break)[:k]
+            ids[row], distances[row] = found[0][best], found[1][best]
+        return ids, distances
+
+    def _nearest(
+        self,
+        distance_to: _Compare,
+        k: int,
+        lists: NDArray[np.int64] | None,
+        only: NDArray[np.int64] | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(IDs, distances) of all at most as far as the k-th nearest of some lists, or of all."""
+        ids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        distances: list[NDArray[np.float64]] = [np.empty(0)]
+        kth = np.inf
+        for shard in self.shards:
+            rows = shard.rows_of(lists)
+            if only is not None:
+                rows = rows[np.isin(shard.row_ids[rows], only)] if lists is not None else _here(shard, only)
+            for at in range(0, rows.size, _ROWS):
+                some = rows[at : at + _ROWS]
+                far = distance_to(shard, some)
+                near = np.flatnonzero(far <= kth)
+                ids.append(shard.row_ids[some[near]])
+                distances.append(far[near])
+                ids, distances, kth = _closer(ids, distances, k)
+        return np.concatenate(ids), np.concatenate(distances)
+
+    def _locate(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Shard and row of each ID, shape (m,); -1 where it is in none."""
+        shard, row = np.full((2, ids.size), -1, np.int64)
+        for number, each in enumerate(self.shards):
+            at = each.find(ids)
+            shard[at >= 0], row[at >= 0] = number, at[at >= 0]
+        return shard, row
+
+    def _codes_of(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+        shard, row = self._locate(ids)
+        if (shard < 0).any():
+            raise unknown_cutouts("the index of label sets", ids[shard < 0])
+        codes = np.empty((ids.size, self.centers.codes.shape[1]), np.uint8)
+        for number in np.unique(shard):
+            here = shard == number
+            codes[here] = self.shards[number].codes[row[here]]
+        return codes
+
+
+def _here(shard: LabelShard, only: NDArray[np.int64]) -> NDArray[np.int64]:
+    rows = shard.find(only)
+    return np.sort(rows[rows >= 0])
+
+
+def _closer(
+    ids: list[NDArray[np.int64]], distances: list[NDArray[np.float64]], k: int
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]], float]:
+    """What is at most as far as the k-th nearest so far, and how far that is."""
+    every, far = np.concatenate(ids), np.concatenate(distances)
+    if far.size < k:
+        return [every], [far], np.inf
+    kth = float(np.partition(far, k - 1)[k - 1])
+    near = far <= kth
+    return [every[near]], [far[near]], kth
+
+
+def _by_jaccard(code: NDArray[np.uint8]) -> _Query:
+    size = int(set_sizes(code[np.newaxis])[0])
+
+    def distances(shard: LabelShard, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        codes = _taken(shard.codes, rows)
+        sizes = _taken(shard.sizes, rows).astype(np.int64)
+        return jaccard_distance(size, sizes, hamming(code[np.newaxis], codes)[0])
+
+    return distances
+
+
+def _by_shares(labels: NDArray[np.int64], shares: NDArray[np.float64], n_labels: int) -> _Query:
+    """Sums squares of the labels of a row, and of those labels of the query that it lacks.
+
+    Nothing is subtracted from sums, so equal rows are 0 apart.
+    """
+    whole = np.zeros(n_labels + 1)
+    whole[labels] = shares
+    whole[n_labels] = 0
+    own = np.flatnonzero(whole)
+    byte, bit = own // 8, (own % 8).astype(np.uint8)
+
+    def distances(shard: LabelShard, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        theirs, parts = shard.shares(rows)
+        lacking = ((shard.codes[rows][:, byte] >> bit) & 1) == 0
+        common = np.square(parts - whole[theirs]).sum(axis=1)
+        return np.sqrt(common + np.where(lacking, np.square(whole[own]), 0).sum(axis=1))
+
+    return distances
+
+
+def _taken(array: NDArray, rows: NDArray[np.int64]) -> NDArray:
+    """``array[rows]``, without a copy where they follow each other."""
+    if rows.size and rows[-1] - rows[0] + 1 == rows.size and (np.diff(rows) == 1).all():
+        return array[rows[0] : rows[-1] + 1]
+    return array[rows]
