@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,16 +24,13 @@ from elodin_spark.neighbors.lookup import checked_k, held, ids_array, some_ids, 
 
 _ROWS = 65_536  # compared at once
 _EXACT_BELOW = 20_000  # allowed cutouts, which are all compared
+_CHECKED_ON_OPENING = 4 << 20  # IDs
 _MOST_WIDENING = 64  # of the lists, for a filter
 
 #: Rows of a shard to their distances from a query, float64, shape (m,).
 _Compare: TypeAlias = Callable[[LabelShard, NDArray[np.int64]], NDArray[np.float64]]
 #: Which distance: of the sets, or of the shares of their scores.
 LabelMetric = Literal["jaccard", "labels"]
-
-
-class _Query(Protocol):
-    def __call__(self, shard: LabelShard, rows: NDArray[np.int64]) -> NDArray[np.float64]: ...
 
 
 class LabelIndex:
@@ -49,7 +46,7 @@ class LabelIndex:
     Raises
     ------
     CatalogError
-        An ID is in two shards.
+        An ID is in two shards (looked for up to 4 million sets).
     """
 
     def __init__(
@@ -58,7 +55,7 @@ class LabelIndex:
         self.centers = centers
         self.shards = list(shards)
         self.nprobe = len(centers) if nprobe is None else min(max(1, nprobe), len(centers))
-        ids = self.ids
+        ids = self.ids if len(self.shards) > 1 and len(self) <= _CHECKED_ON_OPENING else np.empty(0, np.int64)
         twice = np.unique(ids[1:][ids[1:] == ids[:-1]])
         if twice.size:
             raise CatalogError(
@@ -292,7 +289,7 @@ def _closer(
     return [every[near]], [far[near]], kth
 
 
-def _by_jaccard(code: NDArray[np.uint8]) -> _Query:
+def _by_jaccard(code: NDArray[np.uint8]) -> _Compare:
     size = int(set_sizes(code[np.newaxis])[0])
 
     def distances(shard: LabelShard, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -303,7 +300,7 @@ def _by_jaccard(code: NDArray[np.uint8]) -> _Query:
     return distances
 
 
-def _by_shares(labels: NDArray[np.int64], shares: NDArray[np.float64], n_labels: int) -> _Query:
+def _by_shares(labels: NDArray[np.int64], shares: NDArray[np.float64], n_labels: int) -> _Compare:
     """Sums squares of the labels of a row, and of those labels of the query that it lacks.
 
     Nothing is subtracted from sums, so equal rows are 0 apart.
