@@ -19,16 +19,16 @@ from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.jaccard import TieBreak, jaccard_distance, ranked
 from elodin_spark.neighbors.labelcenters import LabelCenters, hamming
 from elodin_spark.neighbors.labelsets import LabelSets, encode, set_sizes
-from elodin_spark.neighbors.labelshards import LabelShard
+from elodin_spark.neighbors.labelshards import LabelShard, Piece, take
 from elodin_spark.neighbors.lookup import checked_k, held, ids_array, some_ids, unknown_cutouts
 
-_ROWS = 65_536  # compared at once
 _EXACT_BELOW = 20_000  # allowed cutouts, which are all compared
 _CHECKED_ON_OPENING = 4 << 20  # IDs
 _MOST_WIDENING = 64  # of the lists, for a filter
 
-#: Rows of a shard to their distances from a query, float64, shape (m,).
-_Compare: TypeAlias = Callable[[LabelShard, NDArray[np.int64]], NDArray[np.float64]]
+#: Of a piece of a shard and (k, distance): which are among the k nearest in it and at most so far, and
+#: perhaps a few more, and how far these are; float64, shape (m,).
+_Compare: TypeAlias = Callable[[LabelShard, Piece, int, float], tuple[NDArray[np.int64], NDArray[np.float64]]]
 #: Which distance: of the sets, or of the shares of their scores.
 LabelMetric = Literal["jaccard", "labels"]
 
@@ -161,7 +161,7 @@ class LabelIndex:
         if metric == "jaccard":
             return self._search(codes, k, [_by_jaccard(code) for code in codes], tie_break, allowed)
         shard, row = self._locate(queries)
-        found = (self.shards[s].shares(np.array([r])) for s, r in zip(shard, row, strict=True))
+        found = (self.shards[s].shares([np.array([r])]) for s, r in zip(shard, row, strict=True))
         compare = [_by_shares(labels[0], shares[0], self.n_labels) for labels, shares in found]
         return self._search(codes, k, compare, tie_break, allowed)
 
@@ -241,15 +241,10 @@ class LabelIndex:
         distances: list[NDArray[np.float64]] = [np.empty(0)]
         kth = np.inf
         for shard in self.shards:
-            rows = shard.rows_of(lists)
-            if only is not None:
-                rows = rows[np.isin(shard.row_ids[rows], only)] if lists is not None else _here(shard, only)
-            for at in range(0, rows.size, _ROWS):
-                some = rows[at : at + _ROWS]
-                far = distance_to(shard, some)
-                near = np.flatnonzero(far <= kth)
-                ids.append(shard.row_ids[some[near]])
-                distances.append(far[near])
+            for piece in shard.pieces(lists, only):
+                near, far = distance_to(shard, piece, k, kth)
+                ids.append(take(shard.row_ids, piece)[near])
+                distances.append(far)
                 ids, distances, kth = _closer(ids, distances, k)
         return np.concatenate(ids), np.concatenate(distances)
 
@@ -272,11 +267,6 @@ class LabelIndex:
         return codes
 
 
-def _here(shard: LabelShard, only: NDArray[np.int64]) -> NDArray[np.int64]:
-    rows = shard.find(only)
-    return np.sort(rows[rows >= 0])
-
-
 def _closer(
     ids: list[NDArray[np.int64]], distances: list[NDArray[np.float64]], k: int
 ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]], float]:
@@ -292,10 +282,19 @@ def _closer(
 def _by_jaccard(code: NDArray[np.uint8]) -> _Compare:
     size = int(set_sizes(code[np.newaxis])[0])
 
-    def distances(shard: LabelShard, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        codes = _taken(shard.codes, rows)
-        sizes = _taken(shard.sizes, rows).astype(np.int64)
-        return jaccard_distance(size, sizes, hamming(code[np.newaxis], codes)[0])
+    def distances(
+        shard: LabelShard, piece: Piece, k: int, limit: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        apart = hamming(code[np.newaxis], take(shard.codes, piece))[0]
+        if shard.size is None:
+            far = jaccard_distance(size, take(shard.sizes, piece).astype(np.int64), apart)
+            near = np.flatnonzero(far <= limit)
+            return near, far[near]
+        steps = jaccard_distance(size, shard.size, np.arange(size + shard.size + 1))
+        farthest = int(np.searchsorted(steps, limit, side="right")) - 1
+        below = np.cumsum(np.bincount(apart))  # sets at most so far apart
+        near = np.flatnonzero(apart <= min(farthest, int(np.searchsorted(below, k))))
+        return near, steps[apart[near]]
 
     return distances
 
@@ -311,17 +310,14 @@ def _by_shares(labels: NDArray[np.int64], shares: NDArray[np.float64], n_labels:
     own = np.flatnonzero(whole)
     byte, bit = own // 8, (own % 8).astype(np.uint8)
 
-    def distances(shard: LabelShard, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        theirs, parts = shard.shares(rows)
-        lacking = ((shard.codes[rows][:, byte] >> bit) & 1) == 0
+    def distances(
+        shard: LabelShard, piece: Piece, k: int, limit: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        theirs, parts = shard.shares(piece)
+        lacking = ((take(shard.codes, piece)[:, byte] >> bit) & 1) == 0
         common = np.square(parts - whole[theirs]).sum(axis=1)
-        return np.sqrt(common + np.where(lacking, np.square(whole[own]), 0).sum(axis=1))
+        far = np.sqrt(common + np.where(lacking, np.square(whole[own]), 0).sum(axis=1))
+        near = np.flatnonzero(far <= limit)
+        return near, far[near]
 
     return distances
-
-
-def _taken(array: NDArray, rows: NDArray[np.int64]) -> NDArray:
-    """``array[rows]``, without a copy where they follow each other."""
-    if rows.size and rows[-1] - rows[0] + 1 == rows.size and (np.diff(rows) == 1).all():
-        return array[rows[0] : rows[-1] + 1]
-    return array[rows]

@@ -16,7 +16,7 @@ Bit codes are compared ten times faster than lists of labels: 8 ns for two sets 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ _ROWS = 65_536  # at once
 LabelBatch = tuple[ArrayLike, LabelSets] | tuple[ArrayLike, LabelSets, pa.Array]
 
 
+#: Rows of a shard: slices, or arrays of their numbers, one after the other.
+Piece = Sequence[slice | NDArray[np.int64]]
+
+
 class LabelShard:
     """One shard, opened for reading.
 
@@ -52,6 +56,8 @@ class LabelShard:
 
     Attributes
     ----------
+    size : int or None
+        Labels of each set, where all have as many.
     counts : ndarray of int64, shape (n_labels,)
         How many sets hold each label, those left out included.
 
@@ -71,6 +77,7 @@ class LabelShard:
         self.row_ids = self._open("ids", 1, np.int64, count)[:, 0]
         self.sizes = self._open("sizes", 1, np.uint16, count)[:, 0]
         self._order = self._open("order", 1, np.int64, count)[:, 0]
+        self.size = self.record["size"]
         self.starts = np.array(self._open("starts", 1, np.int64, len(centers) + 1)[:, 0])
         self.counts = np.array(self._open("counts", 1, np.int64, centers.n_labels)[:, 0])
         width = self.record["width"]
@@ -111,23 +118,38 @@ class LabelShard:
         rows = self._order[np.minimum(at, self._order.size - 1)]
         return np.where(self.row_ids[rows] == ids, rows, -1)
 
-    def rows_of(self, lists: NDArray[np.int64] | None) -> NDArray[np.int64]:
-        """Rows of the sets in some lists, or of all, that are not left out; int64, shape (m,).
+    def pieces(
+        self, lists: NDArray[np.int64] | None, only: NDArray[np.int64] | None = None
+    ) -> Iterator[Piece]:
+        """Rows of the sets in some lists, or of all, that are not left out, some 65,536 at once.
 
         Parameters
         ----------
         lists : ndarray of int64, shape (p,), or None
             Ascending.
+        only : ndarray of int64, shape (m,), optional
+            Just these IDs, ascending.
         """
+        if lists is None and only is not None:
+            rows = self.find(only)
+            yield from _split([np.sort(rows[rows >= 0])])
+            return
         if lists is None:
-            rows = np.arange(self.row_ids.size)
+            spans = [slice(0, self.row_ids.size)]
         else:
-            first, sizes = self.starts[lists], self.starts[lists + 1] - self.starts[lists]
-            ends = np.cumsum(sizes)
-            rows = np.arange(ends[-1] if ends.size else 0) + np.repeat(first - (ends - sizes), sizes)
-        return rows[~np.isin(rows, self._gone)] if self._gone.size else rows
+            ends = zip(self.starts[lists].tolist(), self.starts[lists + 1].tolist(), strict=True)
+            spans = [slice(first, end) for first, end in ends if end > first]
+        for piece in _split(spans):
+            if only is None and not self._gone.size:
+                yield piece
+                continue
+            rows = take(np.arange(self.row_ids.size), piece)
+            kept = ~np.isin(rows, self._gone)
+            if only is not None:
+                kept &= np.isin(take(self.row_ids, piece), only)
+            yield [rows[kept]]
 
-    def shares(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def shares(self, piece: Piece) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Labels of some sets and what share of the sum of the scores each has.
 
         Returns
@@ -147,7 +169,32 @@ class LabelShard:
                 f"{self.folder} holds no scores of labels: add labels to neighbors.metrics and run it again"
             )
         labels, shares = self._shares
-        return labels[rows].astype(np.int64), shares[rows].astype(np.float64)
+        return take(labels, piece).astype(np.int64), take(shares, piece).astype(np.float64)
+
+
+def take(array: NDArray, piece: Piece) -> NDArray:
+    """Rows of an array; a view of it where they are one slice."""
+    return (
+        array[piece[0]] if len(piece) == 1 else np.concatenate([array[:0], *(array[some] for some in piece)])
+    )
+
+
+def _split(spans: Sequence[slice | NDArray[np.int64]]) -> Iterator[Piece]:
+    """The same rows, about 65,536 at once."""
+    piece: list[slice | NDArray[np.int64]] = []
+    held = 0
+    for span in spans:
+        length = span.stop - span.start if isinstance(span, slice) else span.size
+        for at in range(0, length, _ROWS):
+            end = min(at + _ROWS, length)
+            some = slice(span.start + at, span.start + end) if isinstance(span, slice) else span[at:end]
+            piece.append(some)
+            held += end - at
+            if held >= _ROWS:
+                yield piece
+                piece, held = [], 0
+    if piece:
+        yield piece
 
 
 def add_label_shard(
@@ -211,6 +258,8 @@ def add_label_shard(
         for name, (rows, by) in columns.items():
             _write(temporary / f"{name}.bin", rows, by, centers.digest)
         record = {"format": _FORMAT, "centers": centers.digest, "count": len(ids), "width": width}
+        # Where all are of one size, distances can be compared as numbers of labels.
+        record["size"] = int(sizes[0]) if len(sizes) and (sizes == sizes[0]).all() else None
         record["bytes"] = sum(file.stat().st_size for file in temporary.iterdir())
         with written_whole(temporary / _RECORD) as file:
             file.write_text(json.dumps(record, indent=1))
