@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -31,6 +32,28 @@ _MOST_WIDENING = 64  # of the lists, for a filter
 _Compare: TypeAlias = Callable[[LabelShard, Piece, int, float], tuple[NDArray[np.int64], NDArray[np.float64]]]
 #: Which distance: of the sets, or of the shares of their scores.
 LabelMetric = Literal["jaccard", "labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelQueries:
+    """What is compared with the sets of an index; see :meth:`LabelIndex.queries_of`.
+
+    Attributes
+    ----------
+    codes : ndarray of uint8, shape (q, bytes)
+        Bit codes of the sets.
+    shares : tuple of ndarray, or None
+        Labels, int64, and their shares of the scores, float64, both of shape (q, w): for the label distance.
+    """
+
+    codes: NDArray[np.uint8]
+    shares: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+
+    def compare(self, n_labels: int) -> list[_Compare]:
+        """How far the sets of a shard are from each query."""
+        if self.shares is None:
+            return [_by_jaccard(code) for code in self.codes]
+        return [_by_shares(*row, n_labels) for row in zip(*self.shares, strict=True)]
 
 
 class LabelIndex:
@@ -157,13 +180,7 @@ class LabelIndex:
             The label distance is asked for, and scores were not kept.
         """
         queries = ids_array(ids)
-        codes = self._codes_of(queries)
-        if metric == "jaccard":
-            return self._search(codes, k, [_by_jaccard(code) for code in codes], tie_break, allowed)
-        shard, row = self._locate(queries)
-        found = (self.shards[s].shares([np.array([r])]) for s, r in zip(shard, row, strict=True))
-        compare = [_by_shares(labels[0], shares[0], self.n_labels) for labels, shares in found]
-        return self._search(codes, k, compare, tie_break, allowed)
+        return self.compare(self.queries_of(queries, metric), k, tie_break, allowed=allowed)
 
     def search(
         self,
@@ -198,17 +215,45 @@ class LabelIndex:
         InputError
             `k` is below 1.
         """
-        codes = encode(sets, self.n_labels, "the query")
-        return self._search(codes, k, [_by_jaccard(code) for code in codes], tie_break, allowed)
+        queries = LabelQueries(encode(sets, self.n_labels, "the query"))
+        return self.compare(queries, k, tie_break, allowed=allowed)
 
-    def _search(
+    def queries_of(self, ids: ArrayLike, metric: LabelMetric = "jaccard") -> LabelQueries:
+        """What a metric compares of cutouts.
+
+        Parameters
+        ----------
+        ids : array_like of int64, shape (q,)
+        metric : {'jaccard', 'labels'}, optional
+
+        Raises
+        ------
+        UnknownCutoutError
+            An ID is not indexed.
+        CatalogError
+            The label distance is asked for, and scores were not kept.
+        """
+        shard, row = self._locate(ids_array(ids))
+        codes = self._codes_of(ids_array(ids))
+        if metric == "jaccard" or not row.size:
+            return LabelQueries(codes)
+        found = [self.shards[s].shares([np.array([r])]) for s, r in zip(shard, row, strict=True)]
+        width = max(labels.shape[1] for labels, _ in found)
+        labels, shares = np.full((row.size, width), self.n_labels), np.zeros((row.size, width))
+        for at, (some, parts) in enumerate(found):
+            labels[at, : some.shape[1]], shares[at, : some.shape[1]] = some[0], parts[0]
+        return LabelQueries(codes, (labels, shares))
+
+    def compare(
         self,
-        codes: NDArray[np.uint8],
+        queries: LabelQueries,
         k: int,
-        compare: Sequence[_Compare],
-        tie_break: TieBreak | None,
-        allowed: ArrayLike | None,
+        tie_break: TieBreak | None = None,
+        *,
+        allowed: ArrayLike | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Nearest cutouts of queries; see :meth:`search`."""
+        codes = queries.codes
         only = None if allowed is None else held(self, allowed)
         count = len(self) if only is None else only.size
         k = min(checked_k(k), count)
@@ -221,7 +266,7 @@ class LabelIndex:
             nprobe = min(len(self.centers), math.ceil(nprobe * min(_MOST_WIDENING, len(self) / count)))
         every = nprobe >= len(self.centers) or (only is not None and only.size <= _EXACT_BELOW)
         near = None if every else self.centers.nearest(codes, nprobe)
-        for row, distance_to in enumerate(compare):
+        for row, distance_to in enumerate(queries.compare(self.n_labels)):
             found = self._nearest(distance_to, k, None if near is None else near[row], only)
             if found[0].size < k:  # the lists nearest to this one hold fewer
                 found = self._nearest(distance_to, k, None, only)
