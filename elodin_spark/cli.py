@@ -29,6 +29,9 @@ class Metric(StrEnum):
 
     l2 = "l2"
     jaccard = "jaccard"
+    cosine = "cosine"
+    labels = "labels"
+    blend = "blend"
 
 
 class Format(StrEnum):
@@ -142,8 +145,11 @@ def neighbors(
     cutout_id: Annotated[int, typer.Argument(metavar="CUTOUT_ID", help="The query.")],
     k: Annotated[int, typer.Option("-k", help="How many neighbors.")] = 9,
     metric: Annotated[
-        Metric, typer.Option(help="L2 of the vectors, or Jaccard of the label sets.")
+        Metric, typer.Option(help="Of vectors: l2, cosine; of labels: jaccard, labels; of both: blend.")
     ] = Metric.l2,
+    why: Annotated[
+        bool, typer.Option("--why", help="Name the rarest labels each shares with the query.")
+    ] = False,
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Keep windows that overlap the query or a nearer one.")
     ] = False,
@@ -163,8 +169,8 @@ def neighbors(
 ) -> None:
     """Print the nearest neighbors of a cutout, nearest first.
 
-    Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2) or
-    1 - Jaccard index.
+    Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2),
+    1 - Jaccard index, 1 - cosine, Euclidean of label scores, or 1 - relative score of the fused ranks.
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
 
@@ -179,7 +185,7 @@ def neighbors(
         "cone": cone,
         "moc": None if moc is None else str(moc),
     }
-    found = opened.neighbors(cutout_id, k, metric.value, **how)
+    found = opened.neighbors(cutout_id, k, metric.value, why=why, **how)
     if plot is not None:
         opened.plot_neighbors(cutout_id, plot, k, metric.value, **how)
         typer.echo(f"figure: {plot}", err=True)

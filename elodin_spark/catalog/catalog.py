@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, rows_of
+from elodin_spark.catalog.metrics import LabelIndices
 from elodin_spark.catalog.precision import keep_network, settle_precision, settled_precision
-from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
+from elodin_spark.catalog.products import L2_FILE, thumbnails_of
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
 from elodin_spark.catalog.shardedindex import open_shards, wanted_recipe
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
@@ -28,9 +29,8 @@ from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.weights import Weights, resolve_settings
 from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.search import Index, TieBroken
+from elodin_spark.neighbors.search import Index
 from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.settings import Metric, Settings
 from elodin_spark.vectors import to_matrix
@@ -138,7 +138,7 @@ class Catalog:
     def run(self, stages: Sequence[RunStage] = RUN_STAGES) -> RunReport:
         """Do what is missing; see :func:`elodin_spark.catalog.run.run_catalog`."""
         report = run_catalog(self._store, self.settings, self._weights, stages)
-        for name in ("_l2", "_jaccard", "_windows", "_image_paths"):
+        for name in ("_l2", "_by_label", "_windows", "_image_paths"):
             self.__dict__.pop(name, None)
         return report
 
@@ -179,6 +179,7 @@ class Catalog:
         min_separation_arcsec: float | None = None,
         cone: tuple[float, float, float] | None = None,
         moc: str | None = None,
+        why: bool = False,
     ) -> list[dict[str, Any]]:
         """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
 
@@ -188,17 +189,17 @@ class Catalog:
         k : int, optional
             How many; ``neighbors.k`` of the settings by default. Fewer come back only where
             the catalog holds no more.
-        metric : {"l2", "jaccard"}
-            Euclidean distance of the vectors, or 1 - Jaccard index of the label sets, ties
-            broken by the Euclidean distance and then by ID.
-        allow_overlap, min_separation_arcsec, cone, moc
+        metric, allow_overlap, min_separation_arcsec, cone, moc
             As in :class:`~elodin_spark.catalog.asking.Question`.
+        why : bool
+            Say which labels each shares with the query.
 
         Returns
         -------
         list of dict
             `cutout_id`, `rank`, `distance`, `image` (path below the archive root), `x0`, `y0`,
-            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`.
+            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`. With `why` also
+            `why`: `label` and `weight` of up to five, see :meth:`LabelIndices.why`.
 
         Raises
         ------
@@ -212,6 +213,9 @@ class Catalog:
         found = self.answerer(question)([cutout_id])
         rows = self.describe_cutouts(found.column("neighbor_id").to_pylist())
         ranks, distances = found.column("rank").to_pylist(), found.column("distance").to_pylist()
+        if why:
+            shared = self._by_label.why(cutout_id, [row["cutout_id"] for row in rows])
+            rows = [{**row, "why": labels} for row, labels in zip(rows, shared, strict=True)]
         return [
             {"cutout_id": row.pop("cutout_id"), "rank": rank, "distance": distance, **row}
             for row, rank, distance in zip(rows, ranks, distances, strict=True)
@@ -251,7 +255,7 @@ class Catalog:
         from elodin_spark.display.neighbors import Panel, neighbors_figure
         from elodin_spark.display.style import save_figure
 
-        found = self.neighbors(cutout_id, k, metric, **how)
+        found = self.neighbors(cutout_id, k, metric, **{**how, "why": False})
         rows = [*self.describe_cutouts([cutout_id]), *found]
         thumbnails = thumbnails_of(self._store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
         query, *others = (Panel(**row, thumbnail=image) for row, image in zip(rows, thumbnails, strict=True))
@@ -306,7 +310,7 @@ class Catalog:
         return Answerer(question, self._index(question.metric), self._windows, str(self.path))
 
     def _index(self, metric: Metric) -> Index:
-        return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
+        return self._by_label.index_of(metric, self._l2)
 
     @cached_property
     def _l2(self) -> L2Index | ApproximateL2Index:
@@ -317,13 +321,8 @@ class Catalog:
         return L2Index.load(folder / L2_FILE)
 
     @cached_property
-    def _jaccard(self) -> JaccardIndex:
-        file = self._store.product_folder("index") / JACCARD_FILE
-        if not file.exists():
-            raise CatalogError(
-                f"{self.path} has no Jaccard index; add jaccard to neighbors.metrics and run it again"
-            )
-        return JaccardIndex.load(file)
+    def _by_label(self) -> LabelIndices:
+        return LabelIndices(self._store)
 
     @cached_property
     def _windows(self) -> pa.Table:

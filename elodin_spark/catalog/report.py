@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elodin_spark.catalog.store import Store
+from elodin_spark.settings import Metric
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
@@ -119,31 +120,44 @@ def _index_lines(record: dict[str, Any]) -> list[str]:
     return lines
 
 
-def neighbors_table(found: Sequence[dict[str, Any]], cutout_id: int, metric: str, described: str) -> str:
-    """Neighbors for a terminal."""
+def neighbors_table(found: Sequence[dict[str, Any]], cutout_id: int, metric: Metric, described: str) -> str:
+    """Neighbors for a terminal; below each the labels it shares with the query, where they were asked for."""
+    from elodin_spark.display.neighbors import DISTANCE_NAMES
+
     columns = ("rank", "cutout_id", "distance", "ra (deg)", "dec (deg)")
     head = [
-        f"nearest neighbors of {cutout_id} ({'L2' if metric == 'l2' else 'Jaccard'} distance)",
+        f"nearest neighbors of {cutout_id} ({DISTANCE_NAMES[metric]})",
         described,
         "{:>4}  {:>19}  {:>10}  {:>11}  {:>11}  window (px) and image".format(*columns),
     ]
     rows = [
         f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>10.4f}  "
         f"{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
-        f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}"
+        f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}{_shared(row)}"
         for row in found
     ]
     return "\n".join([*head, *(rows or ["      no other cutout to compare with"])])
 
 
+def _shared(row: dict[str, Any]) -> str:
+    if "why" not in row:
+        return ""
+    said = ", ".join(f"{each['label']} {each['weight']:.2f}" for each in row["why"])
+    return f"\n      shares: {said or 'no label'}"
+
+
 def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:
-    """Neighbors as CSV with a header; labels are separated by semicolons."""
+    """Neighbors as CSV with a header; labels are separated by semicolons, their weights by colons."""
     text = io.StringIO()
     columns = ["cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec", "labels"]
+    columns += ["why"] if any("why" in row for row in found) else []
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in found:
-        writer.writerow({**row, "labels": ";".join(row["labels"])})
+        values = {**row, "labels": ";".join(row["labels"])}
+        if "why" in row:
+            values["why"] = ";".join(f"{each['label']}:{each['weight']:.4g}" for each in row["why"])
+        writer.writerow(values)
     return text.getvalue()
 
 

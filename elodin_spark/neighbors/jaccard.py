@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.files import existing, unreadable, written_whole
-from elodin_spark.neighbors.labelsets import LabelSets, code_bytes, encode, set_sizes
+from elodin_spark.neighbors.labelsets import LabelSets, code_bytes, count_labels, encode, set_sizes
 from elodin_spark.neighbors.lookup import IdLookup, checked_k, ids_array
 
 #: (query row, int64 IDs of shape (m,)) to distances of shape (m,), the smaller the better.
@@ -197,6 +197,13 @@ class JaccardIndex:
         """
         codes = self._codes_at(self._lookup.positions(ids))
         return [np.flatnonzero(np.unpackbits(code, bitorder="little")).astype(np.int32) for code in codes]
+
+    def label_counts(self) -> NDArray[np.int64]:
+        """How many sets hold each label, int64, shape (n_labels,)."""
+        counts = np.zeros(self._n_labels, np.int64)
+        for group in self._groups:
+            counts += count_labels(group.codes, self._n_labels)
+        return counts
 
     def search_ids(
         self, ids: ArrayLike, k: int, tie_break: TieBreak | None = None

@@ -24,7 +24,7 @@ _UNREADABLE = (  # what NumPy and zipfile raise on files of all kinds
     *(zipfile.BadZipFile, zlib.error),
 )
 _ALL_COMPARED = 200_000  # sets; below, comparing all takes about a millisecond
-_MOST_LISTS = 8192
+_MOST_LISTS = 16_384
 _SETS_PER_LIST = 40  # to train on
 _ROUNDS = 6
 _AT_ONCE = 16 << 20  # distances
@@ -114,13 +114,13 @@ class LabelCenters:
 
 
 def list_count(count: int) -> int:
-    """Lists for so many sets: 1 while all can be compared, else the power of two near the root.
+    """Lists for so many sets: 1 while all can be compared, else the power of two near four times the root.
 
-    At most 8,192, so that training stays a matter of minutes.
+    At most 16,384: a set is compared with each of them once.
     """
     if count < _ALL_COMPARED:
         return 1
-    return int(min(2 ** round(math.log2(math.sqrt(count))), _MOST_LISTS))
+    return int(min(2 ** round(math.log2(4 * math.sqrt(count))), _MOST_LISTS))
 
 
 def training_size(lists: int) -> int:

@@ -102,3 +102,12 @@ def flatten(sets: LabelSets, source: str) -> tuple[NDArray[np.int64], NDArray[np
 def first_labels(sets: pa.Array, count: int | None) -> pa.Array:
     """The first, that is best, labels of each set of an Arrow list column; all where `count` is None."""
     return sets if count is None else pc.list_slice(sets, 0, count)
+
+
+def count_labels(codes: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
+    """How many of some bit codes, shape (n, bytes), hold each label; int64, shape (n_labels,)."""
+    out = np.zeros(n_labels, np.int64)
+    for start in range(0, len(codes), _SETS_AT_ONCE):
+        some = codes[start : start + _SETS_AT_ONCE]
+        out += np.unpackbits(some, axis=1, count=n_labels, bitorder="little").sum(axis=0, dtype=np.int64)
+    return out

@@ -28,7 +28,7 @@ from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.arrayfile import ArrayWriter, open_array
 from elodin_spark.neighbors.files import new_folder, read_json, written_whole
 from elodin_spark.neighbors.labelcenters import LabelCenters
-from elodin_spark.neighbors.labelsets import LabelSets, encode, flatten, set_sizes
+from elodin_spark.neighbors.labelsets import LabelSets, count_labels, encode, flatten, set_sizes
 from elodin_spark.neighbors.lookup import IdLookup, ids_array
 
 _FORMAT = "elodin_spark label shard 1"
@@ -238,7 +238,7 @@ def add_label_shard(
             some = codes[at : at + _ROWS]
             if len(centers) > 1:
                 lists[at : at + _ROWS] = centers.nearest(some, 1)[:, 0]
-            counts += _count_labels(some, centers.n_labels)
+            counts += count_labels(some, centers.n_labels)
         order = np.lexsort((ids, lists))
         place = np.empty(len(ids), np.int64)
         place[order] = np.arange(len(ids))
@@ -298,14 +298,6 @@ def _padded(parts: list[NDArray], width: int, fill: int) -> NDArray:
     out = np.full((sum(map(len, parts)), width), fill, parts[0].dtype)
     for at, part in zip(np.cumsum([len(p) for p in parts]), parts, strict=True):
         out[at - len(part) : at, : part.shape[1]] = part
-    return out
-
-
-def _count_labels(codes: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
-    out = np.zeros(n_labels, np.int64)
-    for at in range(0, len(codes), _ROWS // 16):
-        bits = np.unpackbits(codes[at : at + _ROWS // 16], axis=1, bitorder="little", count=n_labels)
-        out += bits.sum(axis=0, dtype=np.int64)
     return out
 
 

@@ -14,6 +14,7 @@ from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.labelsearch import LabelIndex, LabelMetric
 from elodin_spark.neighbors.lookup import checked_k, ids_array
 from elodin_spark.neighbors.overlap import Windows, suppress_overlaps
 from elodin_spark.schema import NEIGHBORS
@@ -40,27 +41,37 @@ class Index(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TieBroken:
-    """Jaccard neighbors ordered by (Jaccard distance, Euclidean distance, ID): an :class:`Index`.
+    """Neighbors by labels, ordered by (their distance, Euclidean distance, ID): an :class:`Index`.
 
     Parameters
     ----------
-    index : JaccardIndex
+    index : JaccardIndex or LabelIndex
     by : L2Index or ApproximateL2Index
         Holds at least the cutouts of `index`.
+    metric : {'jaccard', 'labels'}, optional
+        The second only of a LabelIndex; see :meth:`LabelIndex.search_ids`.
+    allowed : ndarray of int64, shape (m,), optional
+        Only these, all of them indexed; only of a LabelIndex.
     """
 
-    index: JaccardIndex
+    index: JaccardIndex | LabelIndex
     by: L2Index | ApproximateL2Index
+    metric: LabelMetric = "jaccard"
+    allowed: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.index) if self.allowed is None else int(self.allowed.size)
 
     def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Nearest cutouts of cutouts, as :class:`Index` says."""
         queries = ids_array(ids)
-        return self.index.search_ids(
-            queries, k, tie_break=lambda row, others: self.by.distances(int(queries[row]), others)
-        )
+
+        def second(row: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+            return self.by.distances(int(queries[row]), others)
+
+        if isinstance(self.index, JaccardIndex):
+            return self.index.search_ids(queries, k, second)
+        return self.index.search_ids(queries, k, second, metric=self.metric, allowed=self.allowed)
 
 
 def find_neighbors(

@@ -196,8 +196,8 @@ def test_centers_are_the_same_for_the_same_sets_and_find_families(archive) -> No
     assert np.bincount(index).max() < 300  # of 900: they part the sets
     assert len(train_centers([[1], [1], [2]], 16, LABELS)) == 2
     assert list_count(1000) == 1
-    assert list_count(10**6) == 1024
-    assert list_count(10**10) == 8192
+    assert list_count(10**6) == 4096
+    assert list_count(10**10) == 16384
 
 
 def test_damage_and_strangers_are_refused_by_name(archive, centers, one, tmp_path: Path) -> None:
