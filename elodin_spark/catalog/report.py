@@ -117,6 +117,12 @@ def _index_lines(record: dict[str, Any]) -> list[str]:
             f"{found['memory_bytes_per_vector']} B/vector in memory, "
             f"{found['disk_bytes_per_vector']:,.0f} B on disk",
         ]
+    for metric, found in (record.get("label_index") or {"accuracy": {}})["accuracy"].items():
+        recalls = ", ".join(f"{name} {found[name]:.3f}" for name in found if name.startswith("recall@"))
+        lines.append(
+            f"           {metric}: {found['nprobe']} of {found['lists']} lists searched; {recalls}; "
+            f"{found['per_second']:,.0f} a second; {found['bytes_per_set']:,.0f} B/set on disk"
+        )
     return lines
 
 

@@ -16,7 +16,7 @@ _ROWS_AT_ONCE_BYTES = 4 << 20  # of float64
 _SCANNED_BYTES = 64 << 20  # of float32: one number for each vector and query
 #: Lengths, in units of the query's, at which the nearest in Euclidean distance are looked up: whoever
 #: points the same way but is longer or shorter is nearest to a query of its length.
-_LENGTHS = (0.8, 1.0, 1.25)
+_LENGTHS = (0.64, 0.8, 1.0, 1.25, 1.56)
 _CANDIDATES = 100  # from each of them
 _FOR_EACH_NEIGHBOR = 4  # candidates at least
 
@@ -26,8 +26,9 @@ def cosine_distances(
 ) -> NDArray[np.float64]:
     """1 - cosine of the angle between a query and the vectors at `positions`, in float64.
 
-    Half the squared distance of unit vectors, which is exact for near ones and 0 for equal ones; vectors that
-    only differ in length may differ by rounding, some 1e-16. A vector of zeros has no angle: it is 0 from others of its kind and 1 from all else.
+    Half the squared distance of unit vectors, which is exact for near ones and 0 for equal ones;
+    vectors that only differ in length may be some 1e-16 apart by rounding. A vector of zeros has no angle:
+    it is 0 from others of its kind and 1 from all else.
 
     Parameters
     ----------
@@ -154,9 +155,9 @@ class CosineIndex:
 class ApproximateCosine:
     """Cosine neighbors among the candidates of an approximate Euclidean index.
 
-    The nearest to the query, and to the query made shorter and longer by a quarter, are compared by the
-    angles of their stored vectors. What points the same way but is more than about half as long again is not
-    found.
+    The nearest to the query, and to the query made shorter and longer in four steps of a quarter, are
+    compared by the angles of their stored vectors; what points the same way but is more than twice as long or
+    half as long may not be found. Among no more than ``exact_below`` cutouts all are compared.
 
     Parameters
     ----------
@@ -193,6 +194,8 @@ class ApproximateCosine:
         ids, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
         if not k:
             return ids, distances
+        if len(self) <= self.index.settings.exact_below:
+            return self._scan(queries, k)
         wanted = max(_CANDIDATES, _FOR_EACH_NEIGHBOR * k)
         found = np.hstack(
             [self.index.search(length * queries, wanted, allowed=self.allowed)[0] for length in _LENGTHS]
@@ -203,3 +206,18 @@ class ApproximateCosine:
             best = np.lexsort((near, apart))[:k]
             ids[row], distances[row] = near[best], apart[best]
         return ids, distances
+
+    def _scan(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """All stored vectors, block by block."""
+        best_ids, best = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0))
+        for shard in self.index.shards:
+            for ids, stored in shard.blocks(self.allowed):
+                if not ids.size:
+                    continue
+                block = L2Index.build([(ids, self.index.trained.decode(stored))], self.index.dimension)
+                near, apart = CosineIndex(block).search(queries, k)
+                best_ids, best = np.hstack([best_ids, near]), np.hstack([best, apart])
+                order = np.lexsort((best_ids, best), axis=-1)[:, :k]
+                best_ids = np.take_along_axis(best_ids, order, axis=1)
+                best = np.take_along_axis(best, order, axis=1)
+        return best_ids, best

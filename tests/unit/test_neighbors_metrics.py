@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,6 +117,7 @@ class World:
         self.approximate = ApproximateL2Index.open(
             folder / "trained", [folder / "shard"], nprobe=4, candidates=200
         )
+        self.approximate.settings = replace(self.approximate.settings, exact_below=20)
         self.kinds: dict[str, Index] = {
             "cosine": CosineIndex(self.l2),
             "blend": Blend(self.l2, self.jaccard),
@@ -195,13 +197,27 @@ def test_cosine_among_candidates_finds_nearly_all(world: World) -> None:
 
 def test_longer_and_shorter_vectors_of_one_direction_are_found(world: World, tmp_path: Path) -> None:
     vectors = world.vectors.copy()
-    vectors[1:40] = vectors[0] * np.linspace(0.75, 1.3, 39, dtype=np.float32)[:, np.newaxis]
+    vectors[1:40] = vectors[0] * np.linspace(0.6, 1.7, 39, dtype=np.float32)[:, np.newaxis]
     recipe = choose_recipe(1200, 24, 1, factory="IVF8,SQ8", store="f32")
     train(recipe, [vectors], tmp_path / "trained")
     add_shard(tmp_path / "shard", tmp_path / "trained", [(np.arange(1200), vectors)])
     index = ApproximateL2Index.open(tmp_path / "trained", [tmp_path / "shard"], nprobe=8, candidates=400)
-    near, _ = ApproximateCosine(index).search_ids([0], 40)
-    assert set(near[0].tolist()) == set(range(40))
+    for exact_below in (0, 20_000):
+        index.settings = replace(index.settings, exact_below=exact_below)
+        near, _ = ApproximateCosine(index).search_ids([0], 40)
+        assert set(near[0].tolist()) == set(range(40))
+
+
+def test_few_cutouts_are_all_compared(world: World) -> None:
+    index = world.approximate
+    whole = ApproximateL2Index(index.trained, index.shards, replace(index.settings, exact_below=1200))
+    exact = CosineIndex(L2Index.build([(world.ids, index.vectors_of(world.ids))], 24))
+    for found, expected in zip(
+        ApproximateCosine(whole).search_ids(world.ids[:9], 30),
+        exact.search_ids(world.ids[:9], 30),
+        strict=True,
+    ):
+        assert np.array_equal(found, expected)
 
 
 @given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)), st.integers(1, 5), st.integers(0, 2**32 - 1))
