@@ -206,7 +206,10 @@ def _measure(
     from elodin_spark.spark.labelshards import scan_label_shards
 
     with Progress(1, "measuring lists of label sets", "indices") as progress:
-        chosen = np.random.default_rng(settings.seed + 1).permutation(index.ids)[:_QUERIES]
+        drawn = np.random.default_rng(settings.seed + 1).choice(
+            len(index), min(_QUERIES, len(index)), replace=False
+        )
+        chosen = index.ids[drawn]
         kinds: list[LabelMetric] = ["jaccard", *(["labels"] if _OF_SCORES & metrics else [])]  # type: ignore[list-item]
         exact = {}
         for metric in kinds:
