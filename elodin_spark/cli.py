@@ -29,6 +29,9 @@ class Metric(StrEnum):
 
     l2 = "l2"
     jaccard = "jaccard"
+    cosine = "cosine"
+    labels = "labels"
+    blend = "blend"
 
 
 class Format(StrEnum):
@@ -158,8 +161,11 @@ def neighbors(
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many neighbors.")] = 9,
     metric: Annotated[
-        Metric, typer.Option(help="L2 of the vectors, or Jaccard of the label sets.")
+        Metric, typer.Option(help="Of vectors: l2, cosine; of labels: jaccard, labels; of both: blend.")
     ] = Metric.l2,
+    why: Annotated[
+        bool, typer.Option("--why", help="Name the rarest labels each shares with the query.")
+    ] = False,
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Keep windows that overlap the query or a nearer one.")
     ] = False,
@@ -184,8 +190,8 @@ def neighbors(
     """Print the nearest neighbors of a cutout, nearest first.
 
     The cutout is given by its ID or by a position; a vector or an image file can be asked with too.
-    Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2) or
-    1 - Jaccard index.
+    Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2),
+    1 - Jaccard index, 1 - cosine, Euclidean of label scores, or 1 - relative score of the fused ranks.
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
 
@@ -209,7 +215,7 @@ def neighbors(
     }
     ids = cutout_ids if cutout_ids is None or len(cutout_ids) > 1 else cutout_ids[0]
     query = opened.query(ids, position=position, radius_arcsec=radius, vector=vector, image=image)
-    found = opened.neighbors(query, k, metric.value, **how)
+    found = opened.neighbors(query, k, metric.value, why=why, **how)
     if plot is not None:
         opened.plot_neighbors(query, plot, k, metric.value, **how)
         typer.echo(f"figure: {plot}", err=True)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from elodin_spark.entry import guarded
 
@@ -70,6 +70,8 @@ def describe_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> 
 
 def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> None:
     """Write the neighbors of many cutouts of a catalog as Parquet."""
+    from elodin_spark.settings import Metric
+
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -92,7 +94,7 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
         help="from a position to its cutout; by default half the window",
     )
     parser.add_argument("-k", type=int, metavar="N", help="neighbors of each; neighbors.k by default")
-    parser.add_argument("--metric", choices=("l2", "jaccard"), default="l2", help="l2 by default")
+    parser.add_argument("--metric", choices=get_args(Metric), default="l2", help="l2 by default")
     parser.add_argument(
         "--allow-overlap", action="store_true", help="keep windows that share pixels with a nearer one"
     )

@@ -136,7 +136,7 @@ NEIGHBORS = pa.schema(
         _field("cutout_id", pa.int64(), "the query", null=False),
         _field("rank", pa.int32(), "1 is nearest", null=False),
         _field("neighbor_id", pa.int64(), "a cutout near the query", null=False),
-        _field("distance", pa.float64(), "Euclidean, or 1 - Jaccard index", null=False),
+        _field("distance", pa.float64(), "by the metric: Euclidean, or 1 - Jaccard index", null=False),
     ]
 )
 

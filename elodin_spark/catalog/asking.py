@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,11 @@ class Question:
     Attributes
     ----------
     k : int
-    metric : {"l2", "jaccard"}
+    metric : {"l2", "jaccard", "cosine", "labels", "blend"}
+        Euclidean distance of the vectors; 1 - Jaccard index of the label sets, or the Euclidean distance of
+        the scores of the labels, each divided by their sum, ties of these broken by the distance of the
+        vectors; 1 - cosine of the vectors; or reciprocal rank fusion of `l2` and `jaccard`. Further ties go
+        by ID.
     allow_overlap : bool
         Keep windows that share pixels of one image with the query or a nearer neighbor.
     min_separation_arcsec : float or None
@@ -60,8 +65,8 @@ class Question:
 
     def __post_init__(self) -> None:
         checked_k(self.k)
-        if self.metric not in ("l2", "jaccard"):
-            raise ConfigError(f"unknown metric {self.metric!r}: l2 or jaccard")
+        if self.metric not in get_args(Metric):
+            raise ConfigError(f"unknown metric {self.metric!r}: one of {', '.join(get_args(Metric))}")
         apart = self.min_separation_arcsec
         if apart is not None and not 0 < apart <= 648_000:
             raise InputError(f"min_separation_arcsec is above 0 and at most 648000 (180 deg), got {apart:g}")

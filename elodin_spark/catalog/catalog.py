@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, rows_of
 from elodin_spark.catalog.checks import check_index, recipe_of, refuse_remote, require_recipe
+from elodin_spark.catalog.metrics import LabelIndices
 from elodin_spark.catalog.places import Places
 from elodin_spark.catalog.precision import keep_network, settle_precision, settled_precision
-from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE
+from elodin_spark.catalog.products import L2_FILE
 from elodin_spark.catalog.queries import Query, by_id, by_image, by_position, by_vector, require_one
 from elodin_spark.catalog.reading import Contents
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
@@ -28,9 +29,8 @@ from elodin_spark.fingerprints.runtimes.choose import choose_runtime
 from elodin_spark.fingerprints.weights import Weights, resolve_settings
 from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.search import Index, TieBroken
+from elodin_spark.neighbors.search import Index
 from elodin_spark.settings import Metric, Settings
 
 _LABELS_SHOWN = 10
@@ -132,7 +132,7 @@ class Catalog(Contents):
     def run(self, stages: Sequence[RunStage] = RUN_STAGES) -> RunReport:
         """Do what is missing; see :func:`elodin_spark.catalog.run.run_catalog`."""
         report = run_catalog(self._store, self.settings, self._weights, stages)
-        for name in ("_l2", "_jaccard", "_windows", "_image_paths", "places"):
+        for name in ("_l2", "_by_label", "_windows", "_image_paths", "places"):
             self.__dict__.pop(name, None)
         return report
 
@@ -191,6 +191,7 @@ class Catalog(Contents):
         cone: tuple[float, float, float] | None = None,
         moc: str | None = None,
         where: str | None = None,
+        why: bool = False,
     ) -> list[dict[str, Any]]:
         """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
 
@@ -203,9 +204,6 @@ class Catalog(Contents):
         k : int, optional
             How many; ``neighbors.k`` of the settings by default. Fewer come back only where
             the catalog holds no more.
-        metric : {"l2", "jaccard"}
-            Euclidean distance of the vectors, or 1 - Jaccard index of the label sets, ties
-            broken by the Euclidean distance and then by ID.
         position : (float, float), optional
             RA and Dec, ICRS, deg: ask with the cutout whose centre is nearest.
         radius_arcsec : float, optional
@@ -214,15 +212,18 @@ class Catalog(Contents):
             A vector as those of the catalog, or an ``.npy`` file with one.
         image : str or Path, optional
             An image file, fingerprinted whole by the recipe of the catalog.
-        allow_overlap, min_separation_arcsec, cone, moc, where
+        metric, allow_overlap, min_separation_arcsec, cone, moc, where
             As in :class:`~elodin_spark.catalog.asking.Question`.
+        why : bool
+            Say which labels each shares with the query.
 
         Returns
         -------
         list of dict
             `cutout_id`, `rank`, `distance`, `image` (path below the archive root), `x0`, `y0`,
             `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`; asked by several IDs
-            or by position, also `query_id`, the cutout whose neighbor it is.
+            or by position, also `query_id`, the cutout whose neighbor it is. With `why` also
+            `why`: `label` and `weight` of up to five, see :meth:`LabelIndices.why`.
 
         Raises
         ------
@@ -247,6 +248,9 @@ class Catalog(Contents):
         answer = self.answerer(question)
         found = answer(query.cutout_ids) if query.outside is None else answer.outside(query.outside)
         described = self.describe_cutouts(found.column("neighbor_id").to_pylist())
+        if why:
+            shared = self._by_label.why(query, found)
+            described = [{**row, "why": labels} for row, labels in zip(described, shared, strict=True)]
         columns = ("cutout_id", "rank", "distance")
         rows = zip(described, *(found.column(name).to_pylist() for name in columns), strict=True)
         return [
@@ -330,7 +334,7 @@ class Catalog(Contents):
         return Answerer(question, self._index(question.metric), self._windows, str(self.path), kept)
 
     def _index(self, metric: Metric) -> Index:
-        return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
+        return self._by_label.index_of(metric, self._l2)
 
     @cached_property
     def _l2(self) -> L2Index | ApproximateL2Index:
@@ -341,13 +345,8 @@ class Catalog(Contents):
         return L2Index.load(folder / L2_FILE)
 
     @cached_property
-    def _jaccard(self) -> JaccardIndex:
-        file = self._store.product_folder("index") / JACCARD_FILE
-        if not file.exists():
-            raise CatalogError(
-                f"{self.path} has no Jaccard index; add jaccard to neighbors.metrics and run it again"
-            )
-        return JaccardIndex.load(file)
+    def _by_label(self) -> LabelIndices:
+        return LabelIndices(self._store)
 
     @cached_property
     def places(self) -> Places:

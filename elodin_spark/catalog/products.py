@@ -22,10 +22,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from elodin_spark import schema
+from elodin_spark.catalog.labelindex import (
+    COUNTS_FILE,
+    label_digest,
+    make_label_files,
+    make_label_shards,
+    open_label_shards,
+)
 from elodin_spark.catalog.shardedindex import make_shards, wanted_recipe
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import InputError
-from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.progress import Progress
 from elodin_spark.settings import Settings
@@ -36,8 +42,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Files of the index product.
-L2_FILE, JACCARD_FILE = "l2.index", "jaccard.index"
+#: Of the index product.
+L2_FILE = "l2.index"
 
 _BATCH_ROWS = 4096
 
@@ -60,26 +66,23 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
     dimension = to_matrix(dataset.head(1, columns=["vector"]).column("vector").combine_chunks()).shape[1]
     recipe = wanted_recipe(settings.neighbors, count, dimension)
     asked = [] if recipe.exact else [recipe.factory, recipe.store, settings.neighbors.recall]
-    digest = product_digest(store, sorted(settings.neighbors.metrics), *asked)
+    digest = product_digest(
+        store, sorted(settings.neighbors.metrics), *asked, *label_digest(settings.neighbors)
+    )
     if up_to_date(store, "index", digest):
         return False
     started = time.monotonic()
     record = {"digest": digest, "rows": count, "dimension": dimension, "metrics": settings.neighbors.metrics}
+    record["set_size"] = settings.neighbors.labels
     if not recipe.exact:
         record |= make_shards(store, settings, spark, recipe)
+        record |= make_label_shards(store, settings, spark, store.label_count(dimension))
     folder = store.new_product("index")
     if recipe.exact:
         _build_exact(dataset, dimension, count, folder)
-    if "jaccard" in settings.neighbors.metrics:
-        with Progress(count, "indexing Jaccard", "label sets") as progress:
-
-            def sets() -> Iterator[tuple[NDArray[np.int64], pa.Array]]:
-                for batch in dataset.to_batches(columns=["cutout_id", "labels"], batch_size=_BATCH_ROWS):
-                    yield batch.column("cutout_id").to_numpy(), batch.column("labels")
-                    progress.add(len(batch))
-
-            jaccard = JaccardIndex.build(sets(), store.label_count(dimension))
-        jaccard.save(folder / JACCARD_FILE)
+        make_label_files(store, settings.neighbors, folder, store.label_count(dimension))
+    elif "label_index" in record:
+        np.save(folder / COUNTS_FILE, open_label_shards(store).label_counts())
     store.commit_product("index", folder, {**record, "seconds": _since(started)})
     return True
 

@@ -131,7 +131,7 @@ def by_vector(store: Store, settings: Settings, vector: ArrayLike | str | Path, 
     checked = checked_vector(vector, dimension)[np.newaxis]
     sets = None
     if store.meta["classes"] is None and store.meta.get("pca") is None:
-        sets = label_sets(checked, settings.fingerprints.top_labels)[0]
+        sets = label_sets(checked, settings.neighbors.labels or settings.fingerprints.top_labels)[0]
     name = f"the vector of {vector}" if isinstance(vector, str | Path) else "a vector"
     return Query(name, outside=Outside(checked, sets))
 
@@ -184,10 +184,10 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
         raise InputError(f"{file} cannot be asked with: rejected, {window['rejected']}")
     found = rows.filter(rows.column("vector").is_valid())
     vectors = to_matrix(found.column("vector").combine_chunks())
-    labels = np.asarray(window["labels"], np.int32)
+    labels = np.asarray(window["labels"][: settings.neighbors.labels], np.int32)
     picture = {name: window[name] for name in ("x0", "y0", "x1", "y1", "ra", "dec", "thumbnail")}
     picture |= {"cutout_id": None, "image": Path(file).name}
-    picture["labels"] = [store.label_name(label) for label in labels]
+    picture["labels"] = [store.label_name(label) for label in window["labels"]]
     return Query(f"the image {file}", outside=Outside(vectors, [labels]), picture=picture)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.store import Store
+from elodin_spark.settings import Metric
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
@@ -117,25 +118,35 @@ def _index_lines(record: dict[str, Any]) -> list[str]:
             f"{found['memory_bytes_per_vector']} B/vector in memory, "
             f"{found['disk_bytes_per_vector']:,.0f} B on disk",
         ]
+    for metric, found in (record.get("label_index") or {"accuracy": {}})["accuracy"].items():
+        recalls = ", ".join(f"{name} {found[name]:.3f}" for name in found if name.startswith("recall@"))
+        lines.append(
+            f"           {metric}: {found['nprobe']} of {found['lists']} lists searched; {recalls}; "
+            f"{found['per_second']:,.0f} a second; {found['bytes_per_set']:,.0f} B/set on disk"
+        )
     return lines
 
 
-def neighbors_table(found: Sequence[dict[str, Any]], query: Query, metric: str, described: str) -> str:
-    """Neighbors for a terminal; of several cutouts one after the other."""
+def neighbors_table(found: Sequence[dict[str, Any]], query: Query, metric: Metric, described: str) -> str:
+    """Neighbors for a terminal, of several cutouts one after the other.
+
+    Below each the labels it shares with the query, where they were asked for.
+    """
+    from elodin_spark.display.neighbors import DISTANCE_NAMES
+
     columns = ("rank", "cutout_id", "distance", "ra (deg)", "dec (deg)")
-    by = "L2" if metric == "l2" else "Jaccard"
     several = len(query.cutout_ids) > 1
     tables = []
     for asked in dict.fromkeys(query.cutout_ids) or (None,):
         head = [
-            f"nearest neighbors of {f'cutout {asked}' if several else query.name} ({by} distance)",
+            f"nearest neighbors of {f'cutout {asked}' if several else query.name} ({DISTANCE_NAMES[metric]})",
             described,
             "{:>4}  {:>19}  {:>10}  {:>11}  {:>11}  window (px) and image".format(*columns),
         ]
         rows = [
             f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>10.4f}  "
             f"{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
-            f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}"
+            f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}{_shared(row)}"
             for row in found
             if not several or row["query_id"] == asked
         ]
@@ -143,16 +154,27 @@ def neighbors_table(found: Sequence[dict[str, Any]], query: Query, metric: str, 
     return "\n\n".join(tables)
 
 
+def _shared(row: dict[str, Any]) -> str:
+    if "why" not in row:
+        return ""
+    said = ", ".join(f"{each['label']} {each['weight']:.2f}" for each in row["why"])
+    return f"\n      shares: {said or 'no label'}"
+
+
 def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:
-    """Neighbors as CSV with a header; labels are separated by semicolons."""
+    """Neighbors as CSV with a header; labels are separated by semicolons, their weights by colons."""
     text = io.StringIO()
     columns = ["cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec", "labels"]
     if found and "query_id" in found[0]:
         columns.insert(0, "query_id")
+    columns += ["why"] if any("why" in row for row in found) else []
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in found:
-        writer.writerow({**row, "labels": ";".join(row["labels"])})
+        values = {**row, "labels": ";".join(row["labels"])}
+        if "why" in row:
+            values["why"] = ";".join(f"{each['label']}:{each['weight']:.4g}" for each in row["why"])
+        writer.writerow(values)
     return text.getvalue()
 
 

@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: How a distance is named under a picture.
-DISTANCE_NAMES: dict[Metric, str] = {"l2": "L2 distance", "jaccard": "Jaccard distance"}
+DISTANCE_NAMES: dict[Metric, str] = {
+    "l2": "L2 distance",
+    "jaccard": "Jaccard distance",
+    "cosine": "cosine distance",
+    "labels": "label distance",
+    "blend": "blended distance",
+}
+_WHOLE_NAMES: dict[Metric, str] = {
+    "l2": "Euclidean (L2) distance",
+    "jaccard": "Jaccard distance of label sets",
+    "cosine": "cosine distance (1 - cosine)",
+    "labels": "distance of label scores",
+    "blend": "L2 and Jaccard ranks",
+}
 
 _SHOWN_LABELS = 3
 _SIDE_IN = 1.85  # of a neighbor's picture, inch
@@ -44,7 +57,7 @@ class Panel:
     thumbnail : bytes or None
         JPEG.
     distance : float or None
-        From the query: Euclidean, or 1 - Jaccard index.
+        From the query, by the metric.
     rank : int or None
         1 is nearest.
     labels : sequence of str
@@ -100,7 +113,7 @@ def sky_position(ra: float | None, dec: float | None) -> str:
 
 def write_distance(distance: float, metric: Metric) -> str:
     """Write a distance with its name: ``L2 distance 12.34``, ``Jaccard distance 0.412``."""
-    number = f"{distance:.3f}" if metric == "jaccard" else f"{distance:.4g}"
+    number = f"{distance:.3f}" if metric in ("jaccard", "blend") else f"{distance:.4g}"
     return f"{DISTANCE_NAMES[metric]} {number}"
 
 
@@ -138,7 +151,7 @@ def neighbors_figure(
     query : Panel
     neighbors : sequence of Panel
         In the order they are drawn: row by row.
-    metric : {"l2", "jaccard"}
+    metric : Metric
         Names the distances.
     subtitle : str
         Recipe and weights, written at the foot.
@@ -169,7 +182,7 @@ def neighbors_figure(
     width = grid_left + columns * side + (columns - 1) * _GAP_IN + 0.05
 
     noun = "nearest neighbor" if count == 1 else f"{count} nearest neighbors"
-    by = "Euclidean (L2) distance" if metric == "l2" else "Jaccard distance of label sets"
+    by = _WHOLE_NAMES[metric]
     what = f"Image {query.image}" if query.cutout_id is None else f"Cutout {query.cutout_id}"
     title = f"{what} and its {noun} by {by}" if count else f"{what}: no neighbors"
     page = style.new_page(width, height, title=title, footer=subtitle)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +44,33 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`; rename it to `folder` when the block succeeds.
+
+    Raises
+    ------
+    CatalogError
+        `folder` exists, or the folder it is to lie in does not.
+    """
+    if not folder.parent.is_dir():
+        raise CatalogError(f"cannot write {folder}: there is no folder {folder.parent}")
+    if folder.exists():
+        raise CatalogError(f"{folder} is there already: a shard is written once; remove it to build it again")
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            raise CatalogError(
+                f"{folder} was written by another process meanwhile; this copy is dropped"
+            ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def existing(path: str | Path, what: str) -> Path:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.neighbors.approximate import ApproximateL2Index
+from elodin_spark.neighbors.blend import Blend
+from elodin_spark.neighbors.cosine import ApproximateCosine, CosineIndex
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.labelsearch import LabelIndex
 from elodin_spark.neighbors.lookup import held, ids_array
 from elodin_spark.neighbors.outside import Outside
 from elodin_spark.neighbors.search import Index, TieBroken
@@ -23,11 +26,11 @@ def only(index: Index, allowed: ArrayLike) -> Index:
 
     Answers are what is left of the unrestricted ones, and exact where those are: `k` come back where
     as many are allowed. The exact indices are searched in a copy of what is allowed, the
-    approximate one with a selector.
+    approximate ones and those of labels in shards with a selector.
 
     Parameters
     ----------
-    index : L2Index, ApproximateL2Index or TieBroken
+    index : L2Index, ApproximateL2Index, CosineIndex, ApproximateCosine, TieBroken or Blend
     allowed : array_like of int64, shape (m,)
         IDs; those not indexed are ignored.
 
@@ -35,15 +38,28 @@ def only(index: Index, allowed: ArrayLike) -> Index:
     -------
     Index
     """
+    if isinstance(index, Blend):
+        return Blend(only(index.first, allowed), only(index.second, allowed))
+    if isinstance(index, ApproximateCosine):
+        return replace(index, allowed=held(index.index, allowed))
+    if isinstance(index, CosineIndex):
+        return _AmongVectors(index.index, CosineIndex(_among(index.index, allowed)))
+    if isinstance(index, TieBroken) and isinstance(index.index, LabelIndex):
+        return replace(index, allowed=held(index.index, allowed))
     if isinstance(index, TieBroken):
+        assert isinstance(index.index, JaccardIndex)
         sets = ((some, index.index.sets_of(some)) for some in _blocks(held(index.index, allowed)))
         return _AmongSets(index, JaccardIndex.build(sets, index.index.n_labels))
     assert isinstance(index, ApproximateL2Index | L2Index)
-    ids = held(index, allowed)
     if isinstance(index, ApproximateL2Index):
-        return _Selected(index, ids)
+        return _Selected(index, held(index, allowed))
+    return _AmongVectors(index, _among(index, allowed))
+
+
+def _among(index: L2Index, allowed: ArrayLike) -> L2Index:
+    ids = held(index, allowed)
     vectors = ((some, index.vectors_of(some)) for some in _blocks(ids))
-    return _AmongVectors(index, L2Index.build(vectors, index.dimension, expected=ids.size))
+    return L2Index.build(vectors, index.dimension, expected=ids.size)
 
 
 def _blocks(ids: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -68,7 +84,7 @@ class _Selected:
 @dataclass(frozen=True, eq=False)
 class _AmongVectors:
     index: L2Index
-    among: L2Index
+    among: L2Index | CosineIndex
 
     def __len__(self) -> int:
         return len(self.among)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.files import existing, unreadable, written_whole
-from elodin_spark.neighbors.labelsets import LabelSets, code_bytes, encode, set_sizes
+from elodin_spark.neighbors.labelsets import LabelSets, code_bytes, count_labels, encode, set_sizes
 from elodin_spark.neighbors.lookup import IdLookup, checked_k, ids_array
 
 #: (query row, int64 IDs of shape (m,)) to distances of shape (m,), the smaller the better.
@@ -198,6 +198,13 @@ class JaccardIndex:
         codes = self._codes_at(self._lookup.positions(ids))
         return [np.flatnonzero(np.unpackbits(code, bitorder="little")).astype(np.int32) for code in codes]
 
+    def label_counts(self) -> NDArray[np.int64]:
+        """How many sets hold each label, int64, shape (n_labels,)."""
+        counts = np.zeros(self._n_labels, np.int64)
+        for group in self._groups:
+            counts += count_labels(group.codes, self._n_labels)
+        return counts
+
     def search_ids(
         self, ids: ArrayLike, k: int, tie_break: TieBreak | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -266,7 +273,7 @@ class JaccardIndex:
                 found = self._candidates(codes[block], int(size), k)
                 for row, (positions, jaccard) in zip(block, found, strict=True):
                     near = self._ids[positions]
-                    best = _ranked(int(row), near, jaccard, tie_break)[:k]
+                    best = ranked(int(row), near, jaccard, tie_break)[:k]
                     ids[row], distances[row] = near[best], jaccard[best]
         return ids, distances
 
@@ -277,7 +284,9 @@ class JaccardIndex:
 
         All queries hold `size` labels.
         """
-        smallest = {g.size: _distance(size, g.size, np.array(abs(size - g.size))) for g in self._groups}
+        smallest = {
+            g.size: jaccard_distance(size, g.size, np.array(abs(size - g.size))) for g in self._groups
+        }
         best = np.full((len(codes), k), np.inf)  # the k smallest distances so far
         scans = []
         for group in sorted(self._groups, key=lambda g: (smallest[g.size], g.size)):
@@ -286,7 +295,7 @@ class JaccardIndex:
                 break  # the sets of this and all later sizes are too far, whatever they hold
             fetched = min(len(group.codes), k + max(_MARGIN, k))
             hamming, positions = group.index.search(codes[rows], fetched)
-            jaccard = _distance(size, group.size, hamming)
+            jaccard = jaccard_distance(size, group.size, hamming)
             best[rows] = np.sort(np.hstack([best[rows], jaccard]), axis=1)[:, :k]
             scans.append((group, rows, positions, jaccard))
         kth = best[:, -1]
@@ -309,7 +318,7 @@ def _all_within(
     group: _Group, size: int, codes: NDArray[np.uint8], rows: NDArray[np.int64], kth: NDArray[np.float64]
 ) -> Iterable[tuple[int, NDArray[np.int64], NDArray[np.float64]]]:
     """(row, positions in the group, distances) of all sets at most ``kth[row]`` away."""
-    steps = _distance(size, group.size, np.arange(size + group.size + 1))
+    steps = jaccard_distance(size, group.size, np.arange(size + group.size + 1))
     radii = np.searchsorted(steps, kth[rows], side="right")  # FAISS wants Hamming < radius
     for radius in np.unique(radii):
         same = rows[radii == radius]
@@ -318,12 +327,27 @@ def _all_within(
             limits, hamming, positions = group.index.range_search(codes[block], int(radius))
             for at, row in enumerate(block):
                 part = slice(int(limits[at]), int(limits[at + 1]))
-                yield int(row), positions[part], _distance(size, group.size, hamming[part])
+                yield int(row), positions[part], jaccard_distance(size, group.size, hamming[part])
 
 
-def _ranked(
+def ranked(
     row: int, ids: NDArray[np.int64], jaccard: NDArray[np.float64], tie_break: TieBreak | None
 ) -> NDArray[np.int64]:
+    """Order of some cutouts by (Jaccard distance, tie break, ID).
+
+    Parameters
+    ----------
+    row : int
+        Of the query.
+    ids : ndarray of int64, shape (m,)
+    jaccard : ndarray of float64, shape (m,)
+    tie_break : callable or None
+        See :data:`TieBreak`; asked for those whose distance is shared.
+
+    Returns
+    -------
+    ndarray of int64, shape (m,)
+    """
     second = np.zeros(ids.size)
     if tie_break is not None:
         _, value, count = np.unique(jaccard, return_inverse=True, return_counts=True)
@@ -333,9 +357,19 @@ def _ranked(
     return np.lexsort((ids, second, jaccard))
 
 
-def _distance(a: int, b: int, hamming: NDArray[Any]) -> NDArray[np.float64]:
-    """Jaccard distance of sets of sizes `a` and `b` from their Hamming distances."""
-    if a + b == 0:
-        return np.zeros(hamming.shape)
+def jaccard_distance(a: int, b: int | NDArray[Any], hamming: NDArray[Any]) -> NDArray[np.float64]:
+    """Jaccard distances of a set of size `a` and sets of size `b` from their Hamming distances.
+
+    Parameters
+    ----------
+    a : int
+    b : int, or ndarray of integers, shape (m,)
+    hamming : ndarray of integers, shape (m,), or any where `b` is one size
+
+    Returns
+    -------
+    ndarray of float64, shape of `hamming`
+        2H / (a + b + H); 0 between empty sets.
+    """
     wide = hamming.astype(np.float64)
-    return 2 * wide / (a + b + wide)
+    return np.asarray(2 * wide / np.maximum(a + b + wide, 1))

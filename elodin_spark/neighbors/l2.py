@@ -158,6 +158,11 @@ class L2Index:
         """All cutout IDs in ascending order, int64, shape (n,)."""
         return self._lookup.ids
 
+    @property
+    def rows(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """IDs, shape (n,), and vectors, shape (n, d), in the order of the index; not to be written to."""
+        return self._ids, self._vectors
+
     def contains(self, ids: ArrayLike) -> NDArray[np.bool_]:
         """Whether each of `ids`, shape (m,), is indexed; bool, shape (m,)."""
         return self._lookup.contains(ids)

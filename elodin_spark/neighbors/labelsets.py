@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError
@@ -55,7 +56,7 @@ def encode(sets: LabelSets, n_labels: int, source: str) -> NDArray[np.uint8]:
     CatalogError
         A set is null, is not 1-D integers, or holds a label outside the universe.
     """
-    values, lengths = _flatten(sets, source)
+    values, lengths = flatten(sets, source)
     outside = (values < 0) | (values >= n_labels)
     if outside.any():
         raise CatalogError(
@@ -73,8 +74,14 @@ def encode(sets: LabelSets, n_labels: int, source: str) -> NDArray[np.uint8]:
     return codes
 
 
-def _flatten(sets: LabelSets, source: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All labels one after another, and the number of labels of each set."""
+def flatten(sets: LabelSets, source: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All labels one after another, and the number of labels of each set; both int64.
+
+    Raises
+    ------
+    CatalogError
+        A set is null or is not 1-D integers.
+    """
     if isinstance(sets, pa.ChunkedArray):
         sets = sets.combine_chunks()
     if isinstance(sets, pa.Array):
@@ -90,3 +97,17 @@ def _flatten(sets: LabelSets, source: str) -> tuple[NDArray[np.int64], NDArray[n
         raise CatalogError(f"{source}: each label set must be a 1-D array of integers")
     flat = np.concatenate([one.astype(np.int64) for one in arrays]) if arrays else np.empty(0, np.int64)
     return flat, np.array([one.size for one in arrays], dtype=np.int64)
+
+
+def first_labels(sets: pa.Array, count: int | None) -> pa.Array:
+    """The first, that is best, labels of each set of an Arrow list column; all where `count` is None."""
+    return sets if count is None else pc.list_slice(sets, 0, count)
+
+
+def count_labels(codes: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
+    """How many of some bit codes, shape (n, bytes), hold each label; int64, shape (n_labels,)."""
+    out = np.zeros(n_labels, np.int64)
+    for start in range(0, len(codes), _SETS_AT_ONCE):
+        some = codes[start : start + _SETS_AT_ONCE]
+        out += np.unpackbits(some, axis=1, count=n_labels, bitorder="little").sum(axis=0, dtype=np.int64)
+    return out

@@ -15,6 +15,7 @@ from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.distances import exact_distances
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.labelsearch import LabelIndex, LabelMetric
 from elodin_spark.neighbors.lookup import checked_k, ids_array
 from elodin_spark.neighbors.outside import Outside
 from elodin_spark.neighbors.overlap import Windows, suppress_overlaps
@@ -42,27 +43,37 @@ class Index(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TieBroken:
-    """Jaccard neighbors ordered by (Jaccard distance, Euclidean distance, ID): an :class:`Index`.
+    """Neighbors by labels, ordered by (their distance, Euclidean distance, ID): an :class:`Index`.
 
     Parameters
     ----------
-    index : JaccardIndex
+    index : JaccardIndex or LabelIndex
     by : L2Index or ApproximateL2Index
         Holds at least the cutouts of `index`.
+    metric : {'jaccard', 'labels'}, optional
+        The second only of a LabelIndex; see :meth:`LabelIndex.search_ids`.
+    allowed : ndarray of int64, shape (m,), optional
+        Only these, all of them indexed; only of a LabelIndex.
     """
 
-    index: JaccardIndex
+    index: JaccardIndex | LabelIndex
     by: L2Index | ApproximateL2Index
+    metric: LabelMetric = "jaccard"
+    allowed: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.index) if self.allowed is None else int(self.allowed.size)
 
     def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Nearest cutouts of cutouts, as :class:`Index` says."""
         queries = ids_array(ids)
-        return self.index.search_ids(
-            queries, k, tie_break=lambda row, others: self.by.distances(int(queries[row]), others)
-        )
+
+        def second(row: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+            return self.by.distances(int(queries[row]), others)
+
+        if isinstance(self.index, JaccardIndex):
+            return self.index.search_ids(queries, k, second)
+        return self.index.search_ids(queries, k, second, metric=self.metric, allowed=self.allowed)
 
     def search_outside(self, queries: Outside, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Nearest cutouts of queries that are none, see :class:`~elodin_spark.neighbors.outside.Outside`.
@@ -70,23 +81,25 @@ class TieBroken:
         Raises
         ------
         InputError
-            Their label sets are not known.
+            Their label sets are not known, or their scores, which the label distance compares, are not.
         """
         return self.search_among(self.index, queries, k)
 
     def search_among(
-        self, among: JaccardIndex, queries: Outside, k: int
+        self, among: JaccardIndex | LabelIndex, queries: Outside, k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The same, of the cutouts in `among`."""
+        if self.metric == "labels":
+            raise InputError("the label distance compares cutouts of a catalog: ask with one, or by jaccard")
         if queries.sets is None:
-            raise InputError(
-                "a vector alone has no labels for jaccard to compare: ask by l2, or with an image"
-            )
+            raise InputError("a vector alone has no labels to compare: ask by l2 or cosine, or with an image")
 
         def distances(row: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
             return exact_distances(queries.vectors[row], self.by.vectors_of(others), np.arange(len(others)))
 
-        return among.search(queries.sets, k, distances)
+        if isinstance(among, JaccardIndex):
+            return among.search(queries.sets, k, distances)
+        return among.search(queries.sets, k, distances, allowed=self.allowed)
 
 
 def neighbors_of(

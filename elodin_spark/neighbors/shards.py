@@ -16,9 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.arrayfile import ArrayWriter, open_array
 from elodin_spark.neighbors.codes import CodesWriter, read_codes
-from elodin_spark.neighbors.files import read_json, written_whole
+from elodin_spark.neighbors.files import new_folder, read_json, written_whole
 from elodin_spark.neighbors.lookup import IdLookup, ids_array
 from elodin_spark.neighbors.trained import Trained, omp_threads
 
@@ -206,7 +204,7 @@ def add_shard(
     """
     trained = trained if isinstance(trained, Trained) else Trained.load(trained)
     folder = Path(folder)
-    with _new_folder(folder) as temporary, omp_threads(threads):
+    with new_folder(folder) as temporary, omp_threads(threads):
         keys: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
         codes = CodesWriter(temporary, trained, memory_bytes)
         error = 0.0
@@ -256,7 +254,7 @@ def merge_shards(
         The shard exists, a source is damaged or of another trained index, or two hold one ID.
     """
     folder = Path(folder)
-    with _new_folder(folder) as temporary:
+    with new_folder(folder) as temporary:
         sources = [Shard(shard, trained, mapped=True) for shard in shards]
         keys: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
         with ArrayWriter(temporary / _VECTORS, trained.row_bytes, np.uint8, trained.digest) as vectors:
@@ -357,24 +355,3 @@ def _read_removed(path: Path) -> NDArray[np.int64]:
     if removed is None or removed.dtype != np.int64 or removed.ndim != 1:
         raise CatalogError(f"{path} is damaged: delete it and mask the removed cutouts again")
     return removed
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`, renamed to it when the block succeeds."""
-    if not folder.parent.is_dir():
-        raise CatalogError(f"cannot write {folder}: there is no folder {folder.parent}")
-    if folder.exists():
-        raise CatalogError(f"{folder} is there already: a shard is written once; remove it to build it again")
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            raise CatalogError(
-                f"{folder} was written by another process meanwhile; this copy is dropped"
-            ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

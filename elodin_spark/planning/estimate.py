@@ -20,6 +20,7 @@ from elodin_spark.settings import QualitySettings, Settings
 
 #: Bytes of an index file beside its rows: FAISS's header; names and shapes of four arrays.
 _L2_BYTES, _JACCARD_BYTES = 90, 1114
+_IN_SHARD_BYTES, _SCORE_BYTES = 18, 6  # IDs, rows and sizes of sets; a label and its share
 
 
 class Windows(NamedTuple):
@@ -125,12 +126,18 @@ def _described_bytes(
     return measure_table(table([*examples, *more])).bytes(rows, files) + empty
 
 
-def index_bytes(rows: int, recipe: Recipe, classes: int | None) -> dict[str, int]:
-    """Bytes of the index files: vectors, codes and IDs; bit codes of label sets and IDs."""
+def index_bytes(rows: int, recipe: Recipe, classes: int | None, set_size: int = 30) -> dict[str, int]:
+    """Bytes of the index files: vectors, codes and IDs; bit codes of label sets and IDs; their scores.
+
+    Shards hold sets once for both; beside an exact index, sets with scores are in a shard of their own.
+    """
     fixed = _L2_BYTES if recipe.exact else recipe.fixed_bytes
+    code = code_bytes(classes or recipe.dimension)
+    scores = _SCORE_BYTES * set_size
     return {
         "l2": rows * recipe.disk_bytes + fixed,
-        "jaccard": rows * (code_bytes(classes or recipe.dimension) + 8) + _JACCARD_BYTES,
+        "jaccard": rows * (code + 8) + _JACCARD_BYTES if recipe.exact else rows * (code + _IN_SHARD_BYTES),
+        "labels": rows * (code + _IN_SHARD_BYTES + scores) if recipe.exact else rows * scores,
     }
 
 

@@ -71,8 +71,8 @@ def plan_config(
         Plain values: `config`, `catalog`, `held` (what the catalog holds already, or None),
         `files`, `files_left`, `batches`, `tasks`, `bytes_to_read`, `images` (`rows`, `usable`,
         `megapixels`, `refused`, `messages`), `windows` (`count`, `fingerprinted`, `how`,
-        `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `recipe`, `l2` and
-        `jaccard` bytes), `projection` (`points`, `methods`), `seconds` (see
+        `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `recipe`, bytes of `l2`,
+        `jaccard` and `labels`), `projection` (`points`, `methods`), `seconds` (see
         :func:`~elodin_spark.planning.estimate.estimate_seconds`) and `rates` (both None without a
         sample), `dense` (None, or the `overrides`, `windows` and `seconds` of dense mode where the same
         windows could be had by it), `machines`, `memory` (see
@@ -173,9 +173,12 @@ def _facts(
         sampled_px=max((image.pixels for image in rates.cut), default=0) if rates else 0,
         peak_bytes=_peak_bytes(settings, headers, rates, units) if rates else None,
     )
-    index = None if indexed is None else index_bytes(indexed, recipe, classes)
-    if index and "jaccard" not in settings.neighbors.metrics:
+    set_size = settings.neighbors.labels or settings.fingerprints.top_labels
+    index = None if indexed is None else index_bytes(indexed, recipe, classes, set_size)
+    if index and not {"jaccard", "blend"} & set(settings.neighbors.metrics):
         del index["jaccard"]
+    if index and "labels" not in settings.neighbors.metrics:
+        del index["labels"]
     points = 0 if not settings.projection.methods else settings.projection.sample
     seconds = None
     if rates is not None:

@@ -15,40 +15,51 @@ from elodin_spark.schema import CUTOUTS, FINGERPRINTS
 from elodin_spark.stage import Locate, Stage
 from elodin_spark.vectors import to_column, to_matrix
 
-KEYED = pa.schema(
-    [FINGERPRINTS.field("cutout_id"), FINGERPRINTS.field("vector"), pa.field("sample_key", pa.int64())]
-)
-
 
 @dataclass(frozen=True)
 class SampleKeySpec:
-    """Adds `sample_key` (int64) to `cutout_id` and `vector`."""
+    """Adds `sample_key` (int64) to `cutout_id` and another column of the fingerprints.
+
+    Parameters
+    ----------
+    seed : int
+    column : str, optional
+        ``vector`` or ``labels``.
+    """
 
     seed: int
+    column: str = "vector"
     files: tuple[str, ...] = ()
 
     @property
     def output_schema(self) -> pa.Schema:
-        """`cutout_id`, `vector`, `sample_key`."""
-        return KEYED
+        """`cutout_id`, the column, `sample_key`."""
+        return pa.schema(
+            [
+                FINGERPRINTS.field("cutout_id"),
+                FINGERPRINTS.field(self.column),
+                pa.field("sample_key", pa.int64()),
+            ]
+        )
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage."""
-        return _SampleKey(self.seed)
+        return _SampleKey(self)
 
 
 class _SampleKey:
-    output_schema = KEYED
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, spec: SampleKeySpec) -> None:
+        self._spec = spec
+        self.output_schema = spec.output_schema
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            ids = batch.column("cutout_id")
-            keys = sample_keys(np.asarray(ids, dtype=np.int64), self._seed)
-            vectors = to_column(list(to_matrix(batch.column("vector"))))
-            yield pa.RecordBatch.from_arrays([ids, vectors, pa.array(keys)], schema=KEYED)
+            ids, values = batch.column("cutout_id"), batch.column(self._spec.column)
+            keys = sample_keys(np.asarray(ids, dtype=np.int64), self._spec.seed)
+            if self._spec.column == "vector":
+                values = to_column(list(to_matrix(values)))
+            columns = [ids, values, pa.array(keys)]
+            yield pa.RecordBatch.from_arrays(columns, schema=self.output_schema)
 
 
 @dataclass(frozen=True)

@@ -253,13 +253,16 @@ class FingerprintsSettings(Model):
         return self
 
 
-Metric = Literal["l2", "jaccard"]
+Metric = Literal["l2", "jaccard", "cosine", "labels", "blend"]
 
 
 class NeighborsSettings(Model):
     """Which indices are built, and how; see docs/neighbors.md."""
 
     metrics: tuple[Metric, ...] = Field(("l2", "jaccard"), min_length=1)
+    labels: int | None = Field(
+        None, ge=1, description="labels of a set, the best of fingerprints.top_labels; empty: all"
+    )
     recipe: str = Field(
         "auto", min_length=1, description="auto, exact, or a FAISS factory string with inverted lists"
     )
@@ -320,6 +323,15 @@ class Settings(Model):
     projection: ProjectionSettings = ProjectionSettings()
     run: RunSettings = RunSettings()
     spark: SparkSettings = SparkSettings()
+
+    @model_validator(mode="after")
+    def _labels_kept(self) -> Settings:
+        if self.neighbors.labels is not None and self.neighbors.labels > self.fingerprints.top_labels:
+            raise ValueError(
+                f"neighbors.labels {self.neighbors.labels} is more than the {self.fingerprints.top_labels} "
+                "labels of a fingerprint: lower it, or raise fingerprints.top_labels"
+            )
+        return self
 
     @model_validator(mode="after")
     def _dense_windows(self) -> Settings:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -74,7 +75,7 @@ def build_shards(
         Vectors in these shards.
     """
     spec = ShardSpec(str(trained), memory_bytes)
-    made = run_stage(_jobs(spark, jobs), spec).toArrow()
+    made = run_stage(shard_jobs(spark, jobs), spec).toArrow()
     return int(sum(made.column("count").to_pylist()))
 
 
@@ -99,15 +100,33 @@ def scan_shards(
         By (distance, ID).
     """
     spec = ScanSpec(str(trained), np.ascontiguousarray(queries, np.float32).tobytes(), k)
-    found = run_stage(_jobs(spark, {shard: [] for shard in shards}), spec).toArrow()
+    found = run_stage(shard_jobs(spark, {shard: [] for shard in shards}), spec).toArrow()
+    return nearest_found(found, len(queries), k)
+
+
+def nearest_found(found: pa.Table, queries: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The nearest of what was found in several shards.
+
+    Parameters
+    ----------
+    found : pyarrow.Table
+        Of :data:`elodin_spark.neighbors.stage.SCANNED`, at least `k` rows of each query.
+    queries : int
+    k : int
+
+    Returns
+    -------
+    ids, distances : ndarray of int64 and float64, shape (queries, k)
+        By (distance, ID).
+    """
     query, ids, distances = (found.column(name).to_numpy() for name in ("query", "neighbor_id", "distance"))
     order = np.lexsort((ids, distances, query))
-    starts = np.searchsorted(query[order], np.arange(len(queries)))
+    starts = np.searchsorted(query[order], np.arange(queries))
     best = order[starts[:, np.newaxis] + np.arange(k)]
     return ids[best], distances[best]
 
 
-def _jobs(spark: SparkSession, jobs: Mapping[Path, Sequence[Path]]) -> DataFrame:
+def shard_jobs(spark: SparkSession, jobs: Mapping[Path, Sequence[Path]]) -> DataFrame:
     """One row, and one task, per shard."""
     rows = [
         (str(shard.absolute()), [str(part.absolute()) for part in parts]) for shard, parts in jobs.items()

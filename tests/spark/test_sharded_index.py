@@ -16,7 +16,8 @@ from elodin_spark.errors import CatalogError, ConfigError
 
 pytestmark = pytest.mark.spark
 
-NEIGHBORS = {"metrics": ["l2", "jaccard"], "recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0}
+METRICS = ("l2", "jaccard", "cosine", "labels", "blend")
+NEIGHBORS = {"metrics": list(METRICS), "recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +67,23 @@ def answers(catalog: Catalog, metric: Any = "l2") -> list[list[tuple[int, float]
     ]
 
 
-def shards(catalog: Catalog) -> list[Path]:
-    return sorted(file.parent for file in catalog.path.glob("products/shards-*/*/shard.json"))
+def shards(catalog: Catalog, kind: str = "shards") -> list[Path]:
+    return sorted(file.parent for file in catalog.path.glob(f"products/{kind}-*/*/shard.json"))
 
 
 def test_shards_answer_like_the_exact_index_at_full_recall(exact: Catalog, sharded: Catalog) -> None:
     assert len(shards(sharded)) == 4
     assert not shards(exact)
-    for metric in ("l2", "jaccard"):
+    assert [shard.name for shard in shards(sharded, "labels")] == [shard.name for shard in shards(sharded)]
+    for metric in METRICS:
         for some, others in zip(answers(exact, metric), answers(sharded, metric), strict=True):
-            assert [i for i, _ in some] == [i for i, _ in others]
-            np.testing.assert_allclose([d for _, d in some], [d for _, d in others], rtol=1e-5)
+            assert [i for i, _ in some] == [i for i, _ in others], metric
+            np.testing.assert_allclose([d for _, d in some], [d for _, d in others], rtol=1e-5, atol=1e-9)
+    query = int(exact.cutout_ids()[0])
+    why = [catalog.neighbors(query, 5, "jaccard", why=True) for catalog in (exact, sharded)]
+    assert why[0] == why[1]
+    assert all(row["why"] == sorted(row["why"], key=lambda each: -each["weight"]) for row in why[0])
+    assert any(row["why"] for row in why[0])
 
 
 def test_one_shard_answers_like_four(make, tiles, sharded: Catalog) -> None:
@@ -86,7 +93,8 @@ def test_one_shard_answers_like_four(make, tiles, sharded: Catalog) -> None:
         next(each.path.glob(f"products/shards-*/{TRAINED_FILE}")).read_bytes() for each in (one, sharded)
     ]
     assert trained[0] == trained[1]
-    assert answers(one) == answers(sharded)
+    for metric in METRICS:
+        assert answers(one, metric) == answers(sharded, metric)
 
 
 def test_the_accuracy_is_measured_and_shown(sharded: Catalog) -> None:
@@ -100,16 +108,18 @@ def test_the_accuracy_is_measured_and_shown(sharded: Catalog) -> None:
 
 
 def test_a_rerun_builds_only_the_shards_that_are_missing(sharded: Catalog) -> None:
-    before = answers(sharded)
-    made = shards(sharded)
+    before = answers(sharded), answers(sharded, "labels")
+    made = shards(sharded) + shards(sharded, "labels")
     times = {shard: (shard / "shard.json").stat().st_mtime_ns for shard in made}
-    shutil.rmtree(made[1])
+    gone = [made[1], made[6]]
+    for shard in gone:
+        shutil.rmtree(shard)
     (sharded.path / "products/index.json").unlink()  # killed before the index was complete
     again = Catalog.open(sharded.path)
     assert again.run().made == ("index",)
-    changed = [s for s in shards(again) if (s / "shard.json").stat().st_mtime_ns != times[s]]
-    assert changed == [made[1]]
-    assert answers(again) == before
+    changed = [s for s in made if (s / "shard.json").stat().st_mtime_ns != times[s]]
+    assert changed == gone
+    assert (answers(again), answers(again, "labels")) == before
     assert "nothing to do" in Catalog.open(sharded.path).run().text()
 
 
@@ -124,7 +134,28 @@ def test_new_images_become_a_shard_under_the_same_trained_index(make, tiles) -> 
     assert later.info()["products"]["index"]["trained"] == trained
     assert set(before) < set(shards(later))
     assert len(shards(later)) == 2
+    assert len(shards(later, "labels")) == 2
+    assert len(answers(later, "jaccard")[0]) == 5
     assert sum(len(row) for row in answers(later)) == 5 * len(later.cutout_ids()[::7])
+
+
+def test_label_sets_sorted_into_lists_are_measured_and_cut_to_the_labels_wanted(
+    make, tiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elodin_spark.catalog.labelindex.list_count", lambda count: 8)
+    catalog = make("lists", tiles[:3], labels=12, recall=0.9)
+    facts = catalog.info()["products"]["index"]["label_index"]
+    assert (facts["lists"], 1 <= facts["nprobe"] <= 8) == (8, True)
+    assert facts["accuracy"]["jaccard"]["recall@10"] >= 0.9
+    assert 0.5 < facts["accuracy"]["labels"]["recall@10"] <= 1
+    assert "of 8 lists searched" in info_text(catalog.info())
+    query = int(catalog.cutout_ids()[3])
+    rows = catalog.neighbors(query, 40, "jaccard", allow_overlap=True, why=True)
+    sets = {row["cutout_id"]: set(row["labels"][:12]) for row in catalog.table("fingerprints").to_pylist()}
+    for row in rows:
+        other = sets[row["cutout_id"]]
+        assert row["distance"] == pytest.approx(1 - len(sets[query] & other) / len(sets[query] | other))
+        assert len(row["why"]) == min(5, len(sets[query] & other))
 
 
 def test_a_damaged_shard_is_named(make, tiles) -> None:

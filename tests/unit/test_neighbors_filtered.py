@@ -212,8 +212,8 @@ def test_questions_out_of_range_are_refused(wrong) -> None:
 
 
 def test_other_mistakes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cosine"):
-        Question(3, "cosine")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="hamming"):
+        Question(3, "hamming")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no MOC at"):
         within_moc(tmp_path / "none.fits", np.zeros(1), np.zeros(1))
     for name in ("bad.fits", "bad.json", "bad.txt"):

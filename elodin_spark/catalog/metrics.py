@@ -1,0 +1,164 @@
+"""The indices of a catalog by metric, opened when they are first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from elodin_spark.catalog.labelindex import (
+    JACCARD_FILE,
+    LABELS_FOLDER,
+    open_label_file,
+    open_label_shards,
+    read_label_counts,
+)
+from elodin_spark.catalog.queries import Query
+from elodin_spark.catalog.store import Store
+from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.neighbors.approximate import ApproximateL2Index
+from elodin_spark.neighbors.blend import Blend
+from elodin_spark.neighbors.cosine import ApproximateCosine, CosineIndex
+from elodin_spark.neighbors.jaccard import JaccardIndex
+from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.labelsearch import LabelIndex
+from elodin_spark.neighbors.search import Index, TieBroken
+from elodin_spark.neighbors.why import label_weights, shared_labels
+from elodin_spark.settings import Metric
+
+_SHOWN = 5  # shared labels
+
+
+class LabelIndices:
+    """What a catalog can tell by labels.
+
+    Parameters
+    ----------
+    store : Store
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
+        return self._store.product("index") or {}
+
+    @cached_property
+    def sets(self) -> JaccardIndex | LabelIndex:
+        """Label sets.
+
+        Raises
+        ------
+        CatalogError
+            They were not indexed.
+        """
+        folder = self._store.product_folder("index")
+        if (folder / JACCARD_FILE).exists():
+            return JaccardIndex.load(folder / JACCARD_FILE)
+        if self._shards is not None:
+            return self._shards
+        raise CatalogError(
+            f"{self._store.path} has no Jaccard index; add jaccard to neighbors.metrics and run it again"
+        )
+
+    @cached_property
+    def scores(self) -> LabelIndex:
+        """Label sets with the scores of their labels.
+
+        Raises
+        ------
+        CatalogError
+            They were not indexed.
+        """
+        if "labels" in self._record.get("metrics", ()):
+            folder = self._store.product_folder("index")
+            if self._shards is not None:
+                return self._shards
+            if (folder / LABELS_FOLDER).exists():
+                return open_label_file(folder)
+        raise CatalogError(
+            f"{self._store.path} has no index of label scores; add labels to neighbors.metrics and run again"
+        )
+
+    @cached_property
+    def _shards(self) -> LabelIndex | None:
+        record = self._record.get("label_index")
+        return None if record is None else open_label_shards(self._store, record["nprobe"])
+
+    def index_of(self, metric: Metric, l2: L2Index | ApproximateL2Index) -> Index:
+        """The index of a metric.
+
+        Parameters
+        ----------
+        metric : Metric
+        l2 : L2Index or ApproximateL2Index
+
+        Raises
+        ------
+        CatalogError
+            It was not built.
+        """
+        if metric == "l2":
+            return l2
+        if metric == "cosine":
+            return CosineIndex(l2) if isinstance(l2, L2Index) else ApproximateCosine(l2)
+        if metric == "labels":
+            return TieBroken(self.scores, l2, "labels")
+        jaccard = TieBroken(self.sets, l2)
+        return jaccard if metric == "jaccard" else Blend(l2, jaccard)
+
+    def why(self, query: Query, found: pa.Table, most: int = _SHOWN) -> list[list[dict[str, Any]]]:
+        """The labels that what was asked shares with its neighbors, the rarest in the catalog first.
+
+        Parameters
+        ----------
+        query : Query
+        found : pyarrow.Table
+            Its answer, of :data:`elodin_spark.schema.NEIGHBORS`.
+        most : int, optional
+
+        Returns
+        -------
+        list of list of dict
+            For each row: `label` and `weight`, see :func:`elodin_spark.neighbors.why.label_weights`.
+
+        Raises
+        ------
+        CatalogError
+            Labels were not counted when the index was built.
+        InputError
+            A vector is asked with, whose labels are not known.
+        """
+        asked, others = (found.column(name).to_pylist() for name in ("cutout_id", "neighbor_id"))
+        sets = self._labels_of([*query.cutout_ids, *others])
+        if query.outside is not None:
+            if query.outside.sets is None:
+                raise InputError("a vector alone has no labels to share: ask with an image or a cutout")
+            own = zip(query.outside.ids.tolist(), query.outside.sets, strict=True)
+            sets |= {number: labels.tolist() for number, labels in own}
+        return [
+            [
+                {"label": self._store.label_name(label), "weight": weight}
+                for label, weight in shared_labels(sets[one], sets[other], self._weights, most)
+            ]
+            for one, other in zip(asked, others, strict=True)
+        ]
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float64]:
+        folder = self._store.product_folder("index")
+        counts = read_label_counts(folder, self._store.label_count(self._record["dimension"]))
+        return label_weights(counts, self._record["rows"])
+
+    def _labels_of(self, ids: Sequence[int]) -> dict[int, list[int]]:
+        found = self._store.dataset("fingerprints").to_table(
+            columns=["cutout_id", "labels"], filter=pc.field("cutout_id").isin(pa.array(ids, pa.int64()))
+        )
+        most = self._record.get("set_size")
+        return {row["cutout_id"]: row["labels"][:most] for row in found.to_pylist()}

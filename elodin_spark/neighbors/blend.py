@@ -1,0 +1,81 @@
+"""Two rankings made one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from elodin_spark.neighbors.lookup import checked_k, ids_array
+from elodin_spark.neighbors.outside import FromOutside, Outside
+from elodin_spark.neighbors.search import Index
+
+#: Neighbors of each ranking that are blended, and the most that come back.
+DEPTH = 500
+_SMOOTHING = 60  # as in the paper
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """Neighbors by reciprocal rank fusion of two metrics: an :class:`Index`.
+
+    The score of a cutout is the sum of 1 / (60 + rank) over the rankings whose best 500 hold it,
+    ranks from 1, the query itself left out (Cormack, Clarke and Buettcher 2009, SIGIR,
+    doi:10.1145/1571941.1572114). Its distance is 1 - score / (2 / 61): 0 for what is first in both.
+    Equal scores go by the rank in the first metric, where it has one, and then by ID.
+
+    Parameters
+    ----------
+    first, second : Index
+        Of the same cutouts.
+    """
+
+    first: Index
+    second: Index
+
+    def __len__(self) -> int:
+        return min(len(self.first), len(self.second), DEPTH)
+
+    def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Best cutouts of cutouts, as :class:`Index` says; each finds itself, first, where it may."""
+        return self._blended(self.first, self.second, ids_array(ids), k)
+
+    def search_outside(self, queries: Outside, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Best cutouts of queries that are none.
+
+        Raises
+        ------
+        InputError
+            One of the metrics cannot be asked with them.
+        """
+        first, second = FromOutside(self.first, queries), FromOutside(self.second, queries)
+        return self._blended(first, second, queries.ids, k)
+
+    def _blended(
+        self, first: Index, second: Index, queries: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        k = min(checked_k(k), len(self))
+        found = [index.search_ids(queries, min(DEPTH + 1, len(index)))[0] for index in (first, second)]
+        near, distances = np.empty((queries.size, k), np.int64), np.empty((queries.size, k))
+        for row, query in enumerate(queries):
+            ranked, apart = _fused(int(query), found[0][row], found[1][row])
+            near[row], distances[row] = ranked[:k], apart[:k]
+        return near, distances
+
+
+def _fused(
+    query: int, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    lists = [found[found != query][:DEPTH] for found in (first, second)]
+    every, place = np.unique(np.concatenate(lists), return_inverse=True)
+    places = np.split(place, [lists[0].size])
+    ranks = np.full((2, every.size), np.inf)
+    for number, where in enumerate(places):
+        ranks[number, where] = np.arange(1, where.size + 1)
+    score = (1 / (_SMOOTHING + ranks)).sum(axis=0)
+    order = np.lexsort((every, ranks[0], -score))
+    apart = 1 - score[order] * (_SMOOTHING + 1) / 2
+    if query in first or query in second:
+        return np.append(query, every[order]), np.append(0.0, apart)
+    return every[order], apart

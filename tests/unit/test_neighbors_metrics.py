@@ -1,0 +1,238 @@
+"""Cosine, blended and filtered metrics, and shared labels, against brute force."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from elodin_spark.errors import InputError, UnknownCutoutError
+from elodin_spark.neighbors.approximate import ApproximateL2Index
+from elodin_spark.neighbors.blend import DEPTH, Blend
+from elodin_spark.neighbors.cosine import ApproximateCosine, CosineIndex, cosine_distances
+from elodin_spark.neighbors.filtered import only
+from elodin_spark.neighbors.jaccard import JaccardIndex
+from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.labelcenters import train_centers
+from elodin_spark.neighbors.labelsearch import LabelIndex
+from elodin_spark.neighbors.labelshards import LabelShard, add_label_shard
+from elodin_spark.neighbors.recipes import choose_recipe
+from elodin_spark.neighbors.search import Index, TieBroken
+from elodin_spark.neighbors.shards import add_shard
+from elodin_spark.neighbors.trained import train
+from elodin_spark.neighbors.why import label_weights, shared_labels
+
+
+def squared_cosine(a: list[int], b: list[int]) -> Fraction:
+    """Cosine times its own size, exactly: its order is that of the cosine."""
+    dot = sum(x * y for x, y in zip(a, b, strict=True))
+    norms = sum(x * x for x in a) * sum(x * x for x in b)
+    if norms == 0:
+        return Fraction(int(not any(a) and not any(b)))
+    return Fraction(dot * abs(dot), norms)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_cosine_neighbors_match_exact_fractions(data: st.DataObject) -> None:
+    d = data.draw(st.integers(1, 4))
+    row = st.lists(st.integers(-3, 3), min_size=d, max_size=d)
+    rows = data.draw(st.lists(row, min_size=1, max_size=40))
+    scales = data.draw(st.lists(st.sampled_from([1.0, 2.0**-60, 2.0**40]), min_size=40, max_size=40))
+    vectors = np.array(rows, float) * np.array(scales)[: len(rows), np.newaxis]
+    ids = np.array(data.draw(st.permutations(range(len(rows)))))
+    index = CosineIndex(L2Index.build([(ids, vectors.astype(np.float32))], d))
+    k = data.draw(st.integers(1, len(rows)))
+    near, distances = index.search_ids(ids, k)
+    for query, found, apart in zip(range(len(rows)), near, distances, strict=True):
+        exact = {int(i): squared_cosine(rows[query], row) for i, row in zip(ids, rows, strict=True)}
+        cosine = {i: math.copysign(math.sqrt(abs(c)), c) for i, c in exact.items()}
+        np.testing.assert_allclose(apart, [1 - cosine[int(i)] for i in found], atol=1e-14)
+        # By exact values: rounding may only change the order of ties, which then go by ID or by rounding.
+        expected = sorted(exact.values(), reverse=True)[:k]
+        assert [exact[int(i)] for i in found] == expected
+        assert len(set(found.tolist())) == k
+
+
+def test_equal_directions_tie_by_id_and_zero_is_near_zero_only() -> None:
+    vectors = np.array([[1, 2], [2, 4], [4, 8], [0, 0], [0, 0], [-1, -2]], np.float32)
+    index = CosineIndex(L2Index.build([([9, 3, 5, 8, 1, 2], vectors)], 2))
+    near, distances = index.search_ids([5, 8], 6)
+    assert near.tolist() == [[3, 5, 9, 1, 8, 2], [1, 8, 2, 3, 5, 9]]
+    np.testing.assert_allclose(distances, [[0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 1]], rtol=1e-15)
+    assert (distances[:, :2] == 0).all()
+
+
+def test_many_vectors_match_float64_and_a_smaller_k_begins_a_larger_one() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.gamma(1, 1, (2500, 48)).astype(np.float32)
+    vectors[500:600] = vectors[0] + rng.normal(0, 1e-5, (100, 48)).astype(
+        np.float32
+    )  # float32 cannot part these
+    ids = rng.permutation(2500)
+    index = CosineIndex(L2Index.build([(ids, vectors)], 48))
+    near, distances = index.search_ids(ids[:5], 2500)
+    for row in range(5):
+        exact = cosine_distances(vectors[row], vectors, np.arange(2500))
+        wide = vectors.astype(float)
+        cosine = wide @ wide[row] / np.linalg.norm(wide, axis=1) / np.linalg.norm(wide[row])
+        np.testing.assert_allclose(exact, 1 - cosine, atol=1e-13)
+        order = np.lexsort((ids, exact))
+        assert np.array_equal(near[row], ids[order])
+        assert np.array_equal(distances[row], exact[order])
+        assert near[row, 0] == ids[row]
+    assert np.array_equal(index.search_ids(ids[:5], 60)[0], near[:, :60])
+    with pytest.raises(UnknownCutoutError):
+        index.search_ids([-1], 1)
+    with pytest.raises(InputError):
+        index.search_ids(ids[:1], 0)
+
+
+class World:
+    """Cutouts with vectors and labels, in all kinds of indices."""
+
+    def __init__(self, folder: Path, n: int = 1200, d: int = 24, labels: int = 40) -> None:
+        rng = np.random.default_rng(5)
+        kinds = rng.normal(size=(20, d))
+        self.vectors = (np.abs(kinds[rng.integers(0, 20, n)] + rng.normal(0, 0.4, (n, d))) + 0.01).astype(
+            np.float32
+        )
+        self.vectors *= rng.uniform(0.9, 1.1, (n, 1)).astype(np.float32)
+        self.ids = rng.choice(2**62, n, replace=False)
+        self.l2 = L2Index.build([(self.ids, self.vectors)], d)
+        sets = np.argsort(-(rng.gumbel(size=(n, labels)) - np.log(np.arange(1, labels + 1))), axis=1)[:, :6]
+        self.jaccard = TieBroken(JaccardIndex.build([(self.ids, list(sets))], labels), self.l2)
+        centers = train_centers(list(sets), 8, labels)
+        add_label_shard(folder / "labels", centers, [(self.ids, list(sets))])
+        self.lists = TieBroken(LabelIndex(centers, [LabelShard(folder / "labels", centers)]), self.l2)
+        train(choose_recipe(n, d, 1, factory="IVF8,SQ8", store="f32"), [self.vectors], folder / "trained")
+        add_shard(folder / "shard", folder / "trained", [(self.ids, self.vectors)])
+        self.approximate = ApproximateL2Index.open(
+            folder / "trained", [folder / "shard"], nprobe=4, candidates=200
+        )
+        self.approximate.settings = replace(self.approximate.settings, exact_below=20)
+        self.kinds: dict[str, Index] = {
+            "cosine": CosineIndex(self.l2),
+            "blend": Blend(self.l2, self.jaccard),
+            "lists": self.lists,
+            "approximate": ApproximateCosine(self.approximate),
+        }
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def fused(query: int, rankings: list[list[int]]) -> list[int]:
+    """By the definition, in fractions."""
+    ranks = []
+    for ranking in rankings:
+        others = [i for i in ranking if i != query][:DEPTH]
+        ranks.append({i: rank for rank, i in enumerate(others, 1)})
+    score = {
+        i: sum(Fraction(1, 60 + each[i]) for each in ranks if i in each)
+        for i in set(ranks[0]) | set(ranks[1])
+    }
+    return sorted(score, key=lambda i: (-score[i], ranks[0].get(i, math.inf), i))
+
+
+def test_the_blend_is_reciprocal_rank_fusion(world: World) -> None:
+    blend = world.kinds["blend"]
+    assert len(blend) == DEPTH
+    queries = world.ids[:6]
+    near, distances = blend.search_ids(queries, DEPTH)
+    rankings = [index.search_ids(queries, 1200)[0].tolist() for index in (world.l2, world.jaccard)]
+    for row, query in enumerate(queries.tolist()):
+        expected = fused(query, [ranking[row] for ranking in rankings])[: DEPTH - 1]
+        assert near[row].tolist() == [query, *expected]
+    assert (np.diff(distances, axis=1) >= 0).all()
+    assert (distances[:, 0] == 0).all()
+    assert (distances[:, 1:] < 1).all()
+    assert np.array_equal(blend.search_ids(queries, 7)[0], near[:, :7])
+
+
+def test_a_cutout_that_is_first_in_both_is_0_away() -> None:
+    ids = np.arange(5)
+    l2 = L2Index.build([(ids, ids[:, np.newaxis].astype(np.float32))], 1)
+    jaccard = JaccardIndex.build([(ids, [[0], [0], [1], [2], [3]])], 4)
+    near, distances = Blend(l2, TieBroken(jaccard, l2)).search_ids([0], 5)
+    assert near.tolist() == [[0, 1, 2, 3, 4]]
+    np.testing.assert_allclose(distances[0, :3], [0, 0, 1 - 61 / 62])
+
+
+@pytest.mark.parametrize("kind", ["cosine", "blend", "lists", "approximate"])
+@pytest.mark.parametrize("share", [0.01, 0.4])
+def test_a_filter_gives_all_that_are_allowed(world: World, kind: str, share: float) -> None:
+    allowed = np.random.default_rng(3).choice(world.ids, int(share * 1200), replace=False)
+    queries = np.concatenate([allowed[:2], world.ids[:3]])
+    among = only(world.kinds[kind], np.append(allowed, -5))
+    assert len(among) == allowed.size
+    near, distances = among.search_ids(queries, 9)
+    assert np.isin(near, allowed).all()
+    assert (np.diff(distances, axis=1) >= 0).all()
+    assert (near[:2, 0] == queries[:2]).all()
+    if kind in ("cosine", "lists"):
+        whole, _ = world.kinds[kind].search_ids(queries, 1200)
+        for row in range(len(queries)):
+            assert near[row].tolist() == whole[row][np.isin(whole[row], allowed)][:9].tolist()
+
+
+def test_cosine_among_candidates_finds_nearly_all(world: World) -> None:
+    exact, _ = world.kinds["cosine"].search_ids(world.ids[:100], 11)
+    found, apart = world.kinds["approximate"].search_ids(world.ids[:100], 11)
+    assert np.mean([np.isin(e, f).mean() for e, f in zip(exact, found, strict=True)]) > 0.95
+    assert (found[:, 0] == world.ids[:100]).all()
+    assert (apart[:, 0] == 0).all()
+    by_vector, _ = world.kinds["approximate"].search(world.vectors[:100], 11)  # type: ignore[attr-defined]
+    assert (by_vector == found).mean() > 0.95
+
+
+def test_longer_and_shorter_vectors_of_one_direction_are_found(world: World, tmp_path: Path) -> None:
+    vectors = world.vectors.copy()
+    vectors[1:40] = vectors[0] * np.linspace(0.6, 1.7, 39, dtype=np.float32)[:, np.newaxis]
+    recipe = choose_recipe(1200, 24, 1, factory="IVF8,SQ8", store="f32")
+    train(recipe, [vectors], tmp_path / "trained")
+    add_shard(tmp_path / "shard", tmp_path / "trained", [(np.arange(1200), vectors)])
+    index = ApproximateL2Index.open(tmp_path / "trained", [tmp_path / "shard"], nprobe=8, candidates=400)
+    for exact_below in (0, 20_000):
+        index.settings = replace(index.settings, exact_below=exact_below)
+        near, _ = ApproximateCosine(index).search_ids([0], 40)
+        assert set(near[0].tolist()) == set(range(40))
+
+
+def test_few_cutouts_are_all_compared(world: World) -> None:
+    index = world.approximate
+    whole = ApproximateL2Index(index.trained, index.shards, replace(index.settings, exact_below=1200))
+    exact = CosineIndex(L2Index.build([(world.ids, index.vectors_of(world.ids))], 24))
+    for found, expected in zip(
+        ApproximateCosine(whole).search_ids(world.ids[:9], 30),
+        exact.search_ids(world.ids[:9], 30),
+        strict=True,
+    ):
+        assert np.array_equal(found, expected)
+
+
+@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)), st.integers(1, 5), st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_shared_labels_are_the_rarest_of_the_intersection(
+    query: list[int], other: list[int], most: int, seed: int
+) -> None:
+    counts: NDArray[np.int64] = np.random.default_rng(seed).integers(0, 20, 10)
+    weights = label_weights(counts, 20)
+    found = shared_labels(query, other, weights, most)
+    both = set(query) & set(other)
+    assert len(found) == min(most, len(both))
+    assert {label for label, _ in found} <= both
+    rest = [weights[label] for label in both - {label for label, _ in found}]
+    assert [w for _, w in found] == sorted((w for _, w in found), reverse=True)
+    assert not rest or max(rest) <= found[-1][1]
+    for label, weight in found:
+        assert weight == pytest.approx(math.log(20 / max(1, counts[label])))
