@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from elodin_spark.catalog.labelindex import COUNTS_FILE, label_digest, read_label_counts
+from elodin_spark.catalog.queries import by_id
 from elodin_spark.catalog.report import neighbors_csv, neighbors_table
 from elodin_spark.cli import Metric as Choices
 from elodin_spark.config import parse_settings
@@ -31,12 +32,12 @@ def settings(**neighbors: Any) -> Any:
 
 def test_shared_labels_are_printed_below_their_neighbor_and_in_a_column() -> None:
     rows = [{**ROW, "why": WHY}, {**ROW, "rank": 2, "why": []}]
-    table = neighbors_table(rows, 5, "blend", "a network")
+    table = neighbors_table(rows, by_id(5), "blend", "a network")
     assert "(blended distance)" in table
     assert table.splitlines()[-3].strip() == "shares: egg 3.22, sea 0.00"
     assert table.splitlines()[-1].strip() == "shares: no label"
     assert [row["why"] for row in csv.DictReader(io.StringIO(neighbors_csv(rows)))] == ["egg:3.219;sea:0", ""]
-    plain = neighbors_table([ROW], 5, "l2", "a network")
+    plain = neighbors_table([ROW], by_id(5), "l2", "a network")
     assert "shares" not in plain
     assert "why" not in neighbors_csv([ROW])
 

@@ -23,6 +23,7 @@ from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.labelcenters import train_centers
 from elodin_spark.neighbors.labelsearch import LabelIndex
 from elodin_spark.neighbors.labelshards import LabelShard, add_label_shard
+from elodin_spark.neighbors.outside import FromOutside, Outside
 from elodin_spark.neighbors.recipes import choose_recipe
 from elodin_spark.neighbors.search import Index, TieBroken
 from elodin_spark.neighbors.shards import add_shard
@@ -183,6 +184,27 @@ def test_a_filter_gives_all_that_are_allowed(world: World, kind: str, share: flo
         whole, _ = world.kinds[kind].search_ids(queries, 1200)
         for row in range(len(queries)):
             assert near[row].tolist() == whole[row][np.isin(whole[row], allowed)][:9].tolist()
+
+
+@pytest.mark.parametrize("kind", ["cosine", "blend", "lists", "approximate"])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_what_a_cutout_has_asks_like_the_cutout(world: World, kind: str, filtered: bool) -> None:
+    ids = np.sort(world.ids)[:600]
+    queries = Outside(world.l2.vectors_of(ids[:4]), world.jaccard.index.sets_of(ids[:4]))
+    index = only(world.kinds[kind], ids) if filtered else world.kinds[kind]
+    near, distances = FromOutside(index, queries).search_ids(queries.ids[:3], 5)
+    assert near[:, 0].tolist() == ids[:3].tolist()
+    assert distances[:, 0].tolist() == [0, 0, 0]
+    if kind != "blend":  # there the cutout itself takes a rank of each list
+        by_id = index.search_ids(ids[:3], 5)
+        np.testing.assert_array_equal(near, by_id[0])
+        np.testing.assert_array_equal(distances, by_id[1])
+
+
+def test_the_label_distance_is_not_asked_with_what_has_no_scores(world: World) -> None:
+    queries = Outside(world.l2.vectors_of(world.ids[:1]), world.jaccard.index.sets_of(world.ids[:1]))
+    with pytest.raises(InputError, match="label distance compares cutouts of a catalog"):
+        FromOutside(replace(world.lists, metric="labels"), queries).search_ids([-1], 5)
 
 
 def test_cosine_among_candidates_finds_nearly_all(world: World) -> None:

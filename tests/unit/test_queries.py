@@ -171,7 +171,7 @@ def test_the_vector_of_a_cutout_finds_that_cutout_first(catalog, ids) -> None:
 
 def test_a_vector_alone_has_no_labels_to_compare(catalog) -> None:
     for how in ({}, {"where": "1 = 0"}, {"where": "edge_px > 50"}):
-        with pytest.raises(InputError, match="no labels for jaccard"):
+        with pytest.raises(InputError, match="no labels to compare"):
             catalog.neighbors(vector=np.zeros(DIMENSION), metric="jaccard", **how)
 
 
