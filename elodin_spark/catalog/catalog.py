@@ -59,6 +59,7 @@ class Catalog(Contents):
     def __init__(self, store: Store, settings: Settings, weights: Weights | None = None) -> None:
         super().__init__(store)
         self.settings = settings
+        self._filtered: dict[str, NDArray[np.int64]] = {}
         if weights is not None:
             self._weights = weights  # fills the cached property
 
@@ -134,6 +135,7 @@ class Catalog(Contents):
         report = run_catalog(self._store, self.settings, self._weights, stages)
         for name in ("_l2", "_by_label", "_windows", "_image_paths", "places"):
             self.__dict__.pop(name, None)
+        self._filtered = {}
         return report
 
     # ---- looking ----------------------------------------------------------------------------
@@ -326,12 +328,16 @@ class Catalog(Contents):
         CatalogError
             The index has not been built, or not for that metric.
         """
-        kept = None
-        if question.where is not None:
+        kept = None if question.where is None else self._kept(question.where)
+        return Answerer(question, self._index(question.metric), self._windows, str(self.path), kept)
+
+    def _kept(self, condition: str) -> NDArray[np.int64]:
+        """The cutouts that a condition keeps; those of the last one are remembered."""
+        if condition not in self._filtered:
             from elodin_spark.catalog.where import Where
 
-            kept = Where(self._store, question.where).ids()
-        return Answerer(question, self._index(question.metric), self._windows, str(self.path), kept)
+            self._filtered = {condition: Where(self._store, condition).ids()}
+        return self._filtered[condition]
 
     def _index(self, metric: Metric) -> Index:
         return self._by_label.index_of(metric, self._l2)

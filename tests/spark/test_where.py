@@ -57,6 +57,7 @@ TEXTS = [
 ]
 BOOLEANS = [None, True, False]
 
+#: Conditions, each of which Spark reads as it stands.
 SAME = """
 d > 0 | d < 0 | d >= -0.0 | d = 0 | d <=> null | d <> d | d = d | d > 1e300 | d <= f | f < d | f = 0.1
 f = 0.1F | d <=> e | d = e | d < e | d >= e | d <> e | f = g | f > g | not f <= g | i = f | i > f | b = f
@@ -89,6 +90,20 @@ not null | true | false | 1 = 1 | 2147483647 = i | -2147483648 = i | -9223372036
 9223372036854775807 = b | p and q or not p and d > 0 or i is null | not (p or q) and not d > 0 | not p and q
 not d > 0 is true | D > 0 and `I` = 1 | 1e0 = d | .5 < d | i != 1 | i <> 1 | i == 1 | d > 1L | d = 2.5D
 b > 4.5D | i <=> b | p is not null and s is not null | (((d))) > 0
+"""
+#: And with backslashes, as they are typed.
+MORE = r"""
+'\_' = r'\_' | '\%' = r'\%' | '\101' = 'A' | '\u0041' = 'A' | '\x41' = 'x41' | '\d' = 'd' | "\"" = '"'
+s = 'line\n' | s like 'r\_1%' | s rlike '\d' | s like '%\%%' | s rlike r'\\' | s rlike r'[\\%]'
+s rlike r'(?:rr|A)%?' | s rlike 'x{1,2}/' | s rlike r'\W' | s rlike r'^\S+$' | s rlike r'a|\d\d$'
+s rlike '^$' | s rlike '' | s rlike '[A-Zé]' | s rlike 'i+?t' | s rlike r'\.f[i]ts$' | s like ''
+s like '%%' | s like '_%_' | 7 - i % 9 - 1 > 2 | 7 - (i % 9 - 1) > 2 | 2 * (i % 9) % 4 = 2 | -d % 3 = -1
+i / 2 / 2 = 0.25 | 1 + 2 * 3 = 7 and p | - d - - 1 < 0 | abs(-d) % 2 = 1 | d between -1 and 1 and p
+not d between -1 and 1 and p | i in (1, 3) and p or q | not i in (1, 3) or q | 'a' < s and s < 'b'
+not not p | p or q and not p | p and q = p | p <=> q and p | i % 9 + 1 between 2 and 4 | not s like 'r%' and p
+coalesce(i, 0.5) = 0.5 | coalesce(0.5, i) <= f | case when p then i else b end % 3 = 1
+case when p then f else i end > 1 | if(d > 0, 's', s) = 's' | coalesce(f, i) = 1 | i in (f, d)
+f in (0.1, 1.5)
 """
 #: What Spark stops at in its ANSI mode is null: as in its try_ functions.
 TRIED = {
@@ -129,7 +144,8 @@ def test_every_condition_keeps_what_spark_keeps(spark, tmp_path: Path) -> None:
 
     table = rows()
     pq.write_table(table, tmp_path / "rows.parquet")
-    ours = [text.strip() for line in SAME.strip().split("\n") for text in line.split(" | ")]
+    lines = (SAME + MORE).strip().split("\n")
+    ours = [text.strip() for line in lines if line for text in line.split(" | ")]
     theirs = dict.fromkeys(ours) | TRIED
     frame = spark.read.parquet(str(tmp_path / "rows.parquet"))
     asked = [
