@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.labelindex import (
     JACCARD_FILE,
@@ -40,10 +40,12 @@ class LabelIndices:
     Parameters
     ----------
     store : Store
+    without : array_like of int64, shape (m,), optional
+        IDs to leave out of label sets in shards.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, without: ArrayLike = ()) -> None:
+        self._store, self._without = store, without
 
     @cached_property
     def _record(self) -> dict[str, Any]:
@@ -81,7 +83,7 @@ class LabelIndices:
             if self._shards is not None:
                 return self._shards
             if (folder / LABELS_FOLDER).exists():
-                return open_label_file(folder)
+                return open_label_file(folder, self._without)
         raise CatalogError(
             f"{self._store.path} has no index of label scores; add labels to neighbors.metrics and run again"
         )
@@ -89,7 +91,7 @@ class LabelIndices:
     @cached_property
     def _shards(self) -> LabelIndex | None:
         record = self._record.get("label_index")
-        return None if record is None else open_label_shards(self._store, record["nprobe"])
+        return None if record is None else open_label_shards(self._store, record["nprobe"], self._without)
 
     def index_of(self, metric: Metric, l2: L2Index | ApproximateL2Index) -> Index:
         """The index of a metric.

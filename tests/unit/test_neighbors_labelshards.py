@@ -24,14 +24,15 @@ LABELS = 70
 class Archive:
     """Sets of clustered labels, best first, with scores; many tie."""
 
-    def __init__(self, seed: int, n: int, families: int = 12, most: int = 9) -> None:
+    def __init__(
+        self, seed: int, n: int, families: int = 12, sizes: tuple[int, ...] = (9, 9, 9, 9, 7, 0)
+    ) -> None:
         rng = np.random.default_rng(seed)
         self.ids = rng.choice(2**62, n, replace=False)
         appeal = rng.gumbel(size=(families, LABELS))[rng.integers(0, families, n)]
         appeal += rng.gumbel(size=(n, LABELS)) / 2
-        sizes = rng.choice([most, most, most, most - 2, 0], n)
         order = np.argsort(-appeal, axis=1)
-        self.sets = [row[:size] for row, size in zip(order, sizes, strict=True)]
+        self.sets = [row[:size] for row, size in zip(order, rng.choice(sizes, n), strict=True)]
         # Powers of two: shares and distances are exact in float64, and tie where they should.
         self.scores = [2.0 ** -rng.integers(0, 3, len(row)) for row in self.sets]
 
@@ -94,6 +95,39 @@ def test_with_all_lists_the_answers_are_those_of_the_exact_index(archive, one) -
     sets = exact.sets_of(queries)
     assert all(np.array_equal(a, b) for a, b in zip(one.sets_of(queries), sets, strict=True))
     assert np.array_equal(one.search(sets, 5)[0], exact.search(sets, 5)[0])
+
+
+def test_sets_of_one_size_are_compared_as_numbers_of_labels_with_the_same_answers(tmp_path: Path) -> None:
+    even = Archive(1, 700, sizes=(6,))
+    exact = JaccardIndex.build([(even.ids, even.sets)], LABELS)
+    several = build(tmp_path, even, train_centers(even.sets, 8, LABELS), np.arange(700) % 3, shares=False)
+    assert all(shard.size == 6 for shard in several.shards)
+    for k in (1, 2, 7, 50):
+        for found, expected in zip(
+            several.search_ids(even.ids[::20], k, by_id),
+            exact.search_ids(even.ids[::20], k, by_id),
+            strict=True,
+        ):
+            assert np.array_equal(found, expected)
+
+
+def test_a_filter_among_lists_leaves_what_is_allowed_in_them(
+    archive, one, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elodin_spark.neighbors.labelsearch._EXACT_BELOW", 0)
+    monkeypatch.setattr("elodin_spark.neighbors.labelsearch._MOST_WIDENING", 1)
+    allowed = np.random.default_rng(3).choice(archive.ids, 450, replace=False)
+    one.nprobe = 4
+    try:
+        for query in archive.ids[:20]:
+            among = one.search_ids([query], 5, by_id, allowed=allowed)
+            whole = one.search_ids([query], 120, by_id)
+            keep = np.isin(whole[0][0], allowed)
+            if keep.sum() >= 5:
+                assert among[0][0].tolist() == whole[0][0][keep][:5].tolist()
+                assert among[1][0].tolist() == whole[1][0][keep][:5].tolist()
+    finally:
+        one.nprobe = 16
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
