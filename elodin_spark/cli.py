@@ -212,6 +212,42 @@ def info(
 
 
 @app.command()
+def remove(
+    catalog: CatalogPath,
+    images: Annotated[
+        list[str] | None,
+        typer.Option("--image", metavar="PATH", help="Below the archive root, or an image ID; all of it."),
+    ] = None,
+    cutouts: Annotated[list[int] | None, typer.Option("--cutout", metavar="ID", help="One cutout.")] = None,
+    vanished: Annotated[
+        bool, typer.Option("--vanished", help="Images whose files are gone from the archive.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list these images.")] = False,
+) -> None:
+    """Take images or cutouts out of a catalog: no neighbors any more, and no run brings them back.
+
+    Options may be repeated. The tables and indices keep their size until 'compact'.
+
+    Example: elodin-spark remove runs/coadds --image tract9/patch-3,4.fits --cutout 4611686018427387904
+
+    Example: elodin-spark remove runs/coadds --vanished --dry-run
+    """
+    from elodin_spark.catalog import Catalog
+
+    opened = Catalog.open(catalog)
+    named: list[str | int] = [int(image) if image.isdecimal() else image for image in images or []]
+    if vanished:
+        found = opened.vanished_images()
+        typer.echo(f"{len(found):,} images are gone from the archive" + "".join(f"\n  {f}" for f in found))
+        named += found
+        if not found and not images and not cutouts:
+            return
+    if dry_run:
+        return
+    typer.echo(opened.remove(named, cutouts or []).text())
+
+
+@app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write to.")],
     tiles: Annotated[int, typer.Option(min=1, help="Number of FITS tiles.")] = 12,

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.catalog.removed import Removed
 from elodin_spark.errors import ConfigError, InputError, UnknownCutoutError
 from elodin_spark.neighbors.filtered import only
 from elodin_spark.neighbors.lookup import checked_k, ids_array
@@ -78,10 +79,15 @@ class Answerer:
         Of :data:`WINDOW_COLUMNS`, by ascending ID, of all cutouts.
     source : str
         What holds them, for messages.
+    removed : Removed, optional
+        What was taken out of it.
     """
 
-    def __init__(self, question: Question, index: Index, windows: pa.Table, source: str) -> None:
+    def __init__(
+        self, question: Question, index: Index, windows: pa.Table, source: str, removed: Removed | None = None
+    ) -> None:
         self._question, self._windows, self._source = question, windows, source
+        self._removed = removed or Removed()
         self._ids = windows.column("cutout_id").to_numpy()
         self._whole = index
         self._index = (
@@ -94,8 +100,9 @@ class Answerer:
         Raises
         ------
         UnknownCutoutError
-            A cutout has no fingerprint.
+            A cutout has no fingerprint, or was removed.
         """
+        self._removed.refuse(cutout_ids, self._source)
         question = self._question
         if not len(self._index):
             self._whole.search_ids(cutout_ids, 1)  # whatever is wrong with them is said

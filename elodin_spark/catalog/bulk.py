@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from elodin_spark.catalog.asking import Question
 from elodin_spark.catalog.catalog import Catalog
+from elodin_spark.catalog.removed import read_removed, removed_file
 from elodin_spark.errors import InputError, UnknownCutoutError
 from elodin_spark.schema import NEIGHBORS
 from elodin_spark.stage import Locate, Stage
@@ -104,7 +105,8 @@ def write_neighbors(
     if out.exists():
         raise InputError(f"{out} exists: choose another folder for the neighbors, or delete it")
     catalog.answerer(question)  # whatever is wrong is better said here than by a worker
-    known = read_parts(spark, catalog.parts("fingerprints")).select("cutout_id")
+    fingerprints = read_parts(spark, catalog.parts("fingerprints"), removed_file(catalog.path))
+    known = fingerprints.select("cutout_id")
     if ids is None:
         queries = known
     else:
@@ -113,6 +115,7 @@ def write_neighbors(
             row["cutout_id"]
             for row in queries.join(known, "cutout_id", "left_anti").orderBy("cutout_id").take(_NAMED)
         ]
+        read_removed(catalog.path).refuse(unknown, str(catalog.path))
         if unknown:
             raise UnknownCutoutError(
                 f"{catalog.path} has no fingerprint of cutout {', '.join(map(str, unknown))} among the IDs "

@@ -14,24 +14,29 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, rows_of
+from elodin_spark.catalog.checks import (
+    check_index,
+    refuse_remote,
+    require_recipe,
+    resolve_weights,
+    settled_recipe,
+)
 from elodin_spark.catalog.precision import keep_network, settle_precision, settled_precision
 from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
+from elodin_spark.catalog.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
-from elodin_spark.catalog.shardedindex import open_shards, wanted_recipe
+from elodin_spark.catalog.shardedindex import open_shards
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, load_config
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.fingerprints.runtimes.base import RuntimeName
-from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
-from elodin_spark.fingerprints.runtimes.network import vector_length
-from elodin_spark.fingerprints.weights import Weights, resolve_settings
+from elodin_spark.fingerprints.runtimes.choose import choose_runtime
+from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.search import Index, TieBroken
-from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.settings import Metric, Settings
 from elodin_spark.vectors import to_matrix
 
@@ -84,17 +89,17 @@ class Catalog:
         WeightsError
             The network weights cannot be had.
         """
-        _refuse_remote(str(path))
+        refuse_remote(str(path))
         if (Path(path) / "catalog.json").exists():
             raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
         root = archive_root(settings.images.paths, settings.images.root, settings.images.storage)
         settings = settings.model_copy(update={"catalog": str(path)})
-        weights = _resolve(settings)
-        _check_index(settings)
+        weights = resolve_weights(settings)
+        check_index(settings)
         network, gate = settle_precision(settings, weights, root)
         settled = settings.model_copy(update={"fingerprints": network})
         runtime = choose_runtime(network).runtime
-        recipe = _recipe(settled, weights, runtime)
+        recipe = settled_recipe(settled, weights, runtime)
         measured = None if gate is None else gate.record()
         store = Store.create(path, settings, recipe, weights, root, runtime, measured)
         keep_network(store, network)
@@ -118,8 +123,8 @@ class Catalog:
         store = Store(path)
         if settings is None:
             return cls(store, settled_precision(store, load_config(store.path / "config.yaml")))
-        _check_index(settings)
-        weights = _resolve(settings)
+        check_index(settings)
+        weights = resolve_weights(settings)
         settled = settled_precision(store, settings.model_copy(update={"catalog": str(path)}))
         require_recipe(store, settled, weights)
         asked = settled.model_copy(update={"fingerprints": settings.fingerprints})
@@ -133,14 +138,28 @@ class Catalog:
 
     @cached_property
     def _weights(self) -> Weights:
-        return _resolve(self.settings)
+        return resolve_weights(self.settings)
 
     def run(self, stages: Sequence[RunStage] = RUN_STAGES) -> RunReport:
         """Do what is missing; see :func:`elodin_spark.catalog.run.run_catalog`."""
         report = run_catalog(self._store, self.settings, self._weights, stages)
+        self._forget()
+        return report
+
+    def remove(self, images: Iterable[str | int] = (), cutouts: Iterable[int] = ()) -> Removal:
+        """Take images or cutouts out of all answers; see :func:`elodin_spark.catalog.removal.remove`."""
+        removal = remove(self._store, images, cutouts)
+        self._forget()
+        return removal
+
+    def vanished_images(self) -> list[str]:
+        """Paths of images whose files are gone from the archive; they stay until they are removed."""
+        return vanished_images(self._store, self.settings)
+
+    def _forget(self) -> None:
+        """Read again what may have changed."""
         for name in ("_l2", "_jaccard", "_windows", "_image_paths"):
             self.__dict__.pop(name, None)
-        return report
 
     # ---- looking ----------------------------------------------------------------------------
 
@@ -226,6 +245,7 @@ class Catalog:
             The catalog does not hold one of them.
         """
         ids = np.asarray(list(cutout_ids), dtype=np.int64)
+        self._store.removed.refuse(ids, str(self.path))
         rows = self._windows.take(rows_of(self.cutout_ids(), ids, source=str(self.path))).to_pylist()
         labels = self._labels_of(ids)
         return [
@@ -265,7 +285,9 @@ class Catalog:
         CatalogError
             ``run.repeats_arcsec`` was not set when it was run.
         """
-        return pq.read_table(self._store.product_folder("repeats") / PAIRS)
+        pairs = pq.read_table(self._store.product_folder("repeats") / PAIRS)
+        gone = pa.array(self._store.removed.cutouts)
+        return pairs.filter(~(pc.field("id_a").isin(gone) | pc.field("id_b").isin(gone)))
 
     def unmatched_positions(self) -> pa.Table:
         """Positions of the catalog that lie on no image: `position_id`, `ra`, `dec` (deg).
@@ -303,7 +325,8 @@ class Catalog:
         CatalogError
             The index has not been built, or not for that metric.
         """
-        return Answerer(question, self._index(question.metric), self._windows, str(self.path))
+        removed, index = self._store.removed, self._index(question.metric)
+        return Answerer(question, index, self._windows, str(self.path), removed)
 
     def _index(self, metric: Metric) -> Index:
         return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
@@ -314,7 +337,7 @@ class Catalog:
         record = self._store.product("index") or {}
         if "trained" in record:
             return open_shards(self._store, record["search"])
-        return L2Index.load(folder / L2_FILE)
+        return L2Index.load(folder / L2_FILE, without=self._store.removed.cutouts)
 
     @cached_property
     def _jaccard(self) -> JaccardIndex:
@@ -323,7 +346,7 @@ class Catalog:
             raise CatalogError(
                 f"{self.path} has no Jaccard index; add jaccard to neighbors.metrics and run it again"
             )
-        return JaccardIndex.load(file)
+        return JaccardIndex.load(file, without=self._store.removed.cutouts)
 
     @cached_property
     def _windows(self) -> pa.Table:
@@ -344,46 +367,3 @@ class Catalog:
                 self._store.label_name(label) for label in row["labels"][:_LABELS_SHOWN]
             ]
         return named
-
-
-def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
-    """Raise CatalogError where settings are of another recipe than a catalog."""
-    runtime = None
-    if settings.fingerprints.arithmetic != "f32":
-        runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
-    # The components are those of the catalog, once they are fitted: how they are made must be the same.
-    recipe = _recipe(settings, weights, runtime, store.pca.sha256 if store.pca else None)
-    if recipe_id(recipe) != store.meta["recipe_id"]:
-        different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
-        raise CatalogError(
-            f"{store.path} was made by another recipe ({different}): vectors of two recipes cannot be "
-            "compared. Use those settings, or choose another folder"
-        )
-
-
-def _resolve(settings: Settings) -> Weights:
-    return resolve_settings(settings.fingerprints)
-
-
-def _check_index(settings: Settings) -> None:
-    """Refuse an index that cannot be built now, not after hours of fingerprinting."""
-    network = settings.fingerprints
-    wanted_recipe(settings.neighbors, 1, network.pca or vector_length(network.backbone, network.layer))
-
-
-def _recipe(
-    settings: Settings, weights: Weights, runtime: RuntimeName | None, pca_sha256: str | None = None
-) -> dict[str, Any]:
-    quantized = None
-    if settings.fingerprints.arithmetic == "int8" and runtime is not None:
-        model = model_for(settings.fingerprints, runtime, weights)
-        quantized = None if model is None else model.sha256
-    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, pca_sha256)
-
-
-def _refuse_remote(path: str) -> None:
-    if "://" in path:
-        raise CatalogError(
-            f"{path}: a catalog lives on a file system that driver and executors mount (local disk, NFS, "
-            "Lustre, CephFS); object stores are not supported yet"
-        )

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from elodin_spark import schema
+from elodin_spark.catalog.removed import removed_file
 from elodin_spark.catalog.shardedindex import make_shards, wanted_recipe
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import InputError
@@ -107,7 +108,7 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
         False where the maps were up to date, or there are too few cutouts for one.
     """
     chosen = settings.projection
-    digest = product_digest(store, chosen.model_dump(mode="json"), settings.seed)
+    digest = product_digest(store, chosen.model_dump(mode="json"), settings.seed, *removed_digest(store))
     count = store.n_rows("fingerprints")
     if not chosen.methods or not count or up_to_date(store, "projection", digest):
         return False
@@ -116,7 +117,8 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
     from elodin_spark.projection.reduce import project
     from elodin_spark.spark.batches import sample_vectors
 
-    sample = sample_vectors(spark(), store.parts("fingerprints"), chosen.sample, settings.seed)
+    parts, gone = store.parts("fingerprints"), removed_file(store.path)
+    sample = sample_vectors(spark(), parts, chosen.sample, settings.seed, gone)
     ids, vectors = sample.column("cutout_id"), to_matrix(sample.column("vector").combine_chunks())
     made = []
     with Progress(len(chosen.methods), f"projecting {len(ids)} of {count} cutouts", "maps") as progress:
@@ -152,7 +154,7 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
         False where the figures were up to date or are not wanted.
     """
     projection = store.product("projection")
-    digest = product_digest(store, projection and projection["digest"])
+    digest = product_digest(store, projection and projection["digest"], *removed_digest(store))
     if not settings.run.figures or not store.n_rows("cutouts") or up_to_date(store, "figures", digest):
         return False
     started = time.monotonic()
@@ -190,9 +192,15 @@ def thumbnails_of(store: Store, ids: pa.Array | pa.ChunkedArray) -> list[bytes |
 
 
 def product_digest(store: Store, *settings: Any, table: str = "fingerprints") -> str:
-    """Hash of what a product is made from: the committed parts of a table, and settings."""
-    parts = [commit.tables.get(table, []) for commit in store.commits()]
+    """Hash of what a product is made from: the parts of a table as they were made, and settings."""
+    parts = [commit.identities(table) for commit in store.commits()]
     return hashlib.sha256(json.dumps([parts, *settings]).encode()).hexdigest()
+
+
+def removed_digest(store: Store) -> list[str]:
+    """For the digest of products that are made again without what was removed; empty before."""
+    removed = store.removed.cutouts
+    return [hashlib.sha256(removed.tobytes()).hexdigest()] if removed.size else []
 
 
 def up_to_date(store: Store, name: str, digest: str) -> bool:

@@ -24,6 +24,7 @@ def gather(store: Store) -> dict[str, Any]:
         `path`, `described`, `recipe_id`, `recipe`, `precision` (what the gate measured, or None),
         `pca` (None, or of the principal components the `length` of what is projected, `components`,
         `sample`, `variance_ratio`), `runtimes`, `files`, `batches`, `tables` (rows and bytes of each),
+        `removed` (cutouts and images taken out),
         `products`, `seconds` (stage to wall time), `failures` (a list), `failure_kinds` (kind to count),
         `examples` (a few cutout IDs), `disk_bytes`.
     """
@@ -51,6 +52,7 @@ def gather(store: Store) -> dict[str, Any]:
             name: {"rows": store.n_rows(name), "bytes": sum(_bytes_below(part) for part in store.parts(name))}
             for name in tables
         },
+        "removed": {"cutouts": store.removed.cutouts.size, "images": store.removed.images.size},
         "products": products,
         "seconds": {stage: round(time, 1) for stage, time in seconds.items()},
         "failure_kinds": dict(Counter(row["kind"] for row in failures).most_common()),
@@ -79,6 +81,10 @@ def info_text(facts: dict[str, Any]) -> str:
             f"{sum(pca['variance_ratio']):.1%} of the variance of {pca['sample']:,} windows"
         )
     lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
+    if facts["removed"]["cutouts"] or facts["removed"]["images"]:
+        lines.append(
+            "removed    {cutouts:,} cutouts, of these all of {images:,} images".format(**facts["removed"])
+        )
     lines += ["", f"{'table':<14}{'rows':>14}{'size':>12}"]
     for name, table in facts["tables"].items():
         lines.append(f"{name:<14}{table['rows']:>14,}{size_text(table['bytes']):>12}")

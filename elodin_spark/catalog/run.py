@@ -166,6 +166,12 @@ class _Work:
         known = {path for commit in commits for path in commit.files}
         files = list_files(settings.images.paths, store.meta["root"], settings.images.storage)
         new = [file for file in files if file.path not in known]
+        if others := len(known - {file.path for file in files}):
+            log.info(
+                "%d files of the catalog are not in images.paths; they stay in it. "
+                "'elodin-spark remove %s --vanished' takes out those that are gone from the archive",
+                others, store.path,
+            )  # fmt: skip
         if not new:
             log.info("all %d files are in the catalog already", len(files))
             return 0
@@ -323,7 +329,8 @@ class _Work:
         cut = len(self._images_cut())
         if images and not cut:
             raise TooManyFailuresError(f"none of the {images} images could be used: {self._reasons()}")
-        return RunReport(cut, self._store.n_rows("cutouts"), failures, done, made, seconds)
+        cutouts = self._store.dataset("cutouts").count_rows()
+        return RunReport(cut, cutouts, failures, done, made, seconds)
 
     def _images_cut(self) -> list[int]:
         images = self._store.dataset("images").to_table(columns=["image_id", "status"])

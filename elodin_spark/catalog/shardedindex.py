@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from elodin_spark.catalog.removed import removed_file
 from elodin_spark.catalog.store import Store
 from elodin_spark.neighbors.accuracy import calibrate, measure, without
 from elodin_spark.neighbors.approximate import ApproximateL2Index
@@ -96,7 +97,7 @@ def make_shards(
 
 
 def open_shards(store: Store, search: dict[str, int] | None = None) -> ApproximateL2Index:
-    """Open the shards of a catalog.
+    """Open the shards of a catalog, without what was removed.
 
     Parameters
     ----------
@@ -111,12 +112,15 @@ def open_shards(store: Store, search: dict[str, int] | None = None) -> Approxima
     """
     record = store.product("shards") or {}
     folder = store.product_folder("shards")
-    return ApproximateL2Index.open(
+    index = ApproximateL2Index.open(
         folder / TRAINED_FILE,
         [folder / name for name in record["shards"]],
         mapped=record["mapped"],
         **(search or {}),
     )
+    for shard in index.shards:
+        shard.mask(store.removed.cutouts)
+    return index
 
 
 def _begun(
@@ -138,7 +142,13 @@ def _begun(
         # A little more than needed: the share is that of the keys, not of the cutouts.
         share = min(1.0, 1.02 * recipe.training / recipe.count)
         files = write_sample(
-            spark(), store.parts("fingerprints"), share, recipe.training, settings.seed, folder / "sample"
+            spark(),
+            store.parts("fingerprints"),
+            share,
+            recipe.training,
+            settings.seed,
+            folder / "sample",
+            removed_file(store.path),
         )
         vectors = (rows for _, rows in stream_vectors(files))
         train(recipe, vectors, folder / TRAINED_FILE, seed=settings.seed)
@@ -195,7 +205,8 @@ def _measure(
 
     with Progress(1, "measuring against exact search", "indices") as progress:
         # Of another seed than the training sample.
-        sample = sample_vectors(spark(), store.parts("fingerprints"), _QUERIES, settings.seed + 1)
+        parts, gone = store.parts("fingerprints"), removed_file(store.path)
+        sample = sample_vectors(spark(), parts, _QUERIES, settings.seed + 1, gone)
         own = sample.column("cutout_id").to_numpy()
         queries = to_matrix(sample.column("vector").combine_chunks())
         near, _ = scan_shards(spark(), store.product_folder("shards") / TRAINED_FILE, shards, queries, k)

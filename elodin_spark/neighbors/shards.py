@@ -151,21 +151,27 @@ class Shard:
             "train the index again and rebuild its shards"
         )
 
+    def mask(self, ids: ArrayLike) -> int:
+        """Leave cutouts out of the answers of this object; how many of `ids` were here."""
+        here = np.unique(ids_array(ids))
+        here = here[self.find(here) >= 0]
+        if here.size:
+            self.removed = np.union1d(self.removed, here)
+        return int(here.size)
+
     def remove(self, ids: ArrayLike) -> int:
         """Mask cutouts from now on, in this object and in those that open the shard later.
 
         Returns
         -------
         int
-            How many of `ids` were here.
+            How many of `ids` were here and not masked.
         """
-        here = np.unique(ids_array(ids))
-        here = here[self.find(here) >= 0]
-        if here.size:
-            self.removed = np.union1d(self.removed, here)
+        count = self.mask(ids)
+        if count:
             with written_whole(self.folder / _REMOVED) as temporary, temporary.open("wb") as file:
                 np.save(file, self.removed)
-        return int(here.size)
+        return count
 
 
 def add_shard(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elodin_spark.catalog.catalog import require_recipe
+from elodin_spark.catalog.checks import require_recipe
 from elodin_spark.catalog.precision import settled_precision
 from elodin_spark.catalog.report import size_text
 from elodin_spark.catalog.shardedindex import wanted_recipe

@@ -1,0 +1,61 @@
+"""What is checked before a catalog is made or opened: that settings fit it, and can be run at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elodin_spark.catalog.shardedindex import wanted_recipe
+from elodin_spark.catalog.store import Store
+from elodin_spark.errors import CatalogError
+from elodin_spark.fingerprints.runtimes.base import RuntimeName
+from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
+from elodin_spark.fingerprints.runtimes.network import vector_length
+from elodin_spark.fingerprints.weights import Weights, resolve_settings
+from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
+from elodin_spark.settings import Settings
+
+
+def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
+    """Raise CatalogError where settings are of another recipe than a catalog."""
+    runtime = None
+    if settings.fingerprints.arithmetic != "f32":
+        runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
+    # The components are those of the catalog, once they are fitted: how they are made must be the same.
+    recipe = settled_recipe(settings, weights, runtime, store.pca.sha256 if store.pca else None)
+    if recipe_id(recipe) != store.meta["recipe_id"]:
+        different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
+        raise CatalogError(
+            f"{store.path} was made by another recipe ({different}): vectors of two recipes cannot be "
+            "compared. Use those settings, or choose another folder"
+        )
+
+
+def resolve_weights(settings: Settings) -> Weights:
+    """The weights that settings name."""
+    return resolve_settings(settings.fingerprints)
+
+
+def check_index(settings: Settings) -> None:
+    """Refuse an index that cannot be built now, not after hours of fingerprinting."""
+    network = settings.fingerprints
+    wanted_recipe(settings.neighbors, 1, network.pca or vector_length(network.backbone, network.layer))
+
+
+def settled_recipe(
+    settings: Settings, weights: Weights, runtime: RuntimeName | None, pca_sha256: str | None = None
+) -> dict[str, Any]:
+    """The recipe of settings whose precision is settled."""
+    quantized = None
+    if settings.fingerprints.arithmetic == "int8" and runtime is not None:
+        model = model_for(settings.fingerprints, runtime, weights)
+        quantized = None if model is None else model.sha256
+    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, pca_sha256)
+
+
+def refuse_remote(path: str) -> None:
+    """Raise CatalogError where a catalog would lie on an object store."""
+    if "://" in path:
+        raise CatalogError(
+            f"{path}: a catalog lives on a file system that driver and executors mount (local disk, NFS, "
+            "Lustre, CephFS); object stores are not supported yet"
+        )

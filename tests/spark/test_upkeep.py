@@ -1,0 +1,146 @@
+"""Catalogs that live on: what is removed, merged, trained again, and written by two at once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from elodin_spark import Catalog
+from elodin_spark.catalog.asking import Question
+from elodin_spark.catalog.bulk import write_neighbors
+from elodin_spark.catalog.report import info_text
+from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
+from elodin_spark.settings import Metric
+
+pytestmark = pytest.mark.spark
+
+CODED = {"recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0, "shard_rows": 1}
+METRICS: tuple[Metric, ...] = ("l2", "jaccard")
+
+
+@pytest.fixture(scope="module")
+def tiles(survey, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("nights")
+    return sorted(Path(shutil.copy(tile, folder)) for tile in survey.tiles)
+
+
+@pytest.fixture(scope="module")
+def make(small_settings, spark, tmp_path_factory: pytest.TempPathFactory):
+    def make(paths: list[Path], neighbors: dict[str, Any], **run: Any) -> Catalog:
+        settings = small_settings(
+            paths,
+            images={"paths": [str(path) for path in paths], "root": str(paths[0].parent), "hdu": "IMAGE"},
+            cutouts={"generator": {"kind": "sliding_window", "size": 48, "step": 24}},
+            neighbors=neighbors,
+            run={"batch_images": 1, "figures": False, **run},
+        )
+        catalog = Catalog.create(tmp_path_factory.mktemp("catalogs") / "catalog", settings)
+        catalog.run()
+        return catalog
+
+    return make
+
+
+@pytest.fixture(scope="module", params=["exact", "coded"])
+def whole(request, make, tiles) -> Catalog:
+    """Never changed: copied by who changes it."""
+    return make(tiles, CODED if request.param == "coded" else {"recipe": "exact"})
+
+
+@pytest.fixture
+def catalog(whole: Catalog, tmp_path: Path) -> Catalog:
+    return Catalog.open(shutil.copytree(whole.path, tmp_path / "catalog"))
+
+
+def answers(catalog: Catalog, ids: np.ndarray, metric: Metric, k: int = 5) -> list[list[tuple[int, float]]]:
+    table = catalog.answerer(Question(k, metric, allow_overlap=True))(ids).to_pylist()
+    return [[(row["neighbor_id"], row["distance"]) for row in table if row["cutout_id"] == i] for i in ids]
+
+
+def left(before: list[list[tuple[int, float]]], gone: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
+    """Whole rankings without some cutouts."""
+    return [[row for row in rows if row[0] not in gone][:k] for rows in before]
+
+
+def test_what_is_removed_is_in_no_answer_and_stays_out(catalog: Catalog, tmp_path: Path, spark) -> None:
+    ids = catalog.cutout_ids()
+    image = catalog.table("images").to_pylist()[1]
+    cutouts = catalog.table("cutouts").to_pylist()
+    single = next(row["cutout_id"] for row in cutouts if row["image_id"] != image["image_id"])
+    gone = np.array([row["cutout_id"] for row in cutouts if row["image_id"] == image["image_id"]] + [single])
+    asked = np.setdiff1d(ids, gone)[::9]
+    before = {metric: answers(catalog, asked, metric, len(ids)) for metric in METRICS}
+
+    removal = catalog.remove([image["path"]], [single])
+
+    assert (removal.n_images, removal.n_cutouts) == (1, len(gone))
+    for opened in (catalog, Catalog.open(catalog.path)):
+        np.testing.assert_array_equal(opened.cutout_ids(), np.setdiff1d(ids, gone))
+        for metric in METRICS:
+            assert answers(opened, asked, metric) == left(before[metric], gone, 5)
+        with pytest.raises(UnknownCutoutError, match=f"cutout {single} was removed from"):
+            opened.neighbors(single)
+        with pytest.raises(UnknownCutoutError, match=f"cutout {single} was removed from"):
+            opened.describe_cutouts([single])
+        assert image["path"] not in opened.table("images")["path"].to_pylist()
+        assert not np.isin(gone, opened.vectors()[0]).any()
+    assert f"removed    {len(gone):,} cutouts, of these all of 1 images" in info_text(catalog.info())
+
+    assert Catalog.open(catalog.path).run().batches_done == 0
+    assert answers(Catalog.open(catalog.path), asked, "l2") == left(before["l2"], gone, 5)
+    assert catalog.remove(cutouts=[single]).n_cutouts == 0  # a second time it is nothing new
+    write_neighbors(spark, catalog, tmp_path / "graph", Question(3))
+    graph = pq.read_table(tmp_path / "graph")
+    np.testing.assert_array_equal(np.unique(graph["cutout_id"]), np.setdiff1d(ids, gone))
+    assert not np.isin(graph["neighbor_id"], gone).any()
+    one = spark.createDataFrame([(int(single),)], "cutout_id long")
+    with pytest.raises(UnknownCutoutError, match="was removed"):
+        write_neighbors(spark, catalog, tmp_path / "one", Question(3), one)
+
+
+def test_what_is_not_there_cannot_be_removed(catalog: Catalog) -> None:
+    path = catalog.table("images")["path"][0].as_py()
+    for arguments, error, message in (
+        (([], []), InputError, "nothing to remove was named"),
+        (([path[:-1]], []), InputError, f"no image .* such as '{path}'"),
+        (([7], []), InputError, "no image 7"),
+        (([], [7]), UnknownCutoutError, "no cutout 7: nothing was removed"),
+        ((catalog.table("images")["path"].to_pylist(), []), CatalogError, "delete the folder"),
+    ):
+        with pytest.raises(error, match=message):
+            catalog.remove(*arguments)
+    assert not (catalog.path / "removed.parquet").exists()
+    (catalog.path / "removed.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CatalogError, match=r"removed\.parquet is damaged"):
+        catalog.table("cutouts")
+
+
+def test_images_that_vanished_are_named_and_stay_until_they_are_removed(
+    make, tiles, tmp_path: Path, capsys
+) -> None:
+    from elodin_spark.cli import run_command
+
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    catalog = make([Path(shutil.copy(tile, archive)) for tile in tiles[:2]], {"metrics": ["l2"]})
+    n = len(catalog.cutout_ids())
+    assert catalog.vanished_images() == []
+    (archive / tiles[0].name).unlink()
+    assert Catalog.open(catalog.path).vanished_images() == [tiles[0].name]
+    assert run_command(["remove", str(catalog.path), "--vanished", "--dry-run"]) == 0
+    assert len(Catalog.open(catalog.path).cutout_ids()) == n
+    assert run_command(["remove", str(catalog.path), "--vanished"]) == 0
+    assert tiles[0].name in capsys.readouterr().out
+    assert 0 < len(Catalog.open(catalog.path).cutout_ids()) < n
+    assert Catalog.open(catalog.path).vanished_images() == []
+    shutil.rmtree(archive)
+    with pytest.raises(InputError, match="mount it"):
+        Catalog.open(catalog.path).vanished_images()
+    archive.mkdir()
+    with pytest.raises(InputError, match="is the archive mounted"):
+        Catalog.open(catalog.path).vanished_images()
