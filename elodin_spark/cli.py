@@ -78,6 +78,9 @@ def run(
             "--set", metavar="KEY=VALUE", help="Override a setting, e.g. cutouts.generator.step=64."
         ),
     ] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train the index of shards again, and rebuild them.")
+    ] = False,
 ) -> None:
     """Run the main job: images to cutouts, fingerprints, indices, maps and figures.
 
@@ -88,7 +91,7 @@ def run(
     """
     from elodin_spark.catalog import run_config
 
-    report = run_config(config, overrides or [])
+    report = run_config(config, overrides or [], retrain=retrain)
     typer.echo(report.text())
 
 
@@ -245,6 +248,19 @@ def remove(
     if dry_run:
         return
     typer.echo(opened.remove(named, cutouts or []).text())
+
+
+@app.command()
+def compact(catalog: CatalogPath) -> None:
+    """Rewrite a catalog without what was removed, and merge small shards of its index.
+
+    Answers stay the same. Killed at any moment, it can be called again.
+
+    Example: elodin-spark compact runs/coadds
+    """
+    from elodin_spark.catalog import Catalog
+
+    typer.echo(Catalog.open(catalog).compact().text())
 
 
 @app.command()

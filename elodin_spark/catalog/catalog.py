@@ -28,6 +28,7 @@ from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalo
 from elodin_spark.catalog.shardedindex import open_shards
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
+from elodin_spark.catalog.upkeep import Compaction, compact
 from elodin_spark.config import dump_settings, load_config
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime
@@ -140,9 +141,9 @@ class Catalog:
     def _weights(self) -> Weights:
         return resolve_weights(self.settings)
 
-    def run(self, stages: Sequence[RunStage] = RUN_STAGES) -> RunReport:
+    def run(self, stages: Sequence[RunStage] = RUN_STAGES, *, retrain: bool = False) -> RunReport:
         """Do what is missing; see :func:`elodin_spark.catalog.run.run_catalog`."""
-        report = run_catalog(self._store, self.settings, self._weights, stages)
+        report = run_catalog(self._store, self.settings, self._weights, stages, retrain=retrain)
         self._forget()
         return report
 
@@ -151,6 +152,12 @@ class Catalog:
         removal = remove(self._store, images, cutouts)
         self._forget()
         return removal
+
+    def compact(self) -> Compaction:
+        """Free the space of what was removed; see :func:`elodin_spark.catalog.upkeep.compact`."""
+        compaction = compact(self._store, self.settings)
+        self._forget()
+        return compaction
 
     def vanished_images(self) -> list[str]:
         """Paths of images whose files are gone from the archive; they stay until they are removed."""
@@ -336,7 +343,7 @@ class Catalog:
         folder = self._store.product_folder("index")
         record = self._store.product("index") or {}
         if "trained" in record:
-            return open_shards(self._store, record["search"])
+            return open_shards(self._store, record)
         return L2Index.load(folder / L2_FILE, without=self._store.removed.cutouts)
 
     @cached_property

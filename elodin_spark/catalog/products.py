@@ -60,7 +60,7 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
     dataset = store.dataset("fingerprints")
     dimension = to_matrix(dataset.head(1, columns=["vector"]).column("vector").combine_chunks()).shape[1]
     recipe = wanted_recipe(settings.neighbors, count, dimension)
-    asked = [] if recipe.exact else [recipe.factory, recipe.store, settings.neighbors.recall]
+    asked = [] if recipe.exact else [recipe.factory, recipe.store, settings.neighbors.recall, "built"]
     digest = product_digest(store, sorted(settings.neighbors.metrics), *asked)
     if up_to_date(store, "index", digest):
         return False
@@ -70,7 +70,7 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
         record |= make_shards(store, settings, spark, recipe)
     folder = store.new_product("index")
     if recipe.exact:
-        _build_exact(dataset, dimension, count, folder)
+        record["rows"] = _build_exact(dataset, dimension, count, folder)
     if "jaccard" in settings.neighbors.metrics:
         with Progress(count, "indexing Jaccard", "label sets") as progress:
 
@@ -85,7 +85,7 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
     return True
 
 
-def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) -> None:
+def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) -> int:
     with Progress(count, "indexing L2", "vectors") as progress:
 
         def vectors() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
@@ -97,6 +97,7 @@ def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) 
 
         l2 = L2Index.build(vectors(), dimension, expected=count)
     l2.save(folder / L2_FILE)
+    return len(l2)
 
 
 def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from elodin_spark import schema
 from elodin_spark.catalog.components import fit_to_cutouts, fit_to_files
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
+from elodin_spark.catalog.shardedindex import retire
 from elodin_spark.catalog.skyproducts import make_positions, make_repeats
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.cutouts.tile import TileSpec
@@ -84,7 +85,12 @@ class RunReport:
 
 
 def run_catalog(
-    store: Store, settings: Settings, weights: Weights, stages: Sequence[RunStage] = RUN_STAGES
+    store: Store,
+    settings: Settings,
+    weights: Weights,
+    stages: Sequence[RunStage] = RUN_STAGES,
+    *,
+    retrain: bool = False,
 ) -> RunReport:
     """Do what is missing.
 
@@ -97,6 +103,8 @@ def run_catalog(
     stages : sequence of str
         A subset of :data:`RUN_STAGES`. Cutouts and fingerprints together are one pass in
         which pixels never leave the worker; cutouts alone are written with their pixels.
+    retrain : bool, optional
+        Train the index of shards again and rebuild them; the old ones answer until the new are whole.
 
     Returns
     -------
@@ -118,6 +126,8 @@ def run_catalog(
         stack.enter_context(store.lock())
         store.refresh()
         store.sweep()
+        if retrain:
+            retire(store)
 
         @cache
         def spark() -> SparkSession:

@@ -17,16 +17,11 @@ The folder must be on a file system that the driver and all executors share.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import logging
 import os
 import secrets
 import shutil
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +29,7 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from elodin_spark import schema
+from elodin_spark.catalog.lock import locked
 from elodin_spark.catalog.removed import Removed, read_removed
 from elodin_spark.config import dump_settings
 from elodin_spark.errors import CatalogError
@@ -42,8 +38,6 @@ from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.recipe import recipe_id
 from elodin_spark.settings import Settings
 from elodin_spark.vectors import with_storage
-
-log = logging.getLogger(__name__)
 
 FORMAT = 1
 
@@ -336,38 +330,9 @@ class Store:
 
     # ---- writing --------------------------------------------------------------------------
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the only writer; released by the system when the process dies.
-
-        Raises
-        ------
-        CatalogError
-            Another process is, or the file system has no locks.
-        """
-        file = self.path / ".lock"
-        with file.open("a+", encoding="utf-8") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise CatalogError(
-                        f"{file} cannot be locked ({error.strerror}): put the catalog on a file system with "
-                        "locks, or mount this one with them"
-                    ) from None
-                handle.seek(0)
-                raise CatalogError(
-                    f"{self.path} is being written by another run ({handle.read().strip() or 'unknown'}); "
-                    "wait for it or stop it"
-                ) from None
-            handle.seek(0)
-            if dead := handle.read().strip():
-                log.info("%s ended without finishing; its place is taken over", dead)
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()} on {socket.gethostname()}")
-            handle.flush()
-            yield
-            handle.truncate(0)
+    def lock(self) -> AbstractContextManager[None]:
+        """Be the only writer; see :func:`elodin_spark.catalog.lock.locked`."""
+        return locked(self.path)
 
     def sweep(self) -> None:
         """Delete what no commit names: the remains of killed runs. Only with the lock held."""
@@ -381,7 +346,9 @@ class Store:
 
     def _sweep_products(self) -> None:
         products = self.path / "products"
-        named = {json.loads(file.read_text(encoding="utf-8"))["folder"] for file in products.glob("*.json")}
+        records = [json.loads(file.read_text(encoding="utf-8")) for file in products.glob("*.json")]
+        named = {record["folder"] for record in records}
+        named |= {record["built"]["folder"] for record in records if "built" in record}
         for entry in products.iterdir():
             if entry.is_dir() and entry.name not in named:
                 shutil.rmtree(entry)

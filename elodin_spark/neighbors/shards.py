@@ -143,12 +143,11 @@ class Shard:
             ``quantization_error`` of the training record.
         """
         count, error = self.record["count"], self.record["quantization_error"]
-        if self.trained.exact or count < _FEWEST_TO_JUDGE or error <= _RETRAIN_FROM * training_error:
+        if not has_drifted(self.record, training_error):
             return None
         return (
             f"{self.folder.name}: mean squared quantization error {error:.4g} of {count:,} vectors, "
-            f"{error / training_error:.2f} times that of the training sample: the archive has changed; "
-            "train the index again and rebuild its shards"
+            f"{error / training_error:.2f} times that of the training sample: the archive has changed"
         )
 
     def mask(self, ids: ArrayLike) -> int:
@@ -172,6 +171,13 @@ class Shard:
             with written_whole(self.folder / _REMOVED) as temporary, temporary.open("wb") as file:
                 np.save(file, self.removed)
         return count
+
+
+def has_drifted(record: dict[str, Any], training_error: float) -> bool:
+    """Whether the vectors of a shard, by its record, fit the centroids much worse than the sample did."""
+    return bool(
+        record["count"] >= _FEWEST_TO_JUDGE and record["quantization_error"] > _RETRAIN_FROM * training_error
+    )
 
 
 def add_shard(

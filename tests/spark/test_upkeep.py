@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from elodin_spark import Catalog
+from elodin_spark.catalog import store as store_module
 from elodin_spark.catalog.asking import Question
 from elodin_spark.catalog.bulk import write_neighbors
 from elodin_spark.catalog.report import info_text
@@ -144,3 +145,78 @@ def test_images_that_vanished_are_named_and_stay_until_they_are_removed(
     archive.mkdir()
     with pytest.raises(InputError, match="is the archive mounted"):
         Catalog.open(catalog.path).vanished_images()
+
+
+def remove_some(catalog: Catalog) -> np.ndarray:
+    """A whole image and a cutout of each other one."""
+    image, *others = catalog.table("images").to_pylist()
+    cutouts = catalog.table("cutouts").to_pylist()
+    of_image = [row["cutout_id"] for row in cutouts if row["image_id"] == image["image_id"]]
+    singles = [
+        next(row["cutout_id"] for row in cutouts if row["image_id"] == each["image_id"]) for each in others
+    ]
+    catalog.remove([image["image_id"]], singles)
+    return np.array(of_image + singles)
+
+
+def test_compaction_frees_the_space_and_changes_no_answer(catalog: Catalog, spark) -> None:
+    asked = np.setdiff1d(catalog.cutout_ids(), gone := remove_some(catalog))[::9]
+    before = {metric: answers(catalog, asked, metric) for metric in METRICS}
+    old = catalog.info()
+    shards = len(list(catalog.path.glob("products/shards-*/*/shard.json")))
+    catalog.settings.neighbors.__dict__["shard_rows"] = 10**6
+
+    done = catalog.compact()
+
+    assert done.n_vectors == len(gone)
+    assert done.n_rows == 2 * len(gone) + 1
+    assert (done.shards_before, done.shards_after) == (shards, min(shards, 1))
+    for opened in (catalog, Catalog.open(catalog.path)):
+        assert {metric: answers(opened, asked, metric) for metric in METRICS} == before
+        with pytest.raises(UnknownCutoutError, match="was removed"):
+            opened.neighbors(int(gone[0]))
+    new = catalog.info()
+    assert new["disk_bytes"] < old["disk_bytes"]
+    for table in ("cutouts", "fingerprints"):
+        assert new["tables"][table]["rows"] == old["tables"][table]["rows"] - len(gone)
+    assert not catalog.compact().n_rows  # nothing is left to do
+    assert "nothing to do" in Catalog.open(catalog.path).run().text()
+    assert {metric: answers(Catalog.open(catalog.path), asked, metric) for metric in METRICS} == before
+
+
+class Killed(BaseException):
+    """A process that ends at once."""
+
+
+def test_killed_at_any_record_a_compaction_leaves_the_same_answers(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = np.setdiff1d(catalog.cutout_ids(), remove_some(catalog))[::15]
+    before = {metric: answers(catalog, asked, metric) for metric in METRICS}
+    write, killed = store_module.write_json, 0
+    for step in range(20):
+        some = Catalog.open(shutil.copytree(catalog.path, tmp_path / f"step{step}"))
+        some.settings.neighbors.__dict__["shard_rows"] = 10**6
+        written = []
+
+        def failing(path: Path, value: object, written: list[Path] = written, step: int = step) -> None:
+            if len(written) == step:
+                raise Killed
+            written.append(path)
+            write(path, value)
+
+        monkeypatch.setattr(store_module, "write_json", failing)
+        try:
+            some.compact()
+        except Killed:
+            killed += 1
+        monkeypatch.setattr(store_module, "write_json", write)
+        again = Catalog.open(some.path)
+        assert {metric: answers(again, asked, metric) for metric in METRICS} == before
+        some.compact()
+        assert {metric: answers(Catalog.open(some.path), asked, metric) for metric in METRICS} == before
+        assert len(list(some.path.glob("products/shards-*/*/shard.json"))) <= 1
+        assert len(list(some.path.glob("tables/fingerprints/*"))) == len(some._store.commits())
+        if killed == step:
+            break
+    assert killed == step > 2
