@@ -16,20 +16,21 @@ from numpy.typing import NDArray
 from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, rows_of
 from elodin_spark.catalog.checks import (
     check_index,
+    keep_config,
     refuse_remote,
     require_recipe,
     resolve_weights,
     settled_recipe,
 )
 from elodin_spark.catalog.precision import keep_network, settle_precision, settled_precision
-from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, thumbnails_of
+from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, checked_index, thumbnails_of
 from elodin_spark.catalog.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
 from elodin_spark.catalog.shardedindex import open_shards
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.catalog.upkeep import Compaction, compact
-from elodin_spark.config import dump_settings, load_config
+from elodin_spark.config import load_config
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime
 from elodin_spark.fingerprints.weights import Weights
@@ -119,7 +120,8 @@ class Catalog:
         Raises
         ------
         CatalogError
-            There is none at `path`, or `settings` are of another recipe.
+            There is none at `path`, `settings` are of another recipe, or they are others than those that
+            a run is writing it with.
         """
         store = Store(path)
         if settings is None:
@@ -129,7 +131,7 @@ class Catalog:
         settled = settled_precision(store, settings.model_copy(update={"catalog": str(path)}))
         require_recipe(store, settled, weights)
         asked = settled.model_copy(update={"fingerprints": settings.fingerprints})
-        (store.path / "config.yaml").write_text(dump_settings(asked), encoding="utf-8")
+        keep_config(store, asked)
         return cls(store, settled, weights)
 
     @property
@@ -340,15 +342,14 @@ class Catalog:
 
     @cached_property
     def _l2(self) -> L2Index | ApproximateL2Index:
-        folder = self._store.product_folder("index")
-        record = self._store.product("index") or {}
+        folder, record = checked_index(self._store)
         if "trained" in record:
             return open_shards(self._store, record)
         return L2Index.load(folder / L2_FILE, without=self._store.removed.cutouts)
 
     @cached_property
     def _jaccard(self) -> JaccardIndex:
-        file = self._store.product_folder("index") / JACCARD_FILE
+        file = checked_index(self._store)[0] / JACCARD_FILE
         if not file.exists():
             raise CatalogError(
                 f"{self.path} has no Jaccard index; add jaccard to neighbors.metrics and run it again"

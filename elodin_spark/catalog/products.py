@@ -25,7 +25,7 @@ from elodin_spark import schema
 from elodin_spark.catalog.removed import removed_file
 from elodin_spark.catalog.shardedindex import make_shards, wanted_recipe
 from elodin_spark.catalog.store import Store
-from elodin_spark.errors import InputError
+from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.progress import Progress
@@ -81,8 +81,40 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
 
             jaccard = JaccardIndex.build(sets(), store.label_count(dimension))
         jaccard.save(folder / JACCARD_FILE)
-    store.commit_product("index", folder, {**record, "seconds": _since(started)})
+    commit_index(store, folder, {**record, "seconds": _since(started)})
     return True
+
+
+def commit_index(store: Store, folder: Path, record: dict[str, Any]) -> None:
+    """Declare an index done, with the recipe and the file sizes by which it is known when it is opened."""
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    known = {"recipe_id": store.meta["recipe_id"], "bytes": sizes}
+    store.commit_product("index", folder, {**record, **known})
+
+
+def checked_index(store: Store) -> tuple[Path, dict[str, Any]]:
+    """Folder and record of the index.
+
+    Raises
+    ------
+    CatalogError
+        There is none, a file is missing or truncated, or its vectors are of another recipe.
+    """
+    folder, record = store.product_folder("index"), store.product("index") or {}
+    again = f"delete {store.path}/products/index.json and run the catalog again"
+    if record.get("recipe_id") != store.meta["recipe_id"]:
+        raise CatalogError(
+            f"{folder} holds an index of recipe {record.get('recipe_id')}, and the catalog is of "
+            f"{store.meta['recipe_id']}: {again}"
+        )
+    for name, size in record["bytes"].items():
+        file = folder / name
+        found = file.stat().st_size if file.is_file() else 0
+        if found != size:
+            raise CatalogError(
+                f"{file} is missing or truncated: {found:,} bytes instead of {size:,}; {again}"
+            )
+    return folder, record
 
 
 def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) -> int:

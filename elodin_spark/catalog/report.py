@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from elodin_spark.catalog.shardedindex import shard_facts
 from elodin_spark.catalog.store import Store
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
+_SHARDS_SHOWN = 20
 
 
 def gather(store: Store) -> dict[str, Any]:
@@ -25,8 +27,9 @@ def gather(store: Store) -> dict[str, Any]:
         `pca` (None, or of the principal components the `length` of what is projected, `components`,
         `sample`, `variance_ratio`), `runtimes`, `files`, `batches`, `tables` (rows and bytes of each),
         `removed` (cutouts and images taken out),
-        `products`, `seconds` (stage to wall time), `failures` (a list), `failure_kinds` (kind to count),
-        `examples` (a few cutout IDs), `disk_bytes`.
+        `products`, `shards` (see :func:`~elodin_spark.catalog.shardedindex.shard_facts`), `seconds`
+        (stage to wall time), `failures` (a list), `failure_kinds` (kind to count), `examples`
+        (a few cutout IDs), `disk_bytes`.
     """
     commits = store.commits()
     seconds: Counter[str] = Counter()
@@ -54,6 +57,7 @@ def gather(store: Store) -> dict[str, Any]:
         },
         "removed": {"cutouts": store.removed.cutouts.size, "images": store.removed.images.size},
         "products": products,
+        "shards": shard_facts(store),
         "seconds": {stage: round(time, 1) for stage, time in seconds.items()},
         "failure_kinds": dict(Counter(row["kind"] for row in failures).most_common()),
         "failures": failures[:_FAILURES_SHOWN],
@@ -93,6 +97,7 @@ def info_text(facts: dict[str, Any]) -> str:
         folder = Path(facts["path"]) / "products" / record["folder"]
         lines.append(f"{name:<14}{rows:>14}{size_text(_bytes_below(folder)):>12}")
     lines += _index_lines(facts["products"].get("index", {}))
+    lines += _shard_lines(facts["shards"])
     lines += ["", f"{'stage':<30}{'wall time':>10}"]
     lines += [f"{stage:<30}{time:>8.1f} s" for stage, time in facts["seconds"].items()]
     total = facts["tables"]["failures"]["rows"]
@@ -122,6 +127,24 @@ def _index_lines(record: dict[str, Any]) -> list[str]:
             f"{found['memory_bytes_per_vector']} B/vector in memory, "
             f"{found['disk_bytes_per_vector']:,.0f} B on disk",
         ]
+    return lines
+
+
+def _shard_lines(shards: list[dict[str, Any]]) -> list[str]:
+    """The shards, each of a night or of some; those that do not fit the training are marked."""
+    if not shards:
+        return []
+    lines = [f"{'shard':<30}{'vectors':>14}{'error':>12}{'of training':>13}"]
+    for shard in shards[-_SHARDS_SHOWN:]:
+        ratio = f"{shard['ratio']:.2f}" if shard["ratio"] is not None else ""
+        told = f"{shard['name']:<30}{shard['count']:>14,}{shard['error']:>12.4g}{ratio:>13}"
+        lines.append(told + ("  train again" if shard["retrain"] else ""))
+    if len(shards) > _SHARDS_SHOWN:
+        lines.append(f"  and {len(shards) - _SHARDS_SHOWN:,} earlier ones")
+    if count := sum(shard["retrain"] for shard in shards):
+        lines.append(
+            f"  {count:,} of {len(shards):,} do not fit the training: elodin-spark run CONFIG --retrain"
+        )
     return lines
 
 

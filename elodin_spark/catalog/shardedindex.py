@@ -22,7 +22,9 @@ from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.accuracy import calibrate, measure, without
 from elodin_spark.neighbors.approximate import ApproximateL2Index
+from elodin_spark.neighbors.files import read_json
 from elodin_spark.neighbors.recipes import Recipe, choose_recipe
+from elodin_spark.neighbors.shards import has_drifted
 from elodin_spark.neighbors.stage import stream_vectors
 from elodin_spark.neighbors.trained import train, training_record
 from elodin_spark.progress import Progress
@@ -122,9 +124,41 @@ def open_shards(store: Store, record: dict[str, Any]) -> ApproximateL2Index:
             f"the index of {store.path} was built by another version: run it again, which keeps its shards"
         )
     index = _open(store.path / "products" / record["built"]["folder"], record["built"], record["search"])
+    if index.trained.digest != record["trained"]:
+        raise CatalogError(
+            f"{index.trained.source} is not the trained index that {store.path} was indexed with: put that "
+            f"back, or delete {store.path}/products/shards.json and index.json and run again"
+        )
     for shard in index.shards:
         shard.mask(store.removed.cutouts)
     return index
+
+
+def shard_facts(store: Store) -> list[dict[str, Any]]:
+    """What is known of each shard of the index, in the order they were made; empty where it has none.
+
+    Returns
+    -------
+    list of dict
+        `name`, `count`, `error` (mean squared quantization error), `ratio` (of it to that of the training
+        sample; None where that is 0) and `retrain` (whether that is too much).
+    """
+    built = (store.product("index") or {}).get("built")
+    if built is None:
+        return []
+    folder = store.path / "products" / built["folder"]
+    trained = training_record(folder / TRAINED_FILE)["quantization_error"]
+    records = [(name, read_json(folder / name / "shard.json", "index shard")) for name in built["names"]]
+    return [
+        {
+            "name": name,
+            "count": record["count"],
+            "error": record["quantization_error"],
+            "ratio": record["quantization_error"] / trained if trained else None,
+            "retrain": has_drifted(record, trained),
+        }
+        for name, record in records
+    ]
 
 
 def retire(store: Store) -> None:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE
+from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, commit_index
 from elodin_spark.catalog.removed import Removed
 from elodin_spark.catalog.shardedindex import CODES_BYTES, TRAINED_FILE
 from elodin_spark.catalog.store import Commit, Store
@@ -132,7 +132,7 @@ def _merge_shards(store: Store, index: dict[str, Any], removed: Removed, most: i
         store.commit_product("shards", folder, {**record, "shards": made})
         built = {**index["built"], "names": list(made)}
         kept = {**index, "built": built, "shards": len(made), "rows": live}
-        store.commit_product("index", store.product_folder("index"), kept)
+        commit_index(store, store.product_folder("index"), kept)
     for entry in folder.iterdir():  # merged into others, or left by a call that was killed
         if entry.is_dir() and entry.name not in made:
             shutil.rmtree(entry)
@@ -153,7 +153,7 @@ def _rewrite_index(store: Store, removed: Removed) -> int:
         index.save(new / name)
         if name == L2_FILE:
             dropped, record["rows"] = record["rows"] - len(index), len(index)
-    store.commit_product("index", new, record)
+    commit_index(store, new, record)
     return dropped
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,101 @@ def test_killed_at_any_record_a_compaction_leaves_the_same_answers(
         if killed == step:
             break
     assert killed == step > 2
+
+
+def with_images(catalog: Catalog, paths: list[Path]) -> Catalog:
+    images = catalog.settings.images.model_copy(update={"paths": tuple(map(str, paths))})
+    return Catalog.open(catalog.path, catalog.settings.model_copy(update={"images": images}))
+
+
+def shard_names(catalog: Catalog) -> list[str]:
+    return [shard["name"] for shard in catalog.info()["shards"]]
+
+
+@pytest.fixture(scope="module")
+def nightly(make, tiles) -> Catalog:
+    """A shard for each of three nights; never changed."""
+    catalog = make(tiles[:2], CODED)
+    with_images(catalog, tiles[:3]).run()
+    return Catalog.open(catalog.path)
+
+
+def test_nightly_shards_are_merged_up_to_shard_rows_and_answers_stay(nightly: Catalog, tmp_path) -> None:
+    ids = nightly.cutout_ids()[::9]
+    before = {metric: answers(nightly, ids, metric) for metric in METRICS}
+    names, per_night = shard_names(nightly), len(nightly.cutout_ids()) // 3
+    assert len(names) == 3
+    for most, wanted in ((per_night, 3), (2 * per_night, 2), (3 * per_night, 1)):
+        some = Catalog.open(shutil.copytree(nightly.path, tmp_path / str(most)))
+        some.settings.neighbors.__dict__["shard_rows"] = most
+        done = some.compact()
+        assert (done.shards_before, done.shards_after, done.n_rows) == (3, wanted, 0)
+        assert sum(shard["count"] for shard in some.info()["shards"]) == len(nightly.cutout_ids())
+        assert {metric: answers(some, ids, metric) for metric in METRICS} == before
+        assert "nothing to do" in Catalog.open(some.path).run().text()
+    assert set(names).isdisjoint(shard_names(some))
+
+
+def test_a_night_after_compaction_is_one_more_shard(nightly: Catalog, tiles, make, tmp_path) -> None:
+    some = Catalog.open(shutil.copytree(nightly.path, tmp_path / "some"))
+    gone = remove_some(some)
+    some.settings.neighbors.__dict__["shard_rows"] = 10**6
+    some.compact()
+    (merged,) = shard_names(some)
+    later = with_images(Catalog.open(some.path), tiles)
+    later.run()
+    assert shard_names(later)[0] == merged
+    assert len(shard_names(later)) == 2
+    assert not np.isin(later.cutout_ids(), gone).any()
+    exact = make(tiles, {"recipe": "exact"})
+    exact.remove(cutouts=gone)
+    ids = later.cutout_ids()[::9]
+    assert [[i for i, _ in row] for row in answers(later, ids, "l2")] == [
+        [i for i, _ in row] for row in answers(exact, ids, "l2")
+    ]
+
+
+def test_retraining_killed_or_not_the_old_index_answers_until_the_new_is_whole(
+    nightly: Catalog, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = Catalog.open(shutil.copytree(nightly.path, tmp_path / "some"))
+    ids, old = some.cutout_ids()[::9], some.info()["products"]["index"]
+    remove_some(some)
+    ids = np.intersect1d(ids, some.cutout_ids())
+    before = answers(some, ids, "l2")
+    with monkeypatch.context() as patched:
+
+        def killed(*args: object) -> None:
+            raise Killed
+
+        patched.setattr("elodin_spark.spark.shards.scan_shards", killed)
+        with pytest.raises(Killed):
+            some.run(retrain=True)
+    assert len(list(some.path.glob("products/shards-*"))) == 2
+    assert answers(Catalog.open(some.path), ids, "l2") == before  # of the shards before
+    assert Catalog.open(some.path).compact().shards_after == 3  # left alone
+    assert Catalog.open(some.path).run().made == ("index",)
+    new = Catalog.open(some.path)
+    assert new.info()["products"]["index"]["built"]["folder"] != old["built"]["folder"]
+    assert len(list(some.path.glob("products/shards-*"))) == 1
+    assert [[i for i, _ in row] for row in answers(new, ids, "l2")] == [[i for i, _ in row] for row in before]
+
+
+def test_an_exact_index_is_not_trained(catalog: Catalog) -> None:
+    if "built" not in catalog.info()["products"]["index"]:
+        with pytest.raises(InputError, match="an exact one is never trained"):
+            catalog.run(retrain=True)
+
+
+def test_each_shard_is_shown_with_its_error(nightly: Catalog, tmp_path) -> None:
+    shards = nightly.info()["shards"]
+    assert all(0.5 < shard["ratio"] < 2 and not shard["retrain"] for shard in shards)
+    text = info_text(nightly.info())
+    assert all(f"{shard['name']:<30}{shard['count']:>14,}" in text for shard in shards)
+    assert "train again" not in text
+    some = Catalog.open(shutil.copytree(nightly.path, tmp_path / "some"))
+    (file,) = some.path.glob(f"products/shards-*/{shards[-1]['name']}/shard.json")
+    strange = {**json.loads(file.read_text()), "count": 5000, "quantization_error": 2 * shards[-1]["error"]}
+    file.write_text(json.dumps(strange))
+    assert [shard["retrain"] for shard in some.info()["shards"]] == [False, False, True]
+    assert "1 of 3 do not fit the training: elodin-spark run CONFIG --retrain" in info_text(some.info())
