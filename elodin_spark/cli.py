@@ -39,6 +39,14 @@ class Format(StrEnum):
     json = "json"
 
 
+class RepeatsRule(StrEnum):
+    """What becomes of known repeats."""
+
+    keep = "keep"
+    leave_out = "leave-out"
+    group = "group"
+
+
 @app.callback(invoke_without_command=True)
 def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -161,13 +169,17 @@ def neighbors(
     moc: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Only cutouts in this coverage map.")
     ] = None,
+    repeats: Annotated[
+        RepeatsRule,
+        typer.Option(help="Known repeats of the query or a nearer one; group lists them with that one."),
+    ] = RepeatsRule.keep,
     output: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw query and neighbors.")] = None,
 ) -> None:
     """Print the nearest neighbors of a cutout, nearest first.
 
     Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2) or
-    1 - Jaccard index.
+    1 - Jaccard index; of noise: times the median distance of known repeats.
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
 
@@ -181,6 +193,7 @@ def neighbors(
         "min_separation_arcsec": min_separation,
         "cone": cone,
         "moc": None if moc is None else str(moc),
+        "repeats": repeats.value,
     }
     found = opened.neighbors(cutout_id, k, metric.value, **how)
     if plot is not None:

@@ -91,6 +91,9 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
     parser.add_argument(
         "--cone", type=float, nargs=3, metavar=("RA", "DEC", "RADIUS"), help="only from there; ICRS, deg"
     )
+    parser.add_argument(
+        "--repeats", choices=("keep", "leave-out"), default="keep", help="known repeats of a nearer one"
+    )
     parser.add_argument("--moc", metavar="FILE", help="only from this coverage map")
     options = parser.parse_args(arguments)
 
@@ -109,6 +112,7 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
             options.min_separation,
             None if options.cone is None else tuple(options.cone),
             None if options.moc is None else str(Path(options.moc).absolute()),
+            options.repeats,
         )
         with session(catalog.settings.spark) as spark:
             ids = None if options.all else read_ids(spark, options.ids)

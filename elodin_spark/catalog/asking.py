@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +15,14 @@ from elodin_spark.errors import ConfigError, InputError, UnknownCutoutError
 from elodin_spark.neighbors.filtered import only
 from elodin_spark.neighbors.lookup import checked_k, ids_array
 from elodin_spark.neighbors.overlap import WindowTable
+from elodin_spark.neighbors.repeats import Repeats, RepeatWindows
 from elodin_spark.neighbors.search import Index, WindowsOf, neighbors_of
 from elodin_spark.neighbors.skyfilter import Cone, PlacedWindows, directions, within_moc
 from elodin_spark.schema import NEIGHBORS
 from elodin_spark.settings import Metric
 
+#: What becomes of known repeats.
+RepeatsRule = Literal["keep", "leave-out", "group"]
 #: Columns of the cutouts table that answers take.
 WINDOW_COLUMNS = ["cutout_id", "image_id", "x0", "y0", "x1", "y1", "ra", "dec"]
 
@@ -40,6 +44,9 @@ class Question:
         Only cutouts whose centre is within: RA, Dec, radius, ICRS deg.
     moc : str or None
         Only cutouts whose centre is in this file's coverage map.
+    repeats : {"keep", "leave-out", "group"}
+        Of the pairs that ``run.repeats_arcsec`` found: leave out known repeats of the query or of a
+        nearer neighbor, or only the latter, which are listed with that neighbor.
 
     Raises
     ------
@@ -55,11 +62,14 @@ class Question:
     min_separation_arcsec: float | None = None
     cone: tuple[float, float, float] | None = None
     moc: str | None = None
+    repeats: RepeatsRule = "keep"
 
     def __post_init__(self) -> None:
         checked_k(self.k)
         if self.metric not in ("l2", "jaccard"):
             raise ConfigError(f"unknown metric {self.metric!r}: l2 or jaccard")
+        if self.repeats not in get_args(RepeatsRule):
+            raise ConfigError(f"repeats are one of {', '.join(get_args(RepeatsRule))}, got {self.repeats!r}")
         apart = self.min_separation_arcsec
         if apart is not None and not 0 < apart <= 648_000:
             raise InputError(f"min_separation_arcsec is above 0 and at most 648000 (180 deg), got {apart:g}")
@@ -81,13 +91,21 @@ class Answerer:
         What holds them, for messages.
     removed : Removed, optional
         What was taken out of it.
+    repeats : Repeats, optional
+        Those known, where the question asks for more than to keep them.
     """
 
     def __init__(
-        self, question: Question, index: Index, windows: pa.Table, source: str, removed: Removed | None = None
+        self,
+        question: Question,
+        index: Index,
+        windows: pa.Table,
+        source: str,
+        removed: Removed | None = None,
+        repeats: Repeats | None = None,
     ) -> None:
         self._question, self._windows, self._source = question, windows, source
-        self._removed = removed or Removed()
+        self._removed, self._repeats = removed or Removed(), repeats
         self._ids = windows.column("cutout_id").to_numpy()
         self._whole = index
         self._index = (
@@ -113,7 +131,7 @@ class Answerer:
             question.k,
             self._index,
             windows_of=self._windows_of(),
-            allow_overlap=question.allow_overlap and apart is None,
+            allow_overlap=question.allow_overlap and apart is None and self._repeats is None,
         )
 
     def _allowed(self) -> NDArray[np.int64]:
@@ -131,6 +149,15 @@ class Answerer:
         return ra, dec
 
     def _windows_of(self) -> WindowsOf:
+        windows_of, repeats, question = self._in_the_way(), self._repeats, self._question
+        if repeats is None:
+            return windows_of
+        nothing_else = question.allow_overlap and question.min_separation_arcsec is None
+        return lambda ids: RepeatWindows(
+            ids, repeats, question.repeats == "leave-out", None if nothing_else else windows_of(ids)
+        )
+
+    def _in_the_way(self) -> WindowsOf:
         find = partial(rows_of, self._ids, source=self._source)
         apart = self._question.min_separation_arcsec
         if apart is None:

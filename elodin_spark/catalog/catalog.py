@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, rows_of
+from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, RepeatsRule, rows_of
 from elodin_spark.catalog.checks import (
     check_index,
     keep_config,
@@ -22,11 +22,11 @@ from elodin_spark.catalog.checks import (
     resolve_weights,
     settled_recipe,
 )
+from elodin_spark.catalog.noise import noise_floor
 from elodin_spark.catalog.precision import keep_network, settle_precision, settled_precision
-from elodin_spark.catalog.products import JACCARD_FILE, L2_FILE, checked_index, thumbnails_of
+from elodin_spark.catalog.products import JACCARD_FILE, checked_index, load_l2, thumbnails_of
 from elodin_spark.catalog.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
-from elodin_spark.catalog.shardedindex import open_shards
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.catalog.upkeep import Compaction, compact
@@ -38,6 +38,7 @@ from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.repeats import Repeats
 from elodin_spark.neighbors.search import Index, TieBroken
 from elodin_spark.settings import Metric, Settings
 from elodin_spark.vectors import to_matrix
@@ -167,7 +168,7 @@ class Catalog:
 
     def _forget(self) -> None:
         """Read again what may have changed."""
-        for name in ("_l2", "_jaccard", "_windows", "_image_paths"):
+        for name in ("_l2", "_jaccard", "_repeats", "_windows", "_image_paths"):
             self.__dict__.pop(name, None)
 
     # ---- looking ----------------------------------------------------------------------------
@@ -207,6 +208,7 @@ class Catalog:
         min_separation_arcsec: float | None = None,
         cone: tuple[float, float, float] | None = None,
         moc: str | None = None,
+        repeats: RepeatsRule = "keep",
     ) -> list[dict[str, Any]]:
         """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
 
@@ -219,14 +221,16 @@ class Catalog:
         metric : {"l2", "jaccard"}
             Euclidean distance of the vectors, or 1 - Jaccard index of the label sets, ties
             broken by the Euclidean distance and then by ID.
-        allow_overlap, min_separation_arcsec, cone, moc
+        allow_overlap, min_separation_arcsec, cone, moc, repeats
             As in :class:`~elodin_spark.catalog.asking.Question`.
 
         Returns
         -------
         list of dict
             `cutout_id`, `rank`, `distance`, `image` (path below the archive root), `x0`, `y0`,
-            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`.
+            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`; where the noise
+            floor is known and the metric is l2, `noise`: the distance over the median one of repeats;
+            where repeats are grouped, `repeats`: IDs of the known ones of this neighbor.
 
         Raises
         ------
@@ -236,14 +240,22 @@ class Catalog:
             The index has not been built, or not for that metric.
         """
         k = self.settings.neighbors.k if k is None else k
-        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc)
+        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc, repeats)
         found = self.answerer(question)([cutout_id])
         rows = self.describe_cutouts(found.column("neighbor_id").to_pylist())
         ranks, distances = found.column("rank").to_pylist(), found.column("distance").to_pylist()
-        return [
+        answers = [
             {"cutout_id": row.pop("cutout_id"), "rank": rank, "distance": distance, **row}
             for row, rank, distance in zip(rows, ranks, distances, strict=True)
         ]
+        floor = noise_floor(self._store) if metric == "l2" else None
+        for row in answers if floor else ():
+            row["noise"] = row["distance"] / floor
+        if repeats == "group":
+            groups = self._repeats.grouped(cutout_id, [row["cutout_id"] for row in answers], self._l2)
+            for row, group in zip(answers, groups, strict=True):
+                row["repeats"] = group.tolist()
+        return answers
 
     def describe_cutouts(self, cutout_ids: Iterable[int]) -> list[dict[str, Any]]:
         """Window, image, sky position and labels of cutouts, in the order given.
@@ -283,6 +295,7 @@ class Catalog:
         found = self.neighbors(cutout_id, k, metric, **how)
         rows = [*self.describe_cutouts([cutout_id]), *found]
         thumbnails = thumbnails_of(self._store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
+        rows = [{name: row[name] for name in row if name not in ("noise", "repeats")} for row in rows]
         query, *others = (Panel(**row, thumbnail=image) for row, image in zip(rows, thumbnails, strict=True))
         return save_figure(neighbors_figure(query, others, metric=metric, subtitle=self.describe()), path)
 
@@ -335,17 +348,15 @@ class Catalog:
             The index has not been built, or not for that metric.
         """
         removed, index = self._store.removed, self._index(question.metric)
-        return Answerer(question, index, self._windows, str(self.path), removed)
+        repeats = None if question.repeats == "keep" else self._repeats
+        return Answerer(question, index, self._windows, str(self.path), removed, repeats)
 
     def _index(self, metric: Metric) -> Index:
         return self._l2 if metric == "l2" else TieBroken(self._jaccard, self._l2)
 
     @cached_property
     def _l2(self) -> L2Index | ApproximateL2Index:
-        folder, record = checked_index(self._store)
-        if "trained" in record:
-            return open_shards(self._store, record)
-        return L2Index.load(folder / L2_FILE, without=self._store.removed.cutouts)
+        return load_l2(self._store)
 
     @cached_property
     def _jaccard(self) -> JaccardIndex:
@@ -355,6 +366,13 @@ class Catalog:
                 f"{self.path} has no Jaccard index; add jaccard to neighbors.metrics and run it again"
             )
         return JaccardIndex.load(file, without=self._store.removed.cutouts)
+
+    @cached_property
+    def _repeats(self) -> Repeats:
+        if self._store.product("repeats") is None:
+            raise CatalogError(f"{self.path} knows no repeats: set run.repeats_arcsec and run it again")
+        pairs = self.repeats()
+        return Repeats(pairs.column("id_a").to_numpy(), pairs.column("id_b").to_numpy())
 
     @cached_property
     def _windows(self) -> pa.Table:

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from elodin_spark import schema
 from elodin_spark.catalog.removed import removed_file
-from elodin_spark.catalog.shardedindex import make_shards, wanted_recipe
+from elodin_spark.catalog.shardedindex import make_shards, open_shards, wanted_recipe
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.progress import Progress
@@ -115,6 +116,20 @@ def checked_index(store: Store) -> tuple[Path, dict[str, Any]]:
                 f"{file} is missing or truncated: {found:,} bytes instead of {size:,}; {again}"
             )
     return folder, record
+
+
+def load_l2(store: Store) -> L2Index | ApproximateL2Index:
+    """The L2 index, exact or of shards, without what was removed.
+
+    Raises
+    ------
+    CatalogError
+        It has not been built, or a file of it is damaged.
+    """
+    folder, record = checked_index(store)
+    if "trained" in record:
+        return open_shards(store, record)
+    return L2Index.load(folder / L2_FILE, without=store.removed.cutouts)
 
 
 def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) -> int:

@@ -98,6 +98,7 @@ def info_text(facts: dict[str, Any]) -> str:
         lines.append(f"{name:<14}{rows:>14}{size_text(_bytes_below(folder)):>12}")
     lines += _index_lines(facts["products"].get("index", {}))
     lines += _shard_lines(facts["shards"])
+    lines += _noise_lines(facts["products"].get("index", {}))
     lines += ["", f"{'stage':<30}{'wall time':>10}"]
     lines += [f"{stage:<30}{time:>8.1f} s" for stage, time in facts["seconds"].items()]
     total = facts["tables"]["failures"]["rows"]
@@ -130,6 +131,20 @@ def _index_lines(record: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _noise_lines(record: dict[str, Any]) -> list[str]:
+    """How far apart the vectors of one source are, seen twice."""
+    noise = record.get("noise")
+    if noise is None:
+        return []
+    head = f"noise      repeats within {noise['max_sep_arcsec']:g} arcsec "
+    if not noise["pairs"]:
+        return [head + "were looked for, and none is indexed"]
+    return [
+        head + f"lie {noise['median']:.4g} apart in the median, 68 of 100 of them {noise['p16']:.4g} to "
+        f"{noise['p84']:.4g}; of {noise['pairs']:,} pairs"
+    ]
+
+
 def _shard_lines(shards: list[dict[str, Any]]) -> list[str]:
     """The shards, each of a night or of some; those that do not fit the training are marked."""
     if not shards:
@@ -156,23 +171,27 @@ def neighbors_table(found: Sequence[dict[str, Any]], cutout_id: int, metric: str
         described,
         "{:>4}  {:>19}  {:>10}  {:>11}  {:>11}  window (px) and image".format(*columns),
     ]
+    if found and "noise" in found[0]:
+        head[-1] = head[-1].replace("distance", "distance   of noise", 1)
     rows = [
         f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>10.4f}  "
-        f"{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
-        f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}"
+        f"{_of_noise(row)}{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
+        f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}{_of_source(row)}"
         for row in found
     ]
     return "\n".join([*head, *(rows or ["      no other cutout to compare with"])])
 
 
 def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:
-    """Neighbors as CSV with a header; labels are separated by semicolons."""
+    """Neighbors as CSV with a header; labels, and IDs of repeats, are separated by semicolons."""
     text = io.StringIO()
     columns = ["cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec", "labels"]
+    columns += [name for name in ("noise", "repeats") if found and name in found[0]]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in found:
-        writer.writerow({**row, "labels": ";".join(row["labels"])})
+        joined = {name: ";".join(map(str, row[name])) for name in row if name in ("labels", "repeats")}
+        writer.writerow(row | joined)
     return text.getvalue()
 
 
@@ -203,6 +222,14 @@ def _precision_lines(gate: dict[str, Any] | None) -> list[str]:
     if gate["kept"]:
         lines.append(f"           not quantized: {', '.join(gate['kept'])}")
     return lines
+
+
+def _of_noise(row: dict[str, Any]) -> str:
+    return f"{row['noise']:>8.2f}  " if "noise" in row else ""
+
+
+def _of_source(row: dict[str, Any]) -> str:
+    return f"  and {len(row['repeats'])} repeats" if row.get("repeats") else ""
 
 
 def _degrees(value: float | None) -> str:

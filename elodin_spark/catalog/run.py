@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from elodin_spark import schema
 from elodin_spark.catalog.components import fit_to_cutouts, fit_to_files
+from elodin_spark.catalog.noise import measure_noise
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
 from elodin_spark.catalog.shardedindex import retire
 from elodin_spark.catalog.skyproducts import make_positions, make_repeats
@@ -150,6 +151,8 @@ def run_catalog(
             "figures": make_figures,
         }
         made = [name for name, make in makers.items() if name in stages and make(store, settings, spark)]
+        if "index" in stages:
+            measure_noise(store, settings.seed)
         report = work.report(done, tuple(made), time.monotonic() - started)
     return report
 

@@ -51,7 +51,7 @@ def make(small_settings, spark, tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module", params=["exact", "coded"])
 def whole(request, make, tiles) -> Catalog:
     """Never changed: copied by who changes it."""
-    return make(tiles, CODED if request.param == "coded" else {"recipe": "exact"})
+    return make(tiles, CODED if request.param == "coded" else {"recipe": "exact"}, repeats_arcsec=3)
 
 
 @pytest.fixture
