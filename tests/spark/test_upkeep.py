@@ -16,6 +16,7 @@ from elodin_spark.catalog import store as store_module
 from elodin_spark.catalog.asking import Question
 from elodin_spark.catalog.bulk import write_neighbors
 from elodin_spark.catalog.report import info_text
+from elodin_spark.cli import run_command
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 from elodin_spark.settings import Metric
 
@@ -125,8 +126,6 @@ def test_what_is_not_there_cannot_be_removed(catalog: Catalog) -> None:
 def test_images_that_vanished_are_named_and_stay_until_they_are_removed(
     make, tiles, tmp_path: Path, capsys
 ) -> None:
-    from elodin_spark.cli import run_command
-
     archive = tmp_path / "archive"
     archive.mkdir()
     catalog = make([Path(shutil.copy(tile, archive)) for tile in tiles[:2]], {"metrics": ["l2"]})
@@ -160,7 +159,7 @@ def remove_some(catalog: Catalog) -> np.ndarray:
     return np.array(of_image + singles)
 
 
-def test_compaction_frees_the_space_and_changes_no_answer(catalog: Catalog, spark) -> None:
+def test_compaction_frees_the_space_and_changes_no_answer(catalog: Catalog, capsys) -> None:
     asked = np.setdiff1d(catalog.cutout_ids(), gone := remove_some(catalog))[::9]
     before = {metric: answers(catalog, asked, metric) for metric in METRICS}
     old = catalog.info()
@@ -180,7 +179,8 @@ def test_compaction_frees_the_space_and_changes_no_answer(catalog: Catalog, spar
     assert new["disk_bytes"] < old["disk_bytes"]
     for table in ("cutouts", "fingerprints"):
         assert new["tables"][table]["rows"] == old["tables"][table]["rows"] - len(gone)
-    assert not catalog.compact().n_rows  # nothing is left to do
+    assert run_command(["compact", str(catalog.path)]) == 0  # nothing is left to do
+    assert "dropped 0 rows of tables and 0 vectors of the index" in capsys.readouterr().out
     assert "nothing to do" in Catalog.open(catalog.path).run().text()
     assert {metric: answers(Catalog.open(catalog.path), asked, metric) for metric in METRICS} == before
 
@@ -297,14 +297,23 @@ def test_retraining_killed_or_not_the_old_index_answers_until_the_new_is_whole(
     assert Catalog.open(some.path).run().made == ("index",)
     new = Catalog.open(some.path)
     assert new.info()["products"]["index"]["built"]["folder"] != old["built"]["folder"]
+    assert new.info()["products"]["index"]["rows"] == len(new.cutout_ids())
     assert len(list(some.path.glob("products/shards-*"))) == 1
     assert [[i for i, _ in row] for row in answers(new, ids, "l2")] == [[i for i, _ in row] for row in before]
 
 
-def test_an_exact_index_is_not_trained(catalog: Catalog) -> None:
-    if "built" not in catalog.info()["products"]["index"]:
-        with pytest.raises(InputError, match="an exact one is never trained"):
-            catalog.run(retrain=True)
+def test_an_exact_index_is_not_trained(catalog: Catalog, capsys) -> None:
+    before = catalog.info()["products"]["index"]
+    config = str(catalog.path / "config.yaml")
+    code = run_command(["run", config, "--set", f"catalog={catalog.path}", "--retrain"])
+    after = Catalog.open(catalog.path).info()["products"]["index"]
+    if "built" in before:
+        assert code == 0
+        assert after["built"]["folder"] != before["built"]["folder"]
+    else:
+        assert code == 2
+        assert "an exact one is never trained" in capsys.readouterr().err
+        assert after == before
 
 
 def test_each_shard_is_shown_with_its_error(nightly: Catalog, tmp_path) -> None:
