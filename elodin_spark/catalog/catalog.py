@@ -178,7 +178,7 @@ class Catalog:
         return self._windows.column("cutout_id").to_numpy()
 
     def parts(self, name: str) -> list[Path]:
-        """Folders of Parquet files of a table."""
+        """Folders of Parquet files of a table, with the removed rows that are still in them."""
         return self._store.parts(name)
 
     def table(self, name: str) -> pa.Table:

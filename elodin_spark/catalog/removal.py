@@ -78,16 +78,15 @@ def remove(store: Store, images: Iterable[str | int] = (), cutouts: Iterable[int
         before = store.removed
         known = store.dataset("images").to_table(columns=["image_id", "path"])
         image_ids = np.union1d(_of_paths(known, paths), _of_numbers(known, numbers, before))
-        live = store.dataset("cutouts").to_table(columns=["cutout_id", "image_id"])
-        all_ids, owners = (live.column(name).to_numpy() for name in ("cutout_id", "image_id"))
-        unknown = np.setdiff1d(singles, np.union1d(all_ids, before.cutouts))
+        alone = _cutouts(store, "cutout_id", singles)
+        unknown = np.setdiff1d(singles, np.union1d(alone, before.cutouts))
         if unknown.size:
             raise UnknownCutoutError(
                 f"{store.path} holds no cutout {some_ids(unknown)}: nothing was removed; take IDs from its "
                 "cutouts table"
             )
-        gone = np.union1d(all_ids[np.isin(owners, image_ids)], np.intersect1d(singles, all_ids))
-        if gone.size and gone.size == all_ids.size:
+        gone = np.union1d(_cutouts(store, "image_id", image_ids), alone)
+        if gone.size and gone.size == store.dataset("cutouts").count_rows():
             raise CatalogError(
                 f"that would remove all {gone.size:,} cutouts of {store.path}: delete the folder instead"
             )
@@ -130,6 +129,14 @@ def _uris(row: dict[str, Any]) -> list[str]:
 
 def _exists(uri: str, there: Collection[str] | None) -> bool:
     return uri in there if there is not None else os.path.lexists(local_path(uri))
+
+
+def _cutouts(store: Store, column: str, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cutouts whose ID, or whose image, is among `ids`, of those that were not removed."""
+    rows = store.dataset("cutouts").to_table(
+        columns=["cutout_id"], filter=pc.field(column).isin(pa.array(ids))
+    )
+    return rows.column("cutout_id").to_numpy()
 
 
 def _of_paths(known: pa.Table, paths: list[str]) -> NDArray[np.int64]:
