@@ -1,16 +1,19 @@
 """The index of a catalog built by executors: its cost against its size.
 
     python benchmarks/sharded_index.py --counts 25000 100000 --shard-rows 25000
+    python benchmarks/sharded_index.py --counts 10000 30000 100000 --shard-rows 10000 --target 10000000000
 
 For each count a catalog is made whose fingerprints are synthetic vectors of ResNet50's shape, and its L2
 index is built as a run builds it: trained on a sample, shards added by the Python workers of a local Spark
 session, accuracy measured against exact search. Training and measuring are told apart from adding,
-which is what grows with the archive.
+which is what grows with the archive. With --target, what an index of that size would cost follows from the
+rows; see index_extrapolation.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import tempfile
 import threading
@@ -24,14 +27,17 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-from machine import machine, report
+from index_extrapolation import extrapolate, in_words
+from machine import machine, report, tree_cpu
 from synthetic_vectors import SyntheticVectors
 
 from elodin_spark import schema
+from elodin_spark.catalog import shardedindex
 from elodin_spark.catalog.products import make_index
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.config import parse_settings
 from elodin_spark.fingerprints.weights import resolve_settings
+from elodin_spark.neighbors.trained import training_record
 from elodin_spark.recipe import make_recipe
 from elodin_spark.settings import Settings
 from elodin_spark.spark import shards as spark_shards
@@ -100,32 +106,48 @@ def build(settings: Settings, count: int, arguments: argparse.Namespace, folder:
     recipe = make_recipe(settings, weights.name, weights.sha256, None, None)
     store = Store.create(folder / "catalog", settings, recipe, weights, str(folder))
     fill(store, count, arguments.shard_rows, arguments.dimension)
-    adding: list[tuple[float, int]] = []
+    adding: list[tuple[dict[str, float], int]] = []
+    training: list[float] = []
     build_shards = spark_shards.build_shards
 
     def timed(*given: Any) -> int:
-        with worker_peak() as peak:
-            started = time.perf_counter()
+        with worker_peak() as peak, tree_cpu() as taken:
             made = build_shards(*given)
-            adding.append((time.perf_counter() - started, peak[0]))
+        adding.append((taken, peak[0]))
         return made
 
-    spark_shards.build_shards = timed
+    train = shardedindex.train
+
+    def timed_training(*given: Any, **how: Any) -> Any:
+        started = time.process_time()
+        trained = train(*given, **how)
+        training.append(time.process_time() - started)
+        return trained
+
+    spark_shards.build_shards, shardedindex.train = timed, timed_training
     started = time.perf_counter()
     with session(settings.spark) as spark:
         spark.range(1).count()
         make_index(store, settings, lambda: spark)
     seconds = time.perf_counter() - started
-    spark_shards.build_shards = build_shards
+    spark_shards.build_shards, shardedindex.train = build_shards, train
     record = store.product("index") or {}
     found = record["accuracy"]
-    ((add_s, peak),) = adding
+    ((taken, peak),), (training_s,) = adding, training
+    add_s = taken["wall"]
+    trained = training_record(next(store.path.glob(f"products/shards-*/{shardedindex.TRAINED_FILE}")))
     return {
         "vectors": count,
         "shards": record["shards"],
+        "vectors of a shard": min(count, arguments.shard_rows),
         "recipe": record["recipe"].split(":")[0],
+        "lists": wanted_lists(trained["factory"]),
+        "sample": trained["sample"],
+        "training, CPU s": training_s,
         "adding, s": add_s,
         "adding, vectors/s": count / add_s,
+        "adding, CPU s": taken["cpu"],
+        "adding, CPU µs/vector": 1e6 * taken["cpu"] / count,
         "all, s": seconds,
         "worker peak, MiB": peak / 2**20,
         "recall@10": found["recall@10"],
@@ -136,6 +158,11 @@ def build(settings: Settings, count: int, arguments: argparse.Namespace, folder:
         "B/vector in memory": found["memory_bytes_per_vector"],
         "B/vector on disk": found["disk_bytes_per_vector"],
     }
+
+
+def wanted_lists(factory: str) -> int:
+    """Inverted lists of a FAISS factory string."""
+    return int(re.findall(r"IVF(\d+)", factory)[0])
 
 
 def main() -> None:
@@ -151,6 +178,8 @@ def main() -> None:
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--work", type=Path, help="folder for the catalogs; a temporary one by default")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--target", type=int, help="vectors of an index to extrapolate to")
+    parser.add_argument("--target-shard-rows", type=int, default=2_000_000, help="vectors of its shards")
     arguments = parser.parse_args()
     neighbors = {
         "metrics": ["l2"],
@@ -175,7 +204,19 @@ def main() -> None:
         finally:
             shutil.rmtree(folder)
     facts = {"machine": machine("faiss-cpu", "pyspark", "numpy"), "settings": neighbors}
+    found = None
+    if arguments.target:
+        found = extrapolate(
+            rows,
+            arguments.target,
+            arguments.dimension,
+            arguments.recall,
+            arguments.target_shard_rows,
+        )
+        facts["extrapolated"] = found
     report(facts, rows, as_json=arguments.json)
+    if found is not None and not arguments.json:
+        print(in_words(found))
 
 
 if __name__ == "__main__":

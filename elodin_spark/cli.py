@@ -42,6 +42,14 @@ class Format(StrEnum):
     json = "json"
 
 
+class RepeatsRule(StrEnum):
+    """What becomes of known repeats."""
+
+    keep = "keep"
+    leave_out = "leave-out"
+    group = "group"
+
+
 @app.callback(invoke_without_command=True)
 def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -81,6 +89,9 @@ def run(
             "--set", metavar="KEY=VALUE", help="Override a setting, e.g. cutouts.generator.step=64."
         ),
     ] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train the index of shards again, and rebuild them.")
+    ] = False,
 ) -> None:
     """Run the main job: images to cutouts, fingerprints, indices, maps and figures.
 
@@ -91,7 +102,7 @@ def run(
     """
     from elodin_spark.catalog import run_config
 
-    report = run_config(config, overrides or [])
+    report = run_config(config, overrides or [], retrain=retrain)
     typer.echo(report.text())
 
 
@@ -184,6 +195,10 @@ def neighbors(
         str | None,
         typer.Option(metavar="CONDITION", help="Only cutouts of which this is true; Spark SQL."),
     ] = None,
+    repeats: Annotated[
+        RepeatsRule,
+        typer.Option(help="Known repeats of the query or a nearer one; group lists them with that one."),
+    ] = RepeatsRule.keep,
     output: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw query and neighbors.")] = None,
 ) -> None:
@@ -191,7 +206,8 @@ def neighbors(
 
     The cutout is given by its ID or by a position; a vector or an image file can be asked with too.
     Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2),
-    1 - Jaccard index, 1 - cosine, Euclidean of label scores, or 1 - relative score of the fused ranks.
+    1 - Jaccard index, 1 - cosine, Euclidean of label scores, or 1 - relative score of the fused ranks;
+    of noise: times the median distance of known repeats.
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
 
@@ -212,6 +228,7 @@ def neighbors(
         "cone": cone,
         "moc": None if moc is None else str(moc),
         "where": where,
+        "repeats": repeats.value,
     }
     ids = cutout_ids if cutout_ids is None or len(cutout_ids) > 1 else cutout_ids[0]
     query = opened.query(ids, position=position, radius_arcsec=radius, vector=vector, image=image)
@@ -247,6 +264,55 @@ def info(
 
     facts = Catalog.open(catalog).info()
     typer.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))
+
+
+@app.command()
+def remove(
+    catalog: CatalogPath,
+    images: Annotated[
+        list[str] | None,
+        typer.Option("--image", metavar="PATH", help="Below the archive root, or an image ID; all of it."),
+    ] = None,
+    cutouts: Annotated[list[int] | None, typer.Option("--cutout", metavar="ID", help="One cutout.")] = None,
+    vanished: Annotated[
+        bool, typer.Option("--vanished", help="Images whose files are gone from the archive.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list these images.")] = False,
+) -> None:
+    """Take images or cutouts out of a catalog: no neighbors any more, and no run brings them back.
+
+    Options may be repeated. The tables and indices keep their size until 'compact'.
+
+    Example: elodin-spark remove runs/coadds --image tract9/patch-3,4.fits --cutout 4611686018427387904
+
+    Example: elodin-spark remove runs/coadds --vanished --dry-run
+    """
+    from elodin_spark.catalog import Catalog
+
+    opened = Catalog.open(catalog)
+    named: list[str | int] = [int(image) if image.isdecimal() else image for image in images or []]
+    if vanished:
+        found = opened.vanished_images()
+        typer.echo(f"{len(found):,} images are gone from the archive" + "".join(f"\n  {f}" for f in found))
+        named += found
+        if not found and not images and not cutouts:
+            return
+    if dry_run:
+        return
+    typer.echo(opened.remove(named, cutouts or []).text())
+
+
+@app.command()
+def compact(catalog: CatalogPath) -> None:
+    """Rewrite a catalog without what was removed, and merge small shards of its index.
+
+    Answers stay the same. Killed at any moment, it can be called again.
+
+    Example: elodin-spark compact runs/coadds
+    """
+    from elodin_spark.catalog import Catalog
+
+    typer.echo(Catalog.open(catalog).compact().text())
 
 
 @app.command()

@@ -104,6 +104,9 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
     parser.add_argument(
         "--cone", type=float, nargs=3, metavar=("RA", "DEC", "RADIUS"), help="only from there; ICRS, deg"
     )
+    parser.add_argument(
+        "--repeats", choices=("keep", "leave-out"), default="keep", help="known repeats of a nearer one"
+    )
     parser.add_argument("--moc", metavar="FILE", help="only from this coverage map")
     parser.add_argument(
         "--where",
@@ -129,6 +132,7 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
             None if options.cone is None else tuple(options.cone),
             None if options.moc is None else str(Path(options.moc).absolute()),
             options.where,
+            options.repeats,
         )
         if options.radius is not None and options.positions is None:
             raise InputError("--radius goes with --positions")

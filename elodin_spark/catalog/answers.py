@@ -1,8 +1,9 @@
-"""Answers as figures."""
+"""Answers as rows, and as figures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,58 @@ from elodin_spark.catalog.products import thumbnails_of
 from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import InputError
+from elodin_spark.neighbors.lookup import HasCutouts
+from elodin_spark.neighbors.repeats import Repeats
 from elodin_spark.settings import Metric
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.catalog import Catalog
+
+_NOT_SHOWN = ("query_id", "noise", "repeats")
+
+
+def answer_rows(
+    found: pa.Table,
+    described: Sequence[dict[str, Any]],
+    several: bool,
+    extra: Mapping[str, Sequence[Any]],
+) -> list[dict[str, Any]]:
+    """Rows of an answer, as :meth:`Catalog.neighbors` gives them.
+
+    Parameters
+    ----------
+    found : pyarrow.Table
+        Of :data:`elodin_spark.schema.NEIGHBORS`.
+    described : sequence of dict
+        The neighbors, from :meth:`Catalog.describe_cutouts`.
+    several : bool
+        Whether rows name their query.
+    extra : mapping of str to sequence
+        Further values, one a row.
+    """
+    columns = [found.column(name).to_pylist() for name in ("cutout_id", "rank", "distance")]
+    return [
+        {
+            **({"query_id": asked} if several else {}),
+            "cutout_id": row["cutout_id"],
+            "rank": rank,
+            "distance": distance,
+            **{name: value for name, value in row.items() if name != "cutout_id"},
+            **{name: values[at] for name, values in extra.items()},
+        }
+        for at, (row, asked, rank, distance) in enumerate(zip(described, *columns, strict=True))
+    ]
+
+
+def grouped_repeats(found: pa.Table, repeats: Repeats, index: HasCutouts) -> list[list[int]]:
+    """Known repeats of the neighbors of an answer, one list a row; see :meth:`Repeats.grouped`."""
+    asked, near = (found.column(name).to_pylist() for name in ("cutout_id", "neighbor_id"))
+    starts = [at for at, rank in enumerate(found.column("rank").to_pylist()) if rank == 1]
+    return [
+        group.tolist()
+        for start, end in pairwise([*starts, len(near)])
+        for group in repeats.grouped(asked[start], near[start:end], index)
+    ]
 
 
 def draw(
@@ -55,7 +104,7 @@ def draw(
     rows = [*catalog.describe_cutouts(query.cutout_ids), *found]
     thumbnails = thumbnails_of(store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
     panels = [
-        Panel(**{name: value for name, value in row.items() if name != "query_id"}, thumbnail=image)
+        Panel(**{name: value for name, value in row.items() if name not in _NOT_SHOWN}, thumbnail=image)
         for row, image in zip(rows, thumbnails, strict=True)
     ]
     first, *others = [*pictured, *panels]

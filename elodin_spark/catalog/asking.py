@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.catalog.removed import Removed
 from elodin_spark.errors import ConfigError, InputError, UnknownCutoutError
 from elodin_spark.neighbors.filtered import only
 from elodin_spark.neighbors.lookup import checked_k, ids_array
 from elodin_spark.neighbors.outside import FromOutside, Outside
 from elodin_spark.neighbors.overlap import WindowTable
+from elodin_spark.neighbors.repeats import Repeats, RepeatWindows
 from elodin_spark.neighbors.search import Index, WindowsOf, neighbors_of
 from elodin_spark.neighbors.skyfilter import Cone, PlacedWindows, directions, within_moc
 from elodin_spark.schema import NEIGHBORS
 from elodin_spark.settings import Metric
 
+#: What becomes of known repeats.
+RepeatsRule = Literal["keep", "leave-out", "group"]
 #: Columns of the cutouts table that answers take.
 WINDOW_COLUMNS = ["cutout_id", "image_id", "x0", "y0", "x1", "y1", "ra", "dec"]
 
@@ -46,6 +50,9 @@ class Question:
         Only cutouts whose centre is in this file's coverage map.
     where : str or None
         Only cutouts of which this condition is true, see :mod:`elodin_spark.catalog.where`.
+    repeats : {"keep", "leave-out", "group"}
+        Of the pairs that ``run.repeats_arcsec`` found: leave out known repeats of the query or of a
+        nearer neighbor, or only the latter, which are listed with that neighbor.
 
     Raises
     ------
@@ -62,11 +69,14 @@ class Question:
     cone: tuple[float, float, float] | None = None
     moc: str | None = None
     where: str | None = None
+    repeats: RepeatsRule = "keep"
 
     def __post_init__(self) -> None:
         checked_k(self.k)
         if self.metric not in get_args(Metric):
             raise ConfigError(f"unknown metric {self.metric!r}: one of {', '.join(get_args(Metric))}")
+        if self.repeats not in get_args(RepeatsRule):
+            raise ConfigError(f"repeats are one of {', '.join(get_args(RepeatsRule))}, got {self.repeats!r}")
         apart = self.min_separation_arcsec
         if apart is not None and not 0 < apart <= 648_000:
             raise InputError(f"min_separation_arcsec is above 0 and at most 648000 (180 deg), got {apart:g}")
@@ -88,6 +98,10 @@ class Answerer:
         What holds them, for messages.
     kept : ndarray of int64, shape (m,), optional
         Cutouts that ``question.where`` keeps.
+    removed : Removed, optional
+        What was taken out of it.
+    repeats : Repeats, optional
+        Those known, where the question asks for more than to keep them.
     """
 
     def __init__(
@@ -97,8 +111,11 @@ class Answerer:
         windows: pa.Table,
         source: str,
         kept: NDArray[np.int64] | None = None,
+        removed: Removed | None = None,
+        repeats: Repeats | None = None,
     ) -> None:
         self._question, self._windows, self._source = question, windows, source
+        self._removed, self._repeats = removed or Removed(), repeats
         self._ids = windows.column("cutout_id").to_numpy()
         self._whole = index
         free = question.cone is None and question.moc is None and kept is None
@@ -110,8 +127,9 @@ class Answerer:
         Raises
         ------
         UnknownCutoutError
-            A cutout has no fingerprint.
+            A cutout has no fingerprint, or was removed.
         """
+        self._removed.refuse(cutout_ids, self._source)
         if not len(self._index):
             self._whole.search_ids(cutout_ids, 1)  # whatever is wrong with them is said
             return NEIGHBORS.empty_table()
@@ -137,7 +155,9 @@ class Answerer:
             question.k,
             index,
             windows_of=self._windows_of(),
-            allow_overlap=question.allow_overlap and question.min_separation_arcsec is None,
+            allow_overlap=question.allow_overlap
+            and question.min_separation_arcsec is None
+            and self._repeats is None,
         )
 
     def _allowed(self, kept: NDArray[np.int64] | None) -> NDArray[np.int64]:
@@ -150,6 +170,15 @@ class Answerer:
         return self._ids[inside]
 
     def _windows_of(self) -> WindowsOf:
+        windows_of, repeats, question = self._in_the_way(), self._repeats, self._question
+        if repeats is None:
+            return windows_of
+        nothing_else = question.allow_overlap and question.min_separation_arcsec is None
+        return lambda ids: RepeatWindows(
+            ids, repeats, question.repeats == "leave-out", None if nothing_else else windows_of(ids)
+        )
+
+    def _in_the_way(self) -> WindowsOf:
         apart = self._question.min_separation_arcsec
 
         def windows(ids: NDArray[np.int64]) -> WindowTable:

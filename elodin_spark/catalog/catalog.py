@@ -9,31 +9,38 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, rows_of
-from elodin_spark.catalog.checks import check_index, recipe_of, refuse_remote, require_recipe
+from elodin_spark.catalog.answers import answer_rows, grouped_repeats
+from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, RepeatsRule, rows_of
+from elodin_spark.catalog.checks import (
+    check_index,
+    keep_config,
+    recipe_of,
+    refuse_remote,
+    require_recipe,
+)
 from elodin_spark.catalog.metrics import LabelIndices
+from elodin_spark.catalog.noise import noise_floor
 from elodin_spark.catalog.places import Places
 from elodin_spark.catalog.precision import keep_network, settle_precision, settled_precision
-from elodin_spark.catalog.products import L2_FILE
+from elodin_spark.catalog.products import load_l2
 from elodin_spark.catalog.queries import Query, by_id, by_image, by_position, by_vector, require_one
 from elodin_spark.catalog.reading import Contents
+from elodin_spark.catalog.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
-from elodin_spark.catalog.shardedindex import open_shards
 from elodin_spark.catalog.store import Store
-from elodin_spark.config import dump_settings, load_config
+from elodin_spark.catalog.upkeep import Compaction, compact
+from elodin_spark.config import load_config
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime
 from elodin_spark.fingerprints.weights import Weights, resolve_settings
 from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.repeats import Repeats
 from elodin_spark.neighbors.search import Index
 from elodin_spark.settings import Metric, Settings
-
-_LABELS_SHOWN = 10
 
 
 class Catalog(Contents):
@@ -113,7 +120,8 @@ class Catalog(Contents):
         Raises
         ------
         CatalogError
-            There is none at `path`, or `settings` are of another recipe.
+            There is none at `path`, `settings` are of another recipe, or they are others than those that
+            a run is writing it with.
         """
         store = Store(path)
         if settings is None:
@@ -123,20 +131,40 @@ class Catalog(Contents):
         settled = settled_precision(store, settings.model_copy(update={"catalog": str(path)}))
         require_recipe(store, settled, weights)
         asked = settled.model_copy(update={"fingerprints": settings.fingerprints})
-        (store.path / "config.yaml").write_text(dump_settings(asked), encoding="utf-8")
+        keep_config(store, asked)
         return cls(store, settled, weights)
 
     @cached_property
     def _weights(self) -> Weights:
         return resolve_settings(self.settings.fingerprints)
 
-    def run(self, stages: Sequence[RunStage] = RUN_STAGES) -> RunReport:
+    def run(self, stages: Sequence[RunStage] = RUN_STAGES, *, retrain: bool = False) -> RunReport:
         """Do what is missing; see :func:`elodin_spark.catalog.run.run_catalog`."""
-        report = run_catalog(self._store, self.settings, self._weights, stages)
-        for name in ("_l2", "_by_label", "_windows", "_image_paths", "places"):
+        report = run_catalog(self._store, self.settings, self._weights, stages, retrain=retrain)
+        self._forget()
+        return report
+
+    def remove(self, images: Iterable[str | int] = (), cutouts: Iterable[int] = ()) -> Removal:
+        """Take images or cutouts out of all answers; see :func:`elodin_spark.catalog.removal.remove`."""
+        removal = remove(self._store, images, cutouts)
+        self._forget()
+        return removal
+
+    def compact(self) -> Compaction:
+        """Free the space of what was removed; see :func:`elodin_spark.catalog.upkeep.compact`."""
+        compaction = compact(self._store, self.settings)
+        self._forget()
+        return compaction
+
+    def vanished_images(self) -> list[str]:
+        """Paths of images whose files are gone from the archive; they stay until they are removed."""
+        return vanished_images(self._store, self.settings)
+
+    def _forget(self) -> None:
+        """Read again what may have changed."""
+        for name in ("_l2", "_by_label", "_repeats", "_windows", "_image_paths", "places"):
             self.__dict__.pop(name, None)
         self._filtered = {}
-        return report
 
     # ---- looking ----------------------------------------------------------------------------
 
@@ -193,6 +221,7 @@ class Catalog(Contents):
         cone: tuple[float, float, float] | None = None,
         moc: str | None = None,
         where: str | None = None,
+        repeats: RepeatsRule = "keep",
         why: bool = False,
     ) -> list[dict[str, Any]]:
         """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
@@ -214,7 +243,7 @@ class Catalog(Contents):
             A vector as those of the catalog, or an ``.npy`` file with one.
         image : str or Path, optional
             An image file, fingerprinted whole by the recipe of the catalog.
-        metric, allow_overlap, min_separation_arcsec, cone, moc, where
+        metric, allow_overlap, min_separation_arcsec, cone, moc, where, repeats
             As in :class:`~elodin_spark.catalog.asking.Question`.
         why : bool
             Say which labels each shares with the query.
@@ -223,9 +252,11 @@ class Catalog(Contents):
         -------
         list of dict
             `cutout_id`, `rank`, `distance`, `image` (path below the archive root), `x0`, `y0`,
-            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`; asked by several IDs
-            or by position, also `query_id`, the cutout whose neighbor it is. With `why` also
-            `why`: `label` and `weight` of up to five, see :meth:`LabelIndices.why`.
+            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`. Asked by several IDs
+            or by position, also `query_id`, the cutout whose neighbor it is. By l2, where the noise floor is
+            known, `noise`: the distance over the median one of repeats. Where repeats are grouped,
+            `repeats`: IDs of the known ones of this neighbor. With `why` also `why`: `label` and
+            `weight` of up to five, see :meth:`LabelIndices.why`.
 
         Raises
         ------
@@ -246,25 +277,18 @@ class Catalog(Contents):
         else:
             query = self.query(cutout_id, **ways)  # type: ignore[arg-type]
         k = self.settings.neighbors.k if k is None else k
-        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc, where)
+        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc, where, repeats)
         answer = self.answerer(question)
         found = answer(query.cutout_ids) if query.outside is None else answer.outside(query.outside)
         described = self.describe_cutouts(found.column("neighbor_id").to_pylist())
+        extra: dict[str, Sequence[Any]] = {}
+        if floor := noise_floor(self._store) if metric == "l2" else None:
+            extra["noise"] = [distance / floor for distance in found.column("distance").to_pylist()]
+        if repeats == "group":
+            extra["repeats"] = grouped_repeats(found, self._repeats, self._l2)
         if why:
-            shared = self._by_label.why(query, found)
-            described = [{**row, "why": labels} for row, labels in zip(described, shared, strict=True)]
-        columns = ("cutout_id", "rank", "distance")
-        rows = zip(described, *(found.column(name).to_pylist() for name in columns), strict=True)
-        return [
-            {
-                **({"query_id": asked} if query.several else {}),
-                "cutout_id": row.pop("cutout_id"),
-                "rank": rank,
-                "distance": distance,
-                **row,
-            }
-            for row, asked, rank, distance in rows
-        ]
+            extra["why"] = self._by_label.why(query, found)
+        return answer_rows(found, described, query.several, extra)
 
     def describe_cutouts(self, cutout_ids: Iterable[int]) -> list[dict[str, Any]]:
         """Window, image, sky position and labels of cutouts, in the order given.
@@ -275,6 +299,7 @@ class Catalog(Contents):
             The catalog does not hold one of them.
         """
         ids = np.asarray(list(cutout_ids), dtype=np.int64)
+        self._store.removed.refuse(ids, str(self.path))
         rows = self._windows.take(rows_of(self.cutout_ids(), ids, source=str(self.path))).to_pylist()
         labels = self._labels_of(ids)
         return [
@@ -329,7 +354,9 @@ class Catalog(Contents):
             The index has not been built, or not for that metric.
         """
         kept = None if question.where is None else self._kept(question.where)
-        return Answerer(question, self._index(question.metric), self._windows, str(self.path), kept)
+        repeats = None if question.repeats == "keep" else self._repeats
+        index, removed = self._index(question.metric), self._store.removed
+        return Answerer(question, index, self._windows, str(self.path), kept, removed, repeats)
 
     def _kept(self, condition: str) -> NDArray[np.int64]:
         """The cutouts that a condition keeps; those of the last one are remembered."""
@@ -344,11 +371,7 @@ class Catalog(Contents):
 
     @cached_property
     def _l2(self) -> L2Index | ApproximateL2Index:
-        folder = self._store.product_folder("index")
-        record = self._store.product("index") or {}
-        if "trained" in record:
-            return open_shards(self._store, record["search"])
-        return L2Index.load(folder / L2_FILE)
+        return load_l2(self._store)
 
     @cached_property
     def _by_label(self) -> LabelIndices:
@@ -366,21 +389,12 @@ class Catalog(Contents):
         return Places(self._store, self._windows, self._l2.contains)
 
     @cached_property
-    def _windows(self) -> pa.Table:
-        return self._store.dataset("cutouts").to_table(columns=WINDOW_COLUMNS).sort_by("cutout_id")
+    def _repeats(self) -> Repeats:
+        if self._store.product("repeats") is None:
+            raise CatalogError(f"{self.path} knows no repeats: set run.repeats_arcsec and run it again")
+        pairs = self.repeats()
+        return Repeats(pairs.column("id_a").to_numpy(), pairs.column("id_b").to_numpy())
 
     @cached_property
-    def _image_paths(self) -> dict[int, str]:
-        images = self._store.dataset("images").to_table(columns=["image_id", "path"])
-        return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
-
-    def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
-        found = self._store.dataset("fingerprints").to_table(
-            columns=["cutout_id", "labels"], filter=pc.field("cutout_id").isin(pa.array(ids))
-        )
-        named: dict[int, list[str]] = {int(i): [] for i in ids}
-        for row in found.to_pylist():
-            named[row["cutout_id"]] = [
-                self._store.label_name(label) for label in row["labels"][:_LABELS_SHOWN]
-            ]
-        return named
+    def _windows(self) -> pa.Table:
+        return self._store.dataset("cutouts").to_table(columns=WINDOW_COLUMNS).sort_by("cutout_id")

@@ -1,4 +1,4 @@
-"""What is checked when a catalog is made or opened."""
+"""What is checked before a catalog is made or opened: that settings fit it, and can be run at all."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 from elodin_spark.catalog.shardedindex import wanted_recipe
 from elodin_spark.catalog.store import Store
+from elodin_spark.config import dump_settings
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
 from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.neighbors.files import written_whole
 from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.settings import Settings
 
@@ -28,6 +30,15 @@ def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
             f"{store.path} was made by another recipe ({different}): vectors of two recipes cannot be "
             "compared. Use those settings, or choose another folder"
         )
+
+
+def keep_config(store: Store, settings: Settings) -> None:
+    """Keep the settings of a run, once no other run writes the catalog."""
+    file, text = store.path / "config.yaml", dump_settings(settings)
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return
+    with store.lock(), written_whole(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def check_index(settings: Settings) -> None:

@@ -13,7 +13,11 @@ from elodin_spark.settings import Settings
 
 
 def run_config(
-    config: str | Path, overrides: Iterable[str] = (), stages: Sequence[RunStage] = RUN_STAGES
+    config: str | Path,
+    overrides: Iterable[str] = (),
+    stages: Sequence[RunStage] = RUN_STAGES,
+    *,
+    retrain: bool = False,
 ) -> RunReport:
     """Run a configuration file: make its catalog, or take up what a run before left.
 
@@ -25,6 +29,8 @@ def run_config(
         ``section.key=value``.
     stages : sequence of str
         See :data:`~elodin_spark.catalog.run.RUN_STAGES`.
+    retrain : bool, optional
+        See :func:`~elodin_spark.catalog.run.run_catalog`.
 
     Returns
     -------
@@ -33,7 +39,7 @@ def run_config(
     settings = load_config(config, overrides)
     if settings.catalog is None:
         raise ConfigError(f"{config} names no catalog; add 'catalog: FOLDER' or --set catalog=FOLDER")
-    return open_or_create(settings.catalog, settings).run(stages)
+    return open_or_create(settings.catalog, settings).run(stages, retrain=retrain)
 
 
 def open_or_create(path: str | Path, settings: Settings) -> Catalog:

@@ -7,21 +7,25 @@ table as the shards of vectors; a run that was killed goes on with those that ar
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.catalog.shardedindex import fingerprint_parts
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.labelaccuracy import calibrate_lists, measure_lists, others_of
-from elodin_spark.neighbors.labelcenters import list_count, train_centers, training_size
+from elodin_spark.neighbors.labelcenters import LabelCenters, list_count, train_centers, training_size
 from elodin_spark.neighbors.labelsearch import LabelIndex, LabelMetric
-from elodin_spark.neighbors.labelshards import LabelBatch, add_label_shard
+from elodin_spark.neighbors.labelshards import LabelBatch, LabelShard, add_label_shard
 from elodin_spark.neighbors.labelstage import stream_label_sets
 from elodin_spark.progress import Progress
 from elodin_spark.settings import NeighborsSettings, Settings
@@ -95,17 +99,21 @@ def make_label_shards(
     Returns
     -------
     dict
-        For the record of the index: under `label_index` the `lists`, the `nprobe` of them that are searched,
-        and the `accuracy` by metric; empty where no metric is of labels.
+        For the record of the index: under `label_index` what was `built` (for :func:`open_label_shards`),
+        the `lists`, the `nprobe` of them that are searched, and the `accuracy` by metric; empty where no
+        metric is of labels.
     """
     metrics = (_OF_SETS | _OF_SCORES) & set(settings.neighbors.metrics)
     if not metrics:
         return {}
-    wanted: dict[str, list[str]] = (store.product("shards") or {})["shards"]
-    record = _begun(store, settings, spark, n_labels, wanted)
+    record, where = _begun(store, settings, spark, n_labels), fingerprint_parts(store)
+    covered = {part for parts in record["shards"].values() for part in parts}
+    for parts in (store.product("shards") or {})["shards"].values():  # of about the right size
+        if new := [part for part in parts if part not in covered]:
+            record["shards"][f"shard-{Path(new[0]).name}"] = new
     folder = store.path / "products" / record["folder"]
     store.commit_product("labels", folder, record)
-    jobs = {folder / name: [store.path / part for part in parts] for name, parts in wanted.items()}
+    jobs = {folder / name: [where[part] for part in parts] for name, parts in record["shards"].items()}
     missing = {shard: parts for shard, parts in jobs.items() if not (shard / "shard.json").exists()}
     if missing:
         from elodin_spark.spark.labelshards import build_label_shards
@@ -114,28 +122,64 @@ def make_label_shards(
             chosen, centers = settings.neighbors.labels, folder / CENTERS_FILE
             build_label_shards(spark(), centers, missing, chosen, shares=record["shares"])
             progress.to(len(missing))
-    return {"label_index": _measure(store, settings, spark, list(jobs), metrics)}
+    built = {"folder": folder.name, "names": list(record["shards"])}
+    return {"label_index": {"built": built, **_measure(store, settings, spark, built, metrics)}}
 
 
-def open_label_shards(store: Store, nprobe: int | None = None, without: ArrayLike = ()) -> LabelIndex:
-    """Open the label shards of a catalog.
+def open_label_shards(store: Store, record: dict[str, Any]) -> LabelIndex:
+    """Open the label shards of a catalog, without what was removed.
 
     Parameters
     ----------
     store : Store
-    nprobe : int, optional
-        Lists searched, as calibrated; all otherwise.
-    without : array_like of int64, shape (m,), optional
-        IDs to leave out.
+    record : dict
+        The `label_index` of the record of the index; all lists are searched where it has no `nprobe`.
 
     Raises
     ------
     CatalogError
         A file is missing or damaged.
     """
-    record, folder = store.product("labels") or {}, store.product_folder("labels")
-    shards = [folder / name for name in record["shards"]]
-    return LabelIndex.open(folder / CENTERS_FILE, shards, nprobe=nprobe, without=without)
+    folder = store.path / "products" / record["built"]["folder"]
+    shards = [folder / name for name in record["built"]["names"]]
+    gone = store.removed.cutouts
+    return LabelIndex.open(folder / CENTERS_FILE, shards, nprobe=record.get("nprobe"), without=gone)
+
+
+def rewrite_label_shards(store: Store, record: dict[str, Any], removed: NDArray[np.int64]) -> dict[str, Any]:
+    """Make the label shards again that hold removed sets, from the tables.
+
+    Parameters
+    ----------
+    store : Store
+    record : dict
+        As of :func:`open_label_shards`.
+    removed : ndarray of int64, shape (m,)
+
+    Returns
+    -------
+    dict
+        The record with the shards that are in their place, which are whole.
+    """
+    labels = store.product("labels")
+    if labels is None or labels["folder"] != record["built"]["folder"]:
+        return record  # they are being built anew
+    folder, where = store.product_folder("labels"), fingerprint_parts(store)
+    centers = LabelCenters.load(folder / CENTERS_FILE)
+    made = {}
+    for name, parts in labels["shards"].items():
+        if (
+            name in record["built"]["names"]
+            and np.isin(LabelShard(folder / name, centers).ids, removed).any()
+        ):
+            files = [str(file) for part in parts for file in sorted(where[part].glob("*.parquet"))]
+            kept = ds.dataset(files, format="parquet").filter(~pc.field("cutout_id").isin(pa.array(removed)))
+            name = f"shard-{secrets.token_hex(8)}"
+            sets = stream_label_sets(kept, labels["asked"][0])
+            add_label_shard(folder / name, centers, sets, shares=labels["shares"])
+        made[name] = parts
+    store.commit_product("labels", folder, {**labels, "shards": made})
+    return {**record, "built": {**record["built"], "names": list(made)}}
 
 
 def read_label_counts(folder: Path, n_labels: int) -> NDArray[np.int64]:
@@ -161,19 +205,16 @@ def read_label_counts(folder: Path, n_labels: int) -> NDArray[np.int64]:
 
 
 def _begun(
-    store: Store,
-    settings: Settings,
-    spark: Callable[[], SparkSession],
-    n_labels: int,
-    wanted: dict[str, list[str]],
+    store: Store, settings: Settings, spark: Callable[[], SparkSession], n_labels: int
 ) -> dict[str, Any]:
     """The record of the centers: those that are there, if their shards are of the parts wanted."""
     shares = bool(_OF_SCORES & set(settings.neighbors.metrics))
     asked = [settings.neighbors.labels, n_labels]
     record = store.product("labels")
     if record is not None and record["asked"] == asked and record["shares"] >= shares:
-        if all(wanted.get(name) == parts for name, parts in record["shards"].items()):
-            return {**record, "shards": wanted}
+        known = fingerprint_parts(store)
+        if all(part in known for parts in record["shards"].values() for part in parts):
+            return record
         log.warning("cutouts of the index of labels are no longer in the catalog: it is built anew")
     lists = list_count(store.n_rows("fingerprints"))
     folder = store.new_product("labels")
@@ -188,23 +229,24 @@ def _begun(
             sets = first_labels(sample.column("labels").combine_chunks(), settings.neighbors.labels)
             progress.add()
     train_centers(sets, lists, n_labels).save(folder / CENTERS_FILE)
-    return {"folder": folder.name, "asked": asked, "shares": shares, "shards": wanted}
+    return {"folder": folder.name, "asked": asked, "shares": shares, "shards": {}}
 
 
 def _measure(
     store: Store,
     settings: Settings,
     spark: Callable[[], SparkSession],
-    shards: list[Path],
+    built: dict[str, Any],
     metrics: set[str],
 ) -> dict[str, Any]:
     """Search as many lists as the recall asks for, and say how good that is."""
-    index = open_label_shards(store)
+    index = open_label_shards(store, {"built": built})
     facts: dict[str, Any] = {"lists": len(index.centers), "nprobe": None, "accuracy": {}}
     if len(index.centers) == 1 or len(index) < 102:  # all are compared
         return facts
     from elodin_spark.spark.labelshards import scan_label_shards
 
+    folder, gone = store.product_folder("labels"), store.removed.cutouts
     with Progress(1, "measuring lists of label sets", "indices") as progress:
         drawn = np.random.default_rng(settings.seed + 1).choice(
             len(index), min(_QUERIES, len(index)), replace=False
@@ -214,9 +256,8 @@ def _measure(
         exact = {}
         for metric in kinds:
             queries = index.queries_of(chosen, metric)
-            found = scan_label_shards(
-                spark(), store.product_folder("labels") / CENTERS_FILE, shards, queries, 101
-            )
+            shards = [folder / name for name in built["names"]]
+            found = scan_label_shards(spark(), folder / CENTERS_FILE, shards, queries, 101, gone)
             exact[metric] = others_of(*found, chosen)
         nprobe = calibrate_lists(index, chosen, exact["jaccard"], settings.neighbors.recall)
         facts["nprobe"] = nprobe

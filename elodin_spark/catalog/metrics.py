@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from elodin_spark.catalog.labelindex import (
     JACCARD_FILE,
@@ -18,6 +18,7 @@ from elodin_spark.catalog.labelindex import (
     open_label_shards,
     read_label_counts,
 )
+from elodin_spark.catalog.products import checked_index
 from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
@@ -40,12 +41,10 @@ class LabelIndices:
     Parameters
     ----------
     store : Store
-    without : array_like of int64, shape (m,), optional
-        IDs to leave out of label sets in shards.
     """
 
-    def __init__(self, store: Store, without: ArrayLike = ()) -> None:
-        self._store, self._without = store, without
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     @cached_property
     def _record(self) -> dict[str, Any]:
@@ -60,9 +59,9 @@ class LabelIndices:
         CatalogError
             They were not indexed.
         """
-        folder = self._store.product_folder("index")
+        folder, _ = checked_index(self._store)
         if (folder / JACCARD_FILE).exists():
-            return JaccardIndex.load(folder / JACCARD_FILE)
+            return JaccardIndex.load(folder / JACCARD_FILE, without=self._store.removed.cutouts)
         if self._shards is not None:
             return self._shards
         raise CatalogError(
@@ -79,11 +78,11 @@ class LabelIndices:
             They were not indexed.
         """
         if "labels" in self._record.get("metrics", ()):
-            folder = self._store.product_folder("index")
+            folder, _ = checked_index(self._store)
             if self._shards is not None:
                 return self._shards
             if (folder / LABELS_FOLDER).exists():
-                return open_label_file(folder, self._without)
+                return open_label_file(folder, self._store.removed.cutouts)
         raise CatalogError(
             f"{self._store.path} has no index of label scores; add labels to neighbors.metrics and run again"
         )
@@ -91,7 +90,7 @@ class LabelIndices:
     @cached_property
     def _shards(self) -> LabelIndex | None:
         record = self._record.get("label_index")
-        return None if record is None else open_label_shards(self._store, record["nprobe"], self._without)
+        return None if record is None else open_label_shards(self._store, record)
 
     def index_of(self, metric: Metric, l2: L2Index | ApproximateL2Index) -> Index:
         """The index of a metric.

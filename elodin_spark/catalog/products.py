@@ -29,9 +29,11 @@ from elodin_spark.catalog.labelindex import (
     make_label_shards,
     open_label_shards,
 )
-from elodin_spark.catalog.shardedindex import make_shards, wanted_recipe
+from elodin_spark.catalog.removed import removed_file
+from elodin_spark.catalog.shardedindex import make_shards, open_shards, wanted_recipe
 from elodin_spark.catalog.store import Store
-from elodin_spark.errors import InputError
+from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.progress import Progress
 from elodin_spark.settings import Settings
@@ -65,29 +67,81 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
     dataset = store.dataset("fingerprints")
     dimension = to_matrix(dataset.head(1, columns=["vector"]).column("vector").combine_chunks()).shape[1]
     recipe = wanted_recipe(settings.neighbors, count, dimension)
-    asked = [] if recipe.exact else [recipe.factory, recipe.store, settings.neighbors.recall]
+    asked = [] if recipe.exact else [recipe.factory, recipe.store, settings.neighbors.recall, "built"]
     digest = product_digest(
         store, sorted(settings.neighbors.metrics), *asked, *label_digest(settings.neighbors)
     )
     if up_to_date(store, "index", digest):
         return False
     started = time.monotonic()
-    record = {"digest": digest, "rows": count, "dimension": dimension, "metrics": settings.neighbors.metrics}
+    record: dict[str, Any] = {
+        "digest": digest,
+        "rows": count,
+        "dimension": dimension,
+        "metrics": settings.neighbors.metrics,
+    }
     record["set_size"] = settings.neighbors.labels
     if not recipe.exact:
         record |= make_shards(store, settings, spark, recipe)
         record |= make_label_shards(store, settings, spark, store.label_count(dimension))
     folder = store.new_product("index")
     if recipe.exact:
-        _build_exact(dataset, dimension, count, folder)
+        record["rows"] = _build_exact(dataset, dimension, count, folder)
         make_label_files(store, settings.neighbors, folder, store.label_count(dimension))
     elif "label_index" in record:
-        np.save(folder / COUNTS_FILE, open_label_shards(store).label_counts())
-    store.commit_product("index", folder, {**record, "seconds": _since(started)})
+        np.save(folder / COUNTS_FILE, open_label_shards(store, record["label_index"]).label_counts())
+    commit_index(store, folder, {**record, "seconds": _since(started)})
     return True
 
 
-def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) -> None:
+def commit_index(store: Store, folder: Path, record: dict[str, Any]) -> None:
+    """Declare an index done, with the recipe and the file sizes by which it is known when it is opened."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
+    known = {"recipe_id": store.meta["recipe_id"], "bytes": sizes}
+    store.commit_product("index", folder, {**record, **known})
+
+
+def checked_index(store: Store) -> tuple[Path, dict[str, Any]]:
+    """Folder and record of the index.
+
+    Raises
+    ------
+    CatalogError
+        There is none, a file is missing or truncated, or its vectors are of another recipe.
+    """
+    folder, record = store.product_folder("index"), store.product("index") or {}
+    again = f"delete {store.path}/products/index.json and run the catalog again"
+    if record.get("recipe_id") != store.meta["recipe_id"]:
+        raise CatalogError(
+            f"{folder} holds an index of recipe {record.get('recipe_id')}, and the catalog is of "
+            f"{store.meta['recipe_id']}: {again}"
+        )
+    for name, size in record["bytes"].items():
+        file = folder / name
+        found = file.stat().st_size if file.is_file() else 0
+        if found != size:
+            raise CatalogError(
+                f"{file} is missing or truncated: {found:,} bytes instead of {size:,}; {again}"
+            )
+    return folder, record
+
+
+def load_l2(store: Store) -> L2Index | ApproximateL2Index:
+    """The L2 index, exact or of shards, without what was removed.
+
+    Raises
+    ------
+    CatalogError
+        It has not been built, or a file of it is damaged.
+    """
+    folder, record = checked_index(store)
+    if "trained" in record:
+        return open_shards(store, record)
+    return L2Index.load(folder / L2_FILE, without=store.removed.cutouts)
+
+
+def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) -> int:
     with Progress(count, "indexing L2", "vectors") as progress:
 
         def vectors() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
@@ -99,6 +153,7 @@ def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) 
 
         l2 = L2Index.build(vectors(), dimension, expected=count)
     l2.save(folder / L2_FILE)
+    return len(l2)
 
 
 def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
@@ -110,7 +165,7 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
         False where the maps were up to date, or there are too few cutouts for one.
     """
     chosen = settings.projection
-    digest = product_digest(store, chosen.model_dump(mode="json"), settings.seed)
+    digest = product_digest(store, chosen.model_dump(mode="json"), settings.seed, *removed_digest(store))
     count = store.n_rows("fingerprints")
     if not chosen.methods or not count or up_to_date(store, "projection", digest):
         return False
@@ -119,7 +174,8 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
     from elodin_spark.projection.reduce import project
     from elodin_spark.spark.batches import sample_vectors
 
-    sample = sample_vectors(spark(), store.parts("fingerprints"), chosen.sample, settings.seed)
+    parts, gone = store.parts("fingerprints"), removed_file(store.path)
+    sample = sample_vectors(spark(), parts, chosen.sample, settings.seed, gone)
     ids, vectors = sample.column("cutout_id"), to_matrix(sample.column("vector").combine_chunks())
     made = []
     with Progress(len(chosen.methods), f"projecting {len(ids)} of {count} cutouts", "maps") as progress:
@@ -141,7 +197,7 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
             pq.write_table(pa.table(columns, schema=schema.PROJECTION), folder / f"{method}.parquet")
             made.append(method)
             progress.add()
-    record = {"digest": digest, "rows": len(ids), "methods": made, "seed": settings.seed}
+    record: dict[str, Any] = {"digest": digest, "rows": len(ids), "methods": made, "seed": settings.seed}
     store.commit_product("projection", folder, {**record, "seconds": _since(started)})
     return True
 
@@ -155,7 +211,7 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
         False where the figures were up to date or are not wanted.
     """
     projection = store.product("projection")
-    digest = product_digest(store, projection and projection["digest"])
+    digest = product_digest(store, projection and projection["digest"], *removed_digest(store))
     if not settings.run.figures or not store.n_rows("cutouts") or up_to_date(store, "figures", digest):
         return False
     started = time.monotonic()
@@ -193,9 +249,15 @@ def thumbnails_of(store: Store, ids: pa.Array | pa.ChunkedArray) -> list[bytes |
 
 
 def product_digest(store: Store, *settings: Any, table: str = "fingerprints") -> str:
-    """Hash of what a product is made from: the committed parts of a table, and settings."""
-    parts = [commit.tables.get(table, []) for commit in store.commits()]
+    """Hash of what a product is made from: the parts of a table as they were made, and settings."""
+    parts = [commit.identities(table) for commit in store.commits()]
     return hashlib.sha256(json.dumps([parts, *settings]).encode()).hexdigest()
+
+
+def removed_digest(store: Store) -> list[str]:
+    """For the digest of products that are made again without what was removed; empty before."""
+    removed = store.removed.cutouts
+    return [hashlib.sha256(removed.tobytes()).hexdigest()] if removed.size else []
 
 
 def up_to_date(store: Store, name: str, digest: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import InputError
 from elodin_spark.vectors import to_matrix
+
+_LABELS_SHOWN = 10
 
 
 class Contents:
@@ -35,7 +38,7 @@ class Contents:
         return self._store.path
 
     def parts(self, name: str) -> list[Path]:
-        """Folders of Parquet files of a table."""
+        """Folders of Parquet files of a table, with the removed rows that are still in them."""
         return self._store.parts(name)
 
     def table(self, name: str) -> pa.Table:
@@ -63,7 +66,9 @@ class Contents:
         CatalogError
             ``run.repeats_arcsec`` was not set when it was run.
         """
-        return pq.read_table(self._store.product_folder("repeats") / PAIRS)
+        pairs = pq.read_table(self._store.product_folder("repeats") / PAIRS)
+        gone = pa.array(self._store.removed.cutouts)
+        return pairs.filter(~(pc.field("id_a").isin(gone) | pc.field("id_b").isin(gone)))
 
     def unmatched_positions(self) -> pa.Table:
         """Positions of the catalog that lie on no image: `position_id`, `ra`, `dec` (deg).
@@ -88,3 +93,19 @@ class Contents:
         from elodin_spark.catalog.report import gather
 
         return gather(self._store)
+
+    @cached_property
+    def _image_paths(self) -> dict[int, str]:
+        images = self._store.dataset("images").to_table(columns=["image_id", "path"])
+        return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
+
+    def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
+        found = self._store.dataset("fingerprints").to_table(
+            columns=["cutout_id", "labels"], filter=pc.field("cutout_id").isin(pa.array(ids))
+        )
+        named: dict[int, list[str]] = {int(i): [] for i in ids}
+        for row in found.to_pylist():
+            named[row["cutout_id"]] = [
+                self._store.label_name(label) for label in row["labels"][:_LABELS_SHOWN]
+            ]
+        return named

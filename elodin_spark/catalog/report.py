@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from elodin_spark.catalog.queries import Query
+from elodin_spark.catalog.shardedindex import shard_facts
 from elodin_spark.catalog.store import Store
 from elodin_spark.settings import Metric
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
+_SHARDS_SHOWN = 20
 
 
 def gather(store: Store) -> dict[str, Any]:
@@ -26,8 +28,10 @@ def gather(store: Store) -> dict[str, Any]:
         `path`, `described`, `recipe_id`, `recipe`, `precision` (what the gate measured, or None),
         `pca` (None, or of the principal components the `length` of what is projected, `components`,
         `sample`, `variance_ratio`), `runtimes`, `files`, `batches`, `tables` (rows and bytes of each),
-        `products`, `seconds` (stage to wall time), `failures` (a list), `failure_kinds` (kind to count),
-        `examples` (a few cutout IDs), `disk_bytes`.
+        `removed` (cutouts and images taken out),
+        `products`, `shards` (see :func:`~elodin_spark.catalog.shardedindex.shard_facts`), `seconds`
+        (stage to wall time), `failures` (a list), `failure_kinds` (kind to count), `examples`
+        (a few cutout IDs), `disk_bytes`.
     """
     commits = store.commits()
     seconds: Counter[str] = Counter()
@@ -53,7 +57,9 @@ def gather(store: Store) -> dict[str, Any]:
             name: {"rows": store.n_rows(name), "bytes": sum(_bytes_below(part) for part in store.parts(name))}
             for name in tables
         },
+        "removed": {"cutouts": store.removed.cutouts.size, "images": store.removed.images.size},
         "products": products,
+        "shards": shard_facts(store),
         "seconds": {stage: round(time, 1) for stage, time in seconds.items()},
         "failure_kinds": dict(Counter(row["kind"] for row in failures).most_common()),
         "failures": failures[:_FAILURES_SHOWN],
@@ -81,6 +87,10 @@ def info_text(facts: dict[str, Any]) -> str:
             f"{sum(pca['variance_ratio']):.1%} of the variance of {pca['sample']:,} windows"
         )
     lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
+    if facts["removed"]["cutouts"] or facts["removed"]["images"]:
+        lines.append(
+            "removed    {cutouts:,} cutouts, of these all of {images:,} images".format(**facts["removed"])
+        )
     lines += ["", f"{'table':<14}{'rows':>14}{'size':>12}"]
     for name, table in facts["tables"].items():
         lines.append(f"{name:<14}{table['rows']:>14,}{size_text(table['bytes']):>12}")
@@ -89,6 +99,8 @@ def info_text(facts: dict[str, Any]) -> str:
         folder = Path(facts["path"]) / "products" / record["folder"]
         lines.append(f"{name:<14}{rows:>14}{size_text(_bytes_below(folder)):>12}")
     lines += _index_lines(facts["products"].get("index", {}))
+    lines += _shard_lines(facts["shards"])
+    lines += _noise_lines(facts["products"].get("index", {}))
     lines += ["", f"{'stage':<30}{'wall time':>10}"]
     lines += [f"{stage:<30}{time:>8.1f} s" for stage, time in facts["seconds"].items()]
     total = facts["tables"]["failures"]["rows"]
@@ -127,6 +139,38 @@ def _index_lines(record: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _noise_lines(record: dict[str, Any]) -> list[str]:
+    """How far apart the vectors of one source are, seen twice."""
+    noise = record.get("noise")
+    if noise is None:
+        return []
+    head = f"noise      repeats within {noise['max_sep_arcsec']:g} arcsec "
+    if not noise["pairs"]:
+        return [head + "were looked for, and none is indexed"]
+    return [
+        head + f"lie {noise['median']:.4g} apart in the median, 68 of 100 of them {noise['p16']:.4g} to "
+        f"{noise['p84']:.4g}; of {noise['pairs']:,} pairs"
+    ]
+
+
+def _shard_lines(shards: list[dict[str, Any]]) -> list[str]:
+    """The shards, each of a night or of some; those that do not fit the training are marked."""
+    if not shards:
+        return []
+    lines = [f"{'shard':<30}{'vectors':>14}{'error':>12}{'of training':>13}"]
+    for shard in shards[-_SHARDS_SHOWN:]:
+        ratio = f"{shard['ratio']:.2f}" if shard["ratio"] is not None else ""
+        told = f"{shard['name']:<30}{shard['count']:>14,}{shard['error']:>12.4g}{ratio:>13}"
+        lines.append(told + ("  train again" if shard["retrain"] else ""))
+    if len(shards) > _SHARDS_SHOWN:
+        lines.append(f"  and {len(shards) - _SHARDS_SHOWN:,} earlier ones")
+    if count := sum(shard["retrain"] for shard in shards):
+        lines.append(
+            f"  {count:,} of {len(shards):,} do not fit the training: elodin-spark run CONFIG --retrain"
+        )
+    return lines
+
+
 def neighbors_table(found: Sequence[dict[str, Any]], query: Query, metric: Metric, described: str) -> str:
     """Neighbors for a terminal, of several cutouts one after the other.
 
@@ -143,10 +187,13 @@ def neighbors_table(found: Sequence[dict[str, Any]], query: Query, metric: Metri
             described,
             "{:>4}  {:>19}  {:>10}  {:>11}  {:>11}  window (px) and image".format(*columns),
         ]
+        if found and "noise" in found[0]:
+            head[-1] = head[-1].replace("distance", "distance   of noise", 1)
         rows = [
             f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>10.4f}  "
-            f"{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
-            f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}{_shared(row)}"
+            f"{_of_noise(row)}{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
+            f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}"
+            f"{_of_source(row)}{_shared(row)}"
             for row in found
             if not several or row["query_id"] == asked
         ]
@@ -162,16 +209,17 @@ def _shared(row: dict[str, Any]) -> str:
 
 
 def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:
-    """Neighbors as CSV with a header; labels are separated by semicolons, their weights by colons."""
+    """Neighbors as CSV with a header; values of one column are separated by semicolons, weights by colons."""
     text = io.StringIO()
     columns = ["cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec", "labels"]
     if found and "query_id" in found[0]:
         columns.insert(0, "query_id")
-    columns += ["why"] if any("why" in row for row in found) else []
+    columns += [name for name in ("noise", "repeats", "why") if found and name in found[0]]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in found:
-        values = {**row, "labels": ";".join(row["labels"])}
+        joined = {name: ";".join(map(str, row[name])) for name in row if name in ("labels", "repeats")}
+        values = row | joined
         if "why" in row:
             values["why"] = ";".join(f"{each['label']}:{each['weight']:.4g}" for each in row["why"])
         writer.writerow(values)
@@ -205,6 +253,14 @@ def _precision_lines(gate: dict[str, Any] | None) -> list[str]:
     if gate["kept"]:
         lines.append(f"           not quantized: {', '.join(gate['kept'])}")
     return lines
+
+
+def _of_noise(row: dict[str, Any]) -> str:
+    return f"{row['noise']:>8.2f}  " if "noise" in row else ""
+
+
+def _of_source(row: dict[str, Any]) -> str:
+    return f"  and {len(row['repeats'])} repeats" if row.get("repeats") else ""
 
 
 def _degrees(value: float | None) -> str:

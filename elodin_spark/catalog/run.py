@@ -23,7 +23,9 @@ import pyarrow.parquet as pq
 
 from elodin_spark import schema
 from elodin_spark.catalog.components import fit_to_cutouts, fit_to_files
+from elodin_spark.catalog.noise import measure_noise
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
+from elodin_spark.catalog.shardedindex import retire
 from elodin_spark.catalog.skyproducts import make_positions, make_repeats
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.cutouts.tile import TileSpec
@@ -84,7 +86,12 @@ class RunReport:
 
 
 def run_catalog(
-    store: Store, settings: Settings, weights: Weights, stages: Sequence[RunStage] = RUN_STAGES
+    store: Store,
+    settings: Settings,
+    weights: Weights,
+    stages: Sequence[RunStage] = RUN_STAGES,
+    *,
+    retrain: bool = False,
 ) -> RunReport:
     """Do what is missing.
 
@@ -97,6 +104,8 @@ def run_catalog(
     stages : sequence of str
         A subset of :data:`RUN_STAGES`. Cutouts and fingerprints together are one pass in
         which pixels never leave the worker; cutouts alone are written with their pixels.
+    retrain : bool, optional
+        Train the index of shards again and rebuild them; the old ones answer until the new are whole.
 
     Returns
     -------
@@ -118,6 +127,8 @@ def run_catalog(
         stack.enter_context(store.lock())
         store.refresh()
         store.sweep()
+        if retrain:
+            retire(store)
 
         @cache
         def spark() -> SparkSession:
@@ -140,6 +151,8 @@ def run_catalog(
             "figures": make_figures,
         }
         made = [name for name, make in makers.items() if name in stages and make(store, settings, spark)]
+        if "index" in stages:
+            measure_noise(store, settings.seed)
         report = work.report(done, tuple(made), time.monotonic() - started)
     return report
 
@@ -166,6 +179,12 @@ class _Work:
         known = {path for commit in commits for path in commit.files}
         files = list_files(settings.images.paths, store.meta["root"], settings.images.storage)
         new = [file for file in files if file.path not in known]
+        if others := len(known - {file.path for file in files}):
+            log.info(
+                "%d files of the catalog are not in images.paths; they stay in it. "
+                "'elodin-spark remove %s --vanished' takes out those that are gone from the archive",
+                others, store.path,
+            )  # fmt: skip
         if not new:
             log.info("all %d files are in the catalog already", len(files))
             return 0
@@ -323,7 +342,8 @@ class _Work:
         cut = len(self._images_cut())
         if images and not cut:
             raise TooManyFailuresError(f"none of the {images} images could be used: {self._reasons()}")
-        return RunReport(cut, self._store.n_rows("cutouts"), failures, done, made, seconds)
+        cutouts = self._store.dataset("cutouts").count_rows()
+        return RunReport(cut, cutouts, failures, done, made, seconds)
 
     def _images_cut(self) -> list[int]:
         images = self._store.dataset("images").to_table(columns=["image_id", "status"])

@@ -5,6 +5,7 @@
       config.yaml             the settings of the last run
       pca-<hash>.npz          the principal components of the vectors, where these are projected
       commits/000000.json     one per batch of files: written last, it says the batch is done
+      removed.parquet         IDs taken out, where there are any
       tables/<table>/000000-<token>/*.parquet
       products/index.json     likewise for what is made from the tables:
       products/index-<token>/ indices, maps, figures
@@ -16,14 +17,11 @@ The folder must be on a file system that the driver and all executors share.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import shutil
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,8 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from elodin_spark import schema
+from elodin_spark.catalog.lock import locked
+from elodin_spark.catalog.removed import Removed, read_removed
 from elodin_spark.config import dump_settings
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.pca import Pca, PcaFile
@@ -59,6 +59,9 @@ class Commit:
         Stage to wall time.
     runtime : str
         What ran the network for the fingerprints; empty before them.
+    made_as : dict of str to list of str
+        Of the tables that were rewritten without removed rows: the folders they had before, in the same
+        order. Products know a part by the name it was made with.
     """
 
     batch: int
@@ -67,6 +70,11 @@ class Commit:
     rows: dict[str, int]
     seconds: dict[str, float] = field(default_factory=dict)
     runtime: str = ""
+    made_as: dict[str, list[str]] = field(default_factory=dict)
+
+    def identities(self, table: str) -> list[str]:
+        """Names by which products know the parts of a table."""
+        return self.made_as.get(table) or self.tables.get(table, [])
 
 
 class Store:
@@ -145,8 +153,13 @@ class Store:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CatalogError(f"the folder {path} cannot be made: {error}") from None
-        for name in ("commits", "tables", "products"):
-            (path / name).mkdir()
+        try:
+            for name in ("commits", "tables", "products"):
+                (path / name).mkdir()
+        except FileExistsError:
+            raise CatalogError(
+                f"another run is making a catalog in {path}: wait for it, or choose another folder"
+            ) from None
         (path / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
         meta = {
             "format": FORMAT,
@@ -243,7 +256,7 @@ class Store:
         return f"tables/{table}/{batch:06d}-{secrets.token_hex(4)}"
 
     def dataset(self, table: str) -> ds.Dataset:
-        """The committed rows of a table.
+        """The committed rows of a table that were not removed.
 
         Parameters
         ----------
@@ -258,15 +271,22 @@ class Store:
         columns = schema.TABLES[table]
         if table == "fingerprints":
             columns = with_storage(columns, self.meta["recipe"]["fingerprints"].get("storage", "float32"))
-        return ds.dataset(files, schema=columns, format="parquet")
+        rows = ds.dataset(files, schema=columns, format="parquet")
+        kept = self.removed.kept(table)
+        return rows if kept is None else rows.filter(kept)
 
     def parts(self, table: str) -> list[Path]:
         """The committed folders of a table."""
         return [self.path / part for commit in self.commits() for part in commit.tables.get(table, [])]
 
     def n_rows(self, table: str) -> int:
-        """Committed rows of a table."""
+        """Committed rows of a table, with the removed ones that are still in its files."""
         return sum(commit.rows.get(table, 0) for commit in self.commits())
+
+    @property
+    def removed(self) -> Removed:
+        """What was taken out, as recorded now."""
+        return read_removed(self.path)
 
     # ---- products -------------------------------------------------------------------------
 
@@ -310,23 +330,9 @@ class Store:
 
     # ---- writing --------------------------------------------------------------------------
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the only writer; released by the system when the process dies."""
-        file = self.path / ".lock"
-        with file.open("a+", encoding="utf-8") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.seek(0)
-                raise CatalogError(
-                    f"{self.path} is being written by another run ({handle.read().strip() or 'unknown'}); "
-                    "wait for it or stop it"
-                ) from None
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()} on {socket.gethostname()}")
-            handle.flush()
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        """Be the only writer; see :func:`elodin_spark.catalog.lock.locked`."""
+        return locked(self.path)
 
     def sweep(self) -> None:
         """Delete what no commit names: the remains of killed runs. Only with the lock held."""
@@ -340,7 +346,11 @@ class Store:
 
     def _sweep_products(self) -> None:
         products = self.path / "products"
-        named = {json.loads(file.read_text(encoding="utf-8"))["folder"] for file in products.glob("*.json")}
+        records = [json.loads(file.read_text(encoding="utf-8")) for file in products.glob("*.json")]
+        named = {record["folder"] for record in records}
+        built = [record for record in records if "built" in record]
+        built += [record["label_index"] for record in records if "label_index" in record]
+        named |= {record["built"]["folder"] for record in built}
         for entry in products.iterdir():
             if entry.is_dir() and entry.name not in named:
                 shutil.rmtree(entry)

@@ -126,8 +126,14 @@ class JaccardIndex:
         return cls(np.concatenate(ids), np.concatenate(codes), n_labels, source)
 
     @classmethod
-    def load(cls, path: str | Path) -> JaccardIndex:
+    def load(cls, path: str | Path, *, without: ArrayLike | None = None) -> JaccardIndex:
         """Read what :meth:`save` wrote; nothing is unpickled.
+
+        Parameters
+        ----------
+        path : str or Path
+        without : array_like of int64, shape (m,), optional
+            IDs to leave out; the file keeps them.
 
         Raises
         ------
@@ -144,6 +150,9 @@ class JaccardIndex:
                 raise ValueError(f"{ids.size} IDs, but codes are {codes.dtype} of shape {codes.shape}")
         except _UNREADABLE as error:
             raise unreadable(path, "Jaccard index", error) from None
+        if without is not None:
+            kept = ~np.isin(ids, ids_array(without))
+            ids, codes = ids[kept], codes[kept]
         return cls(ids, codes, n_labels, str(path))
 
     def save(self, path: str | Path) -> None:

@@ -26,7 +26,7 @@ from elodin_spark.neighbors.distances import (
     vectors_array,
     widened,
 )
-from elodin_spark.neighbors.files import existing, read_faiss, written_whole
+from elodin_spark.neighbors.files import existing, load_faiss, read_faiss, written_whole
 from elodin_spark.neighbors.gpu import MOST_ON_GPU, on_gpus
 from elodin_spark.neighbors.lookup import IdLookup, checked_k, ids_array
 
@@ -127,8 +127,14 @@ class L2Index:
         return cls(index, source)
 
     @classmethod
-    def load(cls, path: str | Path) -> L2Index:
+    def load(cls, path: str | Path, *, without: ArrayLike | None = None) -> L2Index:
         """Read what :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+        without : array_like of int64, shape (m,), optional
+            IDs to leave out; the file keeps them.
 
         Raises
         ------
@@ -136,7 +142,11 @@ class L2Index:
             The file is missing, truncated, or not such an index.
         """
         path = existing(path, "L2 index")
-        return cls(read_faiss(path, "L2 index"), str(path))
+        index = read_faiss(path, "L2 index")
+        left_out = ids_array(() if without is None else without)
+        if left_out.size and hasattr(index, "id_map"):
+            index.remove_ids(load_faiss().IDSelectorBatch(left_out))
+        return cls(index, str(path))
 
     def save(self, path: str | Path) -> None:
         """Write a FAISS index file; it appears at `path` whole or not at all."""

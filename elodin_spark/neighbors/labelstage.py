@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from elodin_spark.neighbors.labelcenters import LabelCenters
 from elodin_spark.neighbors.labelsearch import LabelIndex, LabelQueries
@@ -81,11 +82,14 @@ class LabelScanSpec:
     queries : LabelQueries
     k : int
         Neighbors wanted of each query in each shard.
+    without : ndarray of int64, shape (m,)
+        IDs to leave out.
     """
 
     centers: str
     queries: LabelQueries
     k: int
+    without: NDArray[np.int64]
     files: tuple[str, ...] = ()
     output_schema: pa.Schema = SCANNED
 
@@ -104,7 +108,7 @@ class _Scan:
         centers = LabelCenters.load(self._spec.centers)
         for batch in batches:
             for folder in batch.column("shard").to_pylist():
-                index = LabelIndex(centers, [LabelShard(folder, centers)])
+                index = LabelIndex(centers, [LabelShard(folder, centers, self._spec.without)])
                 ids, distances = index.compare(self._spec.queries, self._spec.k)
                 rows = np.repeat(np.arange(len(ids), dtype=np.int32), ids.shape[1])
                 columns = [pa.array(rows), pa.array(ids.ravel()), pa.array(distances.ravel())]

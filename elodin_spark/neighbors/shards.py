@@ -141,13 +141,20 @@ class Shard:
             ``quantization_error`` of the training record.
         """
         count, error = self.record["count"], self.record["quantization_error"]
-        if self.trained.exact or count < _FEWEST_TO_JUDGE or error <= _RETRAIN_FROM * training_error:
+        if not has_drifted(self.record, training_error):
             return None
         return (
             f"{self.folder.name}: mean squared quantization error {error:.4g} of {count:,} vectors, "
-            f"{error / training_error:.2f} times that of the training sample: the archive has changed; "
-            "train the index again and rebuild its shards"
+            f"{error / training_error:.2f} times that of the training sample: the archive has changed"
         )
+
+    def mask(self, ids: ArrayLike) -> int:
+        """Leave cutouts out of the answers of this object; how many of `ids` were here."""
+        here = np.unique(ids_array(ids))
+        here = here[self.find(here) >= 0]
+        if here.size:
+            self.removed = np.union1d(self.removed, here)
+        return int(here.size)
 
     def remove(self, ids: ArrayLike) -> int:
         """Mask cutouts from now on, in this object and in those that open the shard later.
@@ -155,15 +162,20 @@ class Shard:
         Returns
         -------
         int
-            How many of `ids` were here.
+            How many of `ids` were here and not masked.
         """
-        here = np.unique(ids_array(ids))
-        here = here[self.find(here) >= 0]
-        if here.size:
-            self.removed = np.union1d(self.removed, here)
+        count = self.mask(ids)
+        if count:
             with written_whole(self.folder / _REMOVED) as temporary, temporary.open("wb") as file:
                 np.save(file, self.removed)
-        return int(here.size)
+        return count
+
+
+def has_drifted(record: dict[str, Any], training_error: float) -> bool:
+    """Whether the vectors of a shard, by its record, fit the centroids much worse than the sample did."""
+    return bool(
+        record["count"] >= _FEWEST_TO_JUDGE and record["quantization_error"] > _RETRAIN_FROM * training_error
+    )
 
 
 def add_shard(

@@ -84,10 +84,22 @@ def _storage(columns: pa.Schema) -> Storage:
     return storage_of(columns.field("vector").type) if "vector" in columns.names else "float32"
 
 
-def read_parts(spark: SparkSession, parts: Sequence[Path]) -> DataFrame:
-    """Read folders of Parquet files of one table."""
+def read_parts(spark: SparkSession, parts: Sequence[Path], without: Path | None = None) -> DataFrame:
+    """Read folders of Parquet files of one table.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+    parts : sequence of Path
+    without : Path, optional
+        Parquet file of what was taken out, `kind` and `id`: rows of these cutouts are left out.
+    """
     # Here Spark looks for patterns.
-    return spark.read.parquet(*(_pattern(part) for part in parts))
+    rows = spark.read.parquet(*(_pattern(part) for part in parts))
+    if without is None:
+        return rows
+    removed = spark.read.parquet(_pattern(without)).where("kind = 'cutout'")
+    return rows.join(removed.select(F.col("id").alias("cutout_id")), "cutout_id", "left_anti")
 
 
 def read_ids(spark: SparkSession, file: str) -> DataFrame:
@@ -123,7 +135,9 @@ def vectors_of(rows: DataFrame, spec: StageSpec) -> pa.Table:
     return made.where(F.col("vector").isNotNull()).select("cutout_id", "vector").toArrow()
 
 
-def sample_vectors(spark: SparkSession, fingerprints: Sequence[Path], n: int, seed: int) -> pa.Table:
+def sample_vectors(
+    spark: SparkSession, fingerprints: Sequence[Path], n: int, seed: int, without: Path | None = None
+) -> pa.Table:
     """Vectors of a stable sample of the archive.
 
     Parameters
@@ -134,6 +148,8 @@ def sample_vectors(spark: SparkSession, fingerprints: Sequence[Path], n: int, se
     n : int
         Size of the sample.
     seed : int
+    without : Path, optional
+        As for :func:`read_parts`.
 
     Returns
     -------
@@ -141,7 +157,7 @@ def sample_vectors(spark: SparkSession, fingerprints: Sequence[Path], n: int, se
         `cutout_id` and `vector` of the `n` cutouts whose keys are smallest; see
         :func:`elodin_spark.projection.sample.sample_keys`. The same whatever the partitioning.
     """
-    rows = read_parts(spark, fingerprints).select("cutout_id", "vector")
+    rows = read_parts(spark, fingerprints, without).select("cutout_id", "vector")
     keyed = run_stage(rows, SampleKeySpec(seed))
     chosen = keyed.orderBy("sample_key", "cutout_id").limit(n).select("cutout_id", "vector")
     return chosen.toArrow()

@@ -58,7 +58,12 @@ def build_label_shards(
 
 
 def scan_label_shards(
-    spark: SparkSession, centers: Path, shards: Sequence[Path], queries: LabelQueries, k: int
+    spark: SparkSession,
+    centers: Path,
+    shards: Sequence[Path],
+    queries: LabelQueries,
+    k: int,
+    without: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Exact neighbors among all sets of shards, each read by one task.
 
@@ -71,12 +76,14 @@ def scan_label_shards(
     queries : LabelQueries
         Few: they go to every task.
     k : int
+    without : ndarray of int64, shape (m,)
+        IDs to leave out.
 
     Returns
     -------
     ids, distances : ndarray of int64 and float64, shape (q, k)
         By (distance, ID).
     """
-    spec = LabelScanSpec(str(centers), queries, k)
+    spec = LabelScanSpec(str(centers), queries, k, without)
     found = run_stage(shard_jobs(spark, {shard: [] for shard in shards}), spec).toArrow()
     return nearest_found(found, len(queries.codes), k)

@@ -21,7 +21,13 @@ _SAMPLE_ROWS_PER_FILE = 20_000
 
 
 def write_sample(
-    spark: SparkSession, fingerprints: Sequence[Path], share: float, rows: int, seed: int, folder: Path
+    spark: SparkSession,
+    fingerprints: Sequence[Path],
+    share: float,
+    rows: int,
+    seed: int,
+    folder: Path,
+    without: Path | None = None,
 ) -> list[Path]:
     """Write a stable sample of the vectors, in an order of its own.
 
@@ -37,6 +43,8 @@ def write_sample(
     seed : int
     folder : Path
         Where `cutout_id` and `vector` go, as Parquet.
+    without : Path, optional
+        As for :func:`elodin_spark.spark.batches.read_parts`.
 
     Returns
     -------
@@ -44,7 +52,7 @@ def write_sample(
         The files in their order: by :func:`elodin_spark.projection.sample.sample_keys`, the same
         rows in the same order whatever the partitioning.
     """
-    table = read_parts(spark, fingerprints).select("cutout_id", "vector")
+    table = read_parts(spark, fingerprints, without).select("cutout_id", "vector")
     keyed = run_stage(table, SampleKeySpec(seed))
     if share < 1:
         keyed = keyed.where(F.col("sample_key") < int(share * 2**63))

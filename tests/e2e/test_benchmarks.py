@@ -96,8 +96,13 @@ def test_the_join_finds_what_the_loops_find() -> None:
 
 def test_an_index_is_built_by_executors() -> None:
     sizes = ("--counts", "6000", "--shard-rows", "4000", "--dimension", "64")
-    (row,) = result("sharded_index.py", *sizes, "--recipe", "IVF16,SQ8")["rows"]
+    found = result("sharded_index.py", *sizes, "--recipe", "IVF16,SQ8", "--target", str(10**10))
+    (row,), told = found["rows"], found["extrapolated"]
     assert row["shards"] == 2
     assert row["recall@10"] >= 0.95
     assert row["adding, vectors/s"] > 0
     assert row["worker peak, MiB"] > 50
+    assert told["shards"] == 5000
+    # Beside these, the search among 16 centroids is next to nothing.
+    assert told["coding, core-hours"] > 0.5 * 1e10 * row["adding, CPU µs/vector"] / 1e6 / 3600
+    assert told["disk, TB"] == pytest.approx(row["B/vector on disk"] / 100)

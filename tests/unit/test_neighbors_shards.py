@@ -81,7 +81,7 @@ def test_vectors_unlike_the_sample_are_a_reason_to_train_again(
     add_shard(tmp_path / "strange", trained, [(ids, np.roll(vectors, 7, axis=1))])
     advice = Shard(tmp_path / "strange", trained).needs_retraining(error)
     assert advice is not None
-    assert "train the index again" in advice
+    assert "the archive has changed" in advice
     add_shard(tmp_path / "few", trained, [(ids[:9], np.roll(vectors[:9], 7, axis=1))])
     assert Shard(tmp_path / "few", trained).needs_retraining(error) is None  # too few to say
 

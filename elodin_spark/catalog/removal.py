@@ -1,0 +1,161 @@
+"""Taking images and cutouts out of a catalog: out of all answers at once, out of its files later."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from elodin_spark.catalog.removed import Removed, write_removed
+from elodin_spark.catalog.store import Store
+from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
+from elodin_spark.images.listing import local_path
+from elodin_spark.images.remote import list_uri
+from elodin_spark.images.uris import is_remote
+from elodin_spark.neighbors.lookup import ids_array, some_ids
+from elodin_spark.settings import Settings
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What was taken out.
+
+    Attributes
+    ----------
+    n_images, n_cutouts : int
+        Now, not counting what was out already.
+    """
+
+    n_images: int
+    n_cutouts: int
+
+    def text(self) -> str:
+        """One line for a terminal."""
+        return f"removed {self.n_cutouts:,} cutouts and {self.n_images:,} images; 'compact' frees their space"
+
+
+def remove(store: Store, images: Iterable[str | int] = (), cutouts: Iterable[int] = ()) -> Removal:
+    """Take images, with all their cutouts, and single cutouts out of a catalog.
+
+    No index finds them from then on, in this process or in those that open the catalog later, and no
+    run brings them back.
+
+    Parameters
+    ----------
+    store : Store
+    images : iterable of str or int
+        Paths below the archive root, which stand for all planes of the file, or image IDs.
+    cutouts : iterable of int
+        Cutout IDs; those that were removed before are skipped.
+
+    Returns
+    -------
+    Removal
+
+    Raises
+    ------
+    InputError
+        Nothing is given, or an image is not in the catalog.
+    UnknownCutoutError
+        A cutout is not in the catalog.
+    CatalogError
+        Nothing would be left, or another process is writing.
+    """
+    named, singles = list(images), ids_array(list(cutouts))
+    paths = [image for image in named if isinstance(image, str)]
+    numbers = [image for image in named if not isinstance(image, str)]
+    if not (paths or numbers or singles.size):
+        raise InputError("nothing to remove was named: give paths or IDs of images, or IDs of cutouts")
+    with store.lock():
+        before = store.removed
+        known = store.dataset("images").to_table(columns=["image_id", "path"])
+        image_ids = np.union1d(_of_paths(known, paths), _of_numbers(known, numbers, before))
+        alone = _cutouts(store, "cutout_id", singles)
+        unknown = np.setdiff1d(singles, np.union1d(alone, before.cutouts))
+        if unknown.size:
+            raise UnknownCutoutError(
+                f"{store.path} holds no cutout {some_ids(unknown)}: nothing was removed; take IDs from its "
+                "cutouts table"
+            )
+        gone = np.union1d(_cutouts(store, "image_id", image_ids), alone)
+        if gone.size and gone.size == store.dataset("cutouts").count_rows():
+            raise CatalogError(
+                f"that would remove all {gone.size:,} cutouts of {store.path}: delete the folder instead"
+            )
+        if gone.size or image_ids.size:
+            write_removed(
+                store.path,
+                Removed(np.union1d(before.cutouts, gone), np.union1d(before.images, image_ids)),
+            )
+    return Removal(int(image_ids.size), int(gone.size))
+
+
+def vanished_images(store: Store, settings: Settings) -> list[str]:
+    """Paths of the images of a catalog whose files are no longer in the archive, ascending.
+
+    An image of several planes has vanished with the first of its files.
+
+    Raises
+    ------
+    InputError
+        The archive cannot be seen, or none of its files can: it is rather not mounted than empty.
+    """
+    root = str(store.meta["root"])
+    rows = store.dataset("images").to_table(columns=["path", "uri", "planes"]).to_pylist()
+    there: Collection[str] | None = None
+    if is_remote(root):
+        there = {file.uri for file in list_uri(root, settings.images.storage)}
+    elif not Path(root).is_dir():
+        raise InputError(f"the archive root {root} is not there: mount it before asking what has vanished")
+    gone = {row["path"] for row in rows if not all(_exists(uri, there) for uri in _uris(row))}
+    if gone and len(gone) == len({row["path"] for row in rows}):
+        raise InputError(
+            f"none of the {len(gone):,} images of {store.path} is below {root}: is the archive mounted there?"
+        )
+    return sorted(gone)
+
+
+def _uris(row: dict[str, Any]) -> list[str]:
+    return [plane["uri"] for plane in row["planes"]] if row["planes"] else [row["uri"]]
+
+
+def _exists(uri: str, there: Collection[str] | None) -> bool:
+    return uri in there if there is not None else os.path.lexists(local_path(uri))
+
+
+def _cutouts(store: Store, column: str, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cutouts whose ID, or whose image, is among `ids`, of those that were not removed."""
+    rows = store.dataset("cutouts").to_table(
+        columns=["cutout_id"], filter=pc.field(column).isin(pa.array(ids))
+    )
+    return rows.column("cutout_id").to_numpy()
+
+
+def _of_paths(known: pa.Table, paths: list[str]) -> NDArray[np.int64]:
+    if not paths:
+        return np.empty(0, np.int64)
+    held = set(known.column("path").to_pylist())
+    for path in paths:
+        if path not in held:
+            near = difflib.get_close_matches(path, held, n=1)
+            raise InputError(
+                f"no image {path!r} in the catalog, or it was removed before: nothing was removed; give "
+                "paths below the archive root" + (f", such as {near[0]!r}" if near else "")
+            )
+    return known.filter(pc.field("path").isin(paths)).column("image_id").to_numpy()
+
+
+def _of_numbers(known: pa.Table, numbers: list[Any], before: Removed) -> NDArray[np.int64]:
+    asked, held = ids_array(numbers), known.column("image_id").to_numpy()
+    unknown = np.setdiff1d(asked, np.union1d(held, before.images))
+    if unknown.size:
+        raise InputError(f"no image {some_ids(unknown)} in the catalog: nothing was removed")
+    return np.intersect1d(asked, held)
