@@ -68,6 +68,7 @@ CONDITIONS: dict[str, Callable[[Row], bool]] = {
     ),
     "mjd is null": lambda row: row["images"]["mjd"] is None,
     "path like 'g/%' or images.hdu = 7": lambda row: row["images"]["path"].startswith("g/"),
+    "path not like 'g/%'": lambda row: row["images"]["path"].startswith("r/"),
     "IMAGES.Path rlike '[13]\\\\.fits$'": lambda row: row["images"]["path"][2] in "13",
     "images.ra is null and cutouts.dec < -0.999": lambda row: row["dec"] < -0.999,
     "source.flux > 0": lambda row: more_than((row["source"] or {}).get("flux"), 0),
