@@ -154,7 +154,7 @@ def plan(
 def neighbors(
     catalog: CatalogPath,
     cutout_ids: Annotated[
-        list[int] | None, typer.Argument(metavar="[CUTOUT_ID]...", help="The query, or several.")
+        list[int] | None, typer.Argument(metavar="CUTOUT_ID", help="The query, or several.")
     ] = None,
     position: Annotated[
         tuple[float, float] | None,

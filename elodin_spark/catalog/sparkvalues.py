@@ -24,6 +24,7 @@ from elodin_spark.errors import InputError
 #: An operator or a function of any arguments: arrays of one length to an array.
 Kernel = Callable[..., pa.Array]
 
+_LONGEST_NUMBER = 4000  # characters, of which Python makes an int
 _DOUBLE_DIGITS = 1100  # of any finite double, written out
 #: Escapes of a regular expression that mean the same to Java and to RE2.
 _ESCAPES = frozenset("dDwWtnrf.^$|?*+()[]{}\\/-_ '\"%#@!:;,<>=~&")
@@ -182,7 +183,7 @@ def cast(kind: pa.DataType) -> Kernel:
             return a
         if pa.types.is_string(a.type):
             return pa.array([_whole(text, kind.bit_width) for text in a.to_pylist()], kind)
-        if not pa.types.is_integer(kind) or pa.types.is_boolean(a.type):
+        if not pa.types.is_integer(kind) or pa.types.is_boolean(a.type) or a.type == pa.int32():
             return a.cast(kind, safe=False)
         (values,), known = _numpy(a)
         limit = 1 << (kind.bit_width - 1)
@@ -198,7 +199,7 @@ def cast(kind: pa.DataType) -> Kernel:
 
 def _whole(text: str | None, bits: int) -> int | None:
     found = None if text is None else re.fullmatch(r"[\x00-\x20]*([+-]?[0-9]+)[\x00-\x20]*", text)
-    if found is None or len(found[1]) > 25:
+    if found is None or len(found[1]) > _LONGEST_NUMBER:
         return None
     value = int(found[1])
     return value if -(1 << (bits - 1)) <= value < 1 << (bits - 1) else None

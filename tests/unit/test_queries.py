@@ -277,6 +277,19 @@ def test_what_cannot_be_asked_is_said(catalog, how, error, words: str, monkeypat
         catalog.neighbors(**how)
 
 
+def test_one_band_cannot_be_asked_with_where_cutouts_are_of_several(
+    tmp_path: Path, rows, monkeypatch
+) -> None:
+    monkeypatch.setattr("elodin_spark.catalog.catalog.require_recipe", lambda *of: None)
+    colour = {"grouping": {"kind": "header", "keywords": ["OBJECT"]}, "channels": ["i", "r", "g"]}
+    catalog = write_catalog(tmp_path / "colour", rows, images={"paths": "/data", "colour": colour})
+    (tmp_path / "one.fits").touch()
+    with pytest.raises(
+        InputError, match=r"one\.fits is one plane, and the cutouts of .* are of several bands"
+    ):
+        catalog.neighbors(image=tmp_path / "one.fits")
+
+
 def test_zero_neighbors_are_refused(catalog, ids) -> None:
     for how in ({"cutout_id": ids[0]}, {"vector": np.zeros(DIMENSION)}):
         with pytest.raises(InputError, match="k must be at least 1"):

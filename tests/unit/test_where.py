@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from conditions import TableNames
@@ -16,19 +15,11 @@ from hypothesis import strategies as st
 from smallcatalog import LABELS, Rows, tables, write_catalog
 
 from elodin_spark import Catalog
-from elodin_spark.catalog.asking import Answerer, Question
 from elodin_spark.catalog.expressions import parse_condition
 from elodin_spark.catalog.store import Store
 from elodin_spark.catalog.where import Where, label_number, scores_of
 from elodin_spark.cli import run_command
 from elodin_spark.errors import InputError
-from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.jaccard import JaccardIndex
-from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.recipes import choose_recipe
-from elodin_spark.neighbors.search import Index, TieBroken
-from elodin_spark.neighbors.shards import add_shard
-from elodin_spark.neighbors.trained import train
 
 Row = dict[str, Any]
 
@@ -77,6 +68,7 @@ CONDITIONS: dict[str, Callable[[Row], bool]] = {
     ),
     "mjd is null": lambda row: row["images"]["mjd"] is None,
     "path like 'g/%' or images.hdu = 7": lambda row: row["images"]["path"].startswith("g/"),
+    "path not like 'g/%'": lambda row: row["images"]["path"].startswith("r/"),
     "IMAGES.Path rlike '[13]\\\\.fits$'": lambda row: row["images"]["path"][2] in "13",
     "images.ra is null and cutouts.dec < -0.999": lambda row: row["dec"] < -0.999,
     "source.flux > 0": lambda row: more_than((row["source"] or {}).get("flux"), 0),
@@ -126,57 +118,6 @@ def test_neighbors_are_the_nearest_of_what_is_kept(catalog: Catalog, rows: Rows,
     both = catalog.neighbors(query, 99, metric, allow_overlap=True, where=condition, **near)
     cone = catalog.neighbors(query, len(with_print), metric, allow_overlap=True, **near)
     assert {row["cutout_id"] for row in both} == {row["cutout_id"] for row in cone} & kept
-
-
-@pytest.fixture(scope="module", params=["l2", "approximate", "jaccard"])
-def large(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[Index, Callable[[int], np.ndarray]]:
-    """An index of 40,000 cutouts, and distances of all from one of them by brute force."""
-    n, d, labels = 40_000, 16, 40
-    rng = np.random.default_rng(5)
-    vectors = rng.normal(size=(n, d)).astype(np.float32)
-    ids = np.arange(n)
-
-    def euclidean(query: int) -> np.ndarray:
-        return np.linalg.norm(vectors.astype(float) - vectors[query].astype(float), axis=1)
-
-    exact = L2Index.build([(ids, vectors)], d)
-    if request.param == "l2":
-        return exact, euclidean
-    if request.param == "approximate":
-        folder = tmp_path_factory.mktemp("shards")
-        train(choose_recipe(n, d, 1, factory="IVF64,SQ8", store="f32"), [vectors], folder / "trained.index")
-        for part in (0, 1):
-            some = slice(part * n // 2, (part + 1) * n // 2)
-            add_shard(folder / f"shard{part}", folder / "trained.index", [(ids[some], vectors[some])])
-        shards = [folder / "shard0", folder / "shard1"]
-        return ApproximateL2Index.open(folder / "trained.index", shards, nprobe=1, candidates=50), euclidean
-    members = rng.random((n, labels)) < 0.2
-
-    def jaccard(query: int) -> np.ndarray:
-        both = (members & members[query]).sum(axis=1)
-        return 1 - both / np.maximum((members | members[query]).sum(axis=1), 1)
-
-    sets = [np.flatnonzero(row) for row in members]
-    return TieBroken(JaccardIndex.build([(ids, sets)], labels), exact), jaccard
-
-
-def test_a_filter_that_keeps_one_in_a_thousand_still_gives_k_exact_ones(large) -> None:
-    index, distances = large
-    ids = np.arange(len(index))
-    kept = np.sort(np.random.default_rng(6).choice(ids, len(ids) // 1000, replace=False))
-    zero = np.zeros_like(ids)
-    windows = pa.table(
-        {"cutout_id": ids, "image_id": ids, "x0": zero, "y0": zero, "x1": zero + 1, "y1": zero + 1}
-    )
-    windows = windows.append_column("ra", pa.array(zero * 0.0)).append_column("dec", pa.array(zero * 0.0))
-    answer = Answerer(Question(9, where="asked before"), index, windows, "the test", kept)
-    for query in (17, int(kept[3])):
-        found = answer([query])
-        assert found.num_rows == 9
-        others = kept[kept != query]
-        best = np.sort(distances(query)[others])[:9]
-        np.testing.assert_allclose(found.column("distance").to_numpy(), best, rtol=1e-12)
-        assert set(found.column("neighbor_id").to_pylist()) <= set(others.tolist())
 
 
 def test_nothing_kept_gives_no_neighbors(catalog: Catalog, rows: Rows) -> None:
