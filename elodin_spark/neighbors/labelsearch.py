@@ -20,7 +20,7 @@ from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.jaccard import TieBreak, jaccard_distance, ranked
 from elodin_spark.neighbors.labelcenters import LabelCenters, hamming
 from elodin_spark.neighbors.labelsets import LabelSets, encode, set_sizes
-from elodin_spark.neighbors.labelshards import LabelShard, Piece, take
+from elodin_spark.neighbors.labelshards import LabelShard, Piece, rows_at, take
 from elodin_spark.neighbors.lookup import checked_k, held, ids_array, some_ids, unknown_cutouts
 
 _EXACT_BELOW = 20_000  # allowed cutouts, which are all compared
@@ -288,7 +288,7 @@ class LabelIndex:
         for shard in self.shards:
             for piece in shard.pieces(lists, only):
                 near, far = distance_to(shard, piece, k, kth)
-                ids.append(take(shard.row_ids, piece)[near])
+                ids.append(shard.row_ids[rows_at(piece, near)] if near.size else near)
                 distances.append(far)
                 ids, distances, kth = _closer(ids, distances, k)
         return np.concatenate(ids), np.concatenate(distances)

@@ -17,6 +17,7 @@ LabelSets: TypeAlias = Sequence[ArrayLike] | pa.Array | pa.ChunkedArray
 
 _WORD_BITS = 64  # codes are whole words: FAISS counts 64 bits at a time
 _SETS_AT_ONCE = 8192
+_BITS = np.array([byte.bit_count() for byte in range(256)], dtype=np.uint8)
 
 
 def code_bytes(n_labels: int) -> int:
@@ -26,10 +27,9 @@ def code_bytes(n_labels: int) -> int:
 
 def set_sizes(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Count the bits set in each row of uint8 `codes`, shape (n, bytes); int64, shape (n,)."""
-    bits = np.array([i.bit_count() for i in range(256)], dtype=np.uint8)
     sizes = np.empty(len(codes), np.int64)
     for start in range(0, len(codes), _SETS_AT_ONCE):
-        sizes[start : start + _SETS_AT_ONCE] = bits[codes[start : start + _SETS_AT_ONCE]].sum(
+        sizes[start : start + _SETS_AT_ONCE] = _BITS[codes[start : start + _SETS_AT_ONCE]].sum(
             axis=1, dtype=np.int64
         )
     return sizes

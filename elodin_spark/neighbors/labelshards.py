@@ -179,12 +179,29 @@ def take(array: NDArray, piece: Piece) -> NDArray:
     )
 
 
+def rows_at(piece: Piece, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows at some places of a piece, ascending; int64, shape of `places`."""
+    spans = [(span.start, span.stop) for span in piece if isinstance(span, slice)]
+    if len(spans) < len(piece):
+        return np.concatenate([np.r_[span] for span in piece])[places]
+    starts, stops = np.array(spans).T
+    ends = np.cumsum(stops - starts)
+    return places + (stops - ends)[np.searchsorted(ends, places, side="right")]
+
+
+def _length(span: slice | NDArray[np.int64]) -> int:
+    return int(span.stop - span.start) if isinstance(span, slice) else int(span.size)
+
+
 def _split(spans: Sequence[slice | NDArray[np.int64]]) -> Iterator[Piece]:
     """The same rows, about 65,536 at once."""
+    if sum(map(_length, spans)) <= _ROWS:
+        yield spans
+        return
     piece: list[slice | NDArray[np.int64]] = []
     held = 0
     for span in spans:
-        length = span.stop - span.start if isinstance(span, slice) else span.size
+        length = _length(span)
         for at in range(0, length, _ROWS):
             end = min(at + _ROWS, length)
             some = slice(span.start + at, span.start + end) if isinstance(span, slice) else span[at:end]

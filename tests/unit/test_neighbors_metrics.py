@@ -8,8 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -158,6 +159,48 @@ def test_the_blend_is_reciprocal_rank_fusion(world: World) -> None:
     assert (distances[:, 0] == 0).all()
     assert (distances[:, 1:] < 1).all()
     assert np.array_equal(blend.search_ids(queries, 7)[0], near[:, :7])
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7)), min_size=1, max_size=30), st.integers(1, 30))
+def test_blends_of_rankings_full_of_ties(rows: list[tuple[int, int]], k: int) -> None:
+    ids = np.arange(len(rows))[::-1].copy()
+    l2 = L2Index.build([(ids, np.array([[place] for place, _ in rows], np.float32))], 1)
+    sets = [np.flatnonzero([bits & 1, bits & 2, bits & 4]) for _, bits in rows]
+    jaccard = TieBroken(JaccardIndex.build([(ids, sets)], 3), l2)
+    near, _ = Blend(l2, jaccard).search_ids(ids, k)
+    rankings = [index.search_ids(ids, len(rows))[0].tolist() for index in (l2, jaccard)]
+    for row, query in enumerate(ids.tolist()):
+        expected = [query, *fused(query, [ranking[row] for ranking in rankings])]
+        assert near[row].tolist() == expected[:k]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.permutations(range(5)), st.sampled_from([0, 1, 2, 4])), min_size=1, max_size=25))
+def test_label_distances_tie_by_l2_and_then_by_id(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[list[int], int]]
+) -> None:
+    # Equal scores of 1, 2 or 4 labels: shares, and so the sums of their squares, are exact.
+    n = len(rows)
+    ids, places = np.arange(n)[::-1].copy(), np.arange(n) % 3
+    sets = [sorted(order[:size]) for order, size in rows]
+    columns = (
+        pa.array(sets, pa.list_(pa.int32())),
+        pa.array([[1.0] * len(s) for s in sets], pa.list_(pa.float32())),
+    )
+    centers, folder = train_centers([], 1, 5), tmp_path_factory.mktemp("labels") / "shard"
+    add_label_shard(folder, centers, [(ids, *columns)], shares=True)
+    l2 = L2Index.build([(ids, places[:, np.newaxis].astype(np.float32))], 1)
+    index = TieBroken(LabelIndex(centers, [LabelShard(folder, centers)]), l2, "labels")
+    near, _ = index.search_ids(ids, n)
+    shares = [{label: Fraction(1, len(some)) for label in some} for some in sets]
+    for row in range(n):
+        apart = [
+            sum((shares[row].get(j, Fraction(0)) - other.get(j, Fraction(0))) ** 2 for j in range(5))
+            for other in shares
+        ]
+        keys = sorted(zip(apart, abs(places - places[row]).tolist(), ids.tolist(), strict=True))
+        assert near[row].tolist() == [i for _, _, i in keys]
 
 
 def test_a_cutout_that_is_first_in_both_is_0_away() -> None:
