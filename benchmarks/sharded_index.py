@@ -88,7 +88,7 @@ def worker_peak() -> Iterator[list[int]]:
         while not stop.wait(0.05):
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
-                    if "pyspark" in " ".join(process.cmdline()):
+                    if "pyspark.daemon" in process.cmdline():  # not the JVM, which names pyspark's jars
                         peak[0] = max(peak[0], process.memory_info().rss)
 
     thread = threading.Thread(target=watch, daemon=True)
