@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.catalog.shardedindex import fingerprint_parts
+from elodin_spark.catalog.shardedindex import fingerprint_parts, in_groups
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.jaccard import JaccardIndex
@@ -146,8 +146,10 @@ def open_label_shards(store: Store, record: dict[str, Any]) -> LabelIndex:
     return LabelIndex.open(folder / CENTERS_FILE, shards, nprobe=record.get("nprobe"), without=gone)
 
 
-def rewrite_label_shards(store: Store, record: dict[str, Any], removed: NDArray[np.int64]) -> dict[str, Any]:
-    """Make the label shards again that hold removed sets, from the tables.
+def rewrite_label_shards(
+    store: Store, record: dict[str, Any], removed: NDArray[np.int64], most: int
+) -> dict[str, Any]:
+    """Make the label shards again that hold removed sets, and one of small ones, from the tables.
 
     Parameters
     ----------
@@ -155,6 +157,8 @@ def rewrite_label_shards(store: Store, record: dict[str, Any], removed: NDArray[
     record : dict
         As of :func:`open_label_shards`.
     removed : ndarray of int64, shape (m,)
+    most : int
+        Shards that follow each other become one while they hold at most so many sets.
 
     Returns
     -------
@@ -166,19 +170,19 @@ def rewrite_label_shards(store: Store, record: dict[str, Any], removed: NDArray[
         return record  # they are being built anew
     folder, where = store.product_folder("labels"), fingerprint_parts(store)
     centers = LabelCenters.load(folder / CENTERS_FILE)
-    made = {}
-    for name, parts in labels["shards"].items():
-        if (
-            name in record["built"]["names"]
-            and np.isin(LabelShard(folder / name, centers).ids, removed).any()
-        ):
+    shards = {name: LabelShard(folder / name, centers, removed) for name in labels["shards"]}
+    made: dict[str, list[str]] = {}
+    for group in in_groups({name: len(shard) for name, shard in shards.items()}, most):
+        name, parts = group[0], [part for each in group for part in labels["shards"][each]]
+        if len(group) > 1 or len(shards[name]) < shards[name].record["count"]:
             files = [str(file) for part in parts for file in sorted(where[part].glob("*.parquet"))]
             kept = ds.dataset(files, format="parquet").filter(~pc.field("cutout_id").isin(pa.array(removed)))
             name = f"shard-{secrets.token_hex(8)}"
             sets = stream_label_sets(kept, labels["asked"][0])
             add_label_shard(folder / name, centers, sets, shares=labels["shares"])
         made[name] = parts
-    store.commit_product("labels", folder, {**labels, "shards": made})
+    if list(made) != list(labels["shards"]):
+        store.commit_product("labels", folder, {**labels, "shards": made})
     return {**record, "built": {**record["built"], "names": list(made)}}
 
 
@@ -241,7 +245,13 @@ def _measure(
 ) -> dict[str, Any]:
     """Search as many lists as the recall asks for, and say how good that is."""
     index = open_label_shards(store, {"built": built})
-    facts: dict[str, Any] = {"lists": len(index.centers), "nprobe": None, "accuracy": {}}
+    counted = sum(shard.record["count"] for shard in index.shards)  # as the labels are
+    facts: dict[str, Any] = {
+        "lists": len(index.centers),
+        "nprobe": None,
+        "counted": counted,
+        "accuracy": {},
+    }
     if len(index.centers) == 1 or len(index) < 102:  # all are compared
         return facts
     from elodin_spark.spark.labelshards import scan_label_shards

@@ -155,7 +155,8 @@ class LabelIndices:
     def _weights(self) -> NDArray[np.float64]:
         folder = self._store.product_folder("index")
         counts = read_label_counts(folder, self._store.label_count(self._record["dimension"]))
-        return label_weights(counts, self._record["rows"])
+        counted = self._record.get("label_index", {}).get("counted", self._record["rows"])
+        return label_weights(counts, counted)
 
     def _labels_of(self, ids: Sequence[int]) -> dict[int, list[int]]:
         found = self._store.dataset("fingerprints").to_table(

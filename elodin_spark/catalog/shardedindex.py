@@ -161,6 +161,19 @@ def shard_facts(store: Store) -> list[dict[str, Any]]:
     ]
 
 
+def in_groups(sizes: dict[str, int], most: int) -> list[list[str]]:
+    """Names of shards that become one: such as follow each other and hold at most so many together."""
+    groups: list[list[str]] = []
+    rows = 0
+    for name, size in sizes.items():
+        if not groups or rows + size > most:
+            groups.append([])
+            rows = 0
+        groups[-1].append(name)
+        rows += size
+    return groups
+
+
 def retire(store: Store) -> None:
     """Have the next run train the index anew and build all shards; the old ones answer until then.
 

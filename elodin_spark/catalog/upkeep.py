@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.labelindex import make_label_files, rewrite_label_shards
-from elodin_spark.catalog.products import L2_FILE, commit_index
+from elodin_spark.catalog.labelindex import label_digest, make_label_files, rewrite_label_shards
+from elodin_spark.catalog.products import L2_FILE, commit_index, product_digest
 from elodin_spark.catalog.removed import Removed
-from elodin_spark.catalog.shardedindex import CODES_BYTES, TRAINED_FILE
+from elodin_spark.catalog.shardedindex import CODES_BYTES, TRAINED_FILE, in_groups
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.shards import Shard, merge_shards
@@ -88,8 +89,9 @@ def compact(store: Store, settings: Settings) -> Compaction:
         index = store.product("index")
         if index is not None and "trained" in index:
             vectors, before, after = _merge_shards(store, index, removed, settings.neighbors.shard_rows)
-        if index is not None:
-            vectors += _rewrite_index(store, settings, removed)
+            _merge_label_shards(store, removed, settings.neighbors.shard_rows)
+        elif index is not None:
+            vectors = _rewrite_index(store, settings, index, removed)
         rows = sum(_rewrite_batch(store, commit, removed) for commit in store.commits())
         store.sweep()
     return Compaction(rows, vectors, before, after)
@@ -104,17 +106,12 @@ def _merge_shards(store: Store, index: dict[str, Any], removed: Removed, most: i
         return 0, len(names), len(names)
     folder = store.product_folder("shards")
     trained = Trained.load(folder / TRAINED_FILE)
-    groups: list[list[str]] = []
-    rows, live, masked = 0, 0, dict.fromkeys(record["shards"], 0)
+    sizes, masked = {}, {}
     for name in record["shards"]:
         shard = Shard(folder / name, trained, mapped=True)
         shard.remove(removed.cutouts)
-        masked[name] = shard.removed.size
-        if not groups or rows + len(shard) > most:
-            groups.append([])
-            rows = 0
-        groups[-1].append(name)
-        rows, live = rows + len(shard), live + len(shard)
+        sizes[name], masked[name] = len(shard), shard.removed.size
+    groups = in_groups(sizes, most)
     made: dict[str, list[str]] = {}
     with Progress(len(groups), "merging", "shards") as progress:
         for group in groups:
@@ -130,33 +127,48 @@ def _merge_shards(store: Store, index: dict[str, Any], removed: Removed, most: i
     if list(made) != index["built"]["names"]:
         store.commit_product("shards", folder, {**record, "shards": made})
         built = {**index["built"], "names": list(made)}
-        kept = {**index, "built": built, "shards": len(made), "rows": live}
+        kept = {**index, "built": built, "shards": len(made), "rows": sum(sizes.values())}
         commit_index(store, store.product_folder("index"), kept)
-    for entry in folder.iterdir():  # merged into others, or left by a call that was killed
-        if entry.is_dir() and entry.name not in made:
-            shutil.rmtree(entry)
+    _sweep(folder, made)
     return sum(masked.values()), len(record["shards"]), len(made)
 
 
-def _rewrite_index(store: Store, settings: Settings, removed: Removed) -> int:
-    """Write the files of the index product without what was removed; vectors dropped."""
-    record, old = store.product("index") or {}, store.product_folder("index")
-    if not removed.cutouts.size:
+def _merge_label_shards(store: Store, removed: Removed, most: int) -> None:
+    """Likewise the shards of label sets."""
+    index = store.product("index") or {}
+    if "label_index" not in index:
+        return
+    shown = rewrite_label_shards(store, index["label_index"], removed.cutouts, most)
+    if shown != index["label_index"]:
+        commit_index(store, store.product_folder("index"), {**index, "label_index": shown})
+    labels = store.product("labels") or {}
+    if labels.get("folder") == shown["built"]["folder"]:
+        _sweep(store.product_folder("labels"), labels["shards"])
+
+
+def _sweep(folder: Path, named: Collection[str]) -> None:
+    """Delete shards that were merged into others, or left by a call that was killed."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name not in named:
+            shutil.rmtree(entry)
+
+
+def _rewrite_index(store: Store, settings: Settings, record: dict[str, Any], removed: Removed) -> int:
+    """Write the files of an exact index without what was removed; vectors dropped."""
+    built_with = {"metrics": record["metrics"], "labels": record["set_size"]}
+    chosen = settings.neighbors.model_copy(update=built_with)
+    l2 = L2Index.load(store.product_folder("index") / L2_FILE, without=removed.cutouts)
+    if len(l2) == record["rows"]:
         return 0
-    if "label_index" in record:
-        record["label_index"] = rewrite_label_shards(store, record["label_index"], removed.cutouts)
-        commit_index(store, old, record)
-    if not (old / L2_FILE).exists():
+    if record["digest"] != product_digest(store, sorted(record["metrics"]), *label_digest(chosen)):
+        # The label sets are made of the tables, which hold more.
+        log.warning("the index is out of date: it is rewritten when a run has brought it up to date")
         return 0
     new = store.new_product("index")
-    l2 = L2Index.load(old / L2_FILE, without=removed.cutouts)
     l2.save(new / L2_FILE)
-    built_with = {"metrics": record["metrics"], "labels": record["set_size"]}
-    labels = store.label_count(record["dimension"])
-    make_label_files(store, settings.neighbors.model_copy(update=built_with), new, labels)
-    dropped, record["rows"] = record["rows"] - len(l2), len(l2)
-    commit_index(store, new, record)
-    return dropped
+    make_label_files(store, chosen, new, store.label_count(record["dimension"]))
+    commit_index(store, new, {**record, "rows": len(l2)})
+    return int(record["rows"]) - len(l2)
 
 
 def _rewrite_batch(store: Store, commit: Commit, removed: Removed) -> int:

@@ -216,7 +216,8 @@ def test_killed_at_any_record_a_compaction_leaves_the_same_answers(
         assert {metric: answers(again, asked, metric) for metric in METRICS} == before
         some.compact()
         assert {metric: answers(Catalog.open(some.path), asked, metric) for metric in METRICS} == before
-        assert len(list(some.path.glob("products/shards-*/*/shard.json"))) <= 1
+        for kind in ("shards", "labels"):
+            assert len(list(some.path.glob(f"products/{kind}-*/*/shard.json"))) <= 1
         assert len(list(some.path.glob("tables/fingerprints/*"))) == len(some._store.commits())
         if killed == step:
             break
@@ -251,6 +252,7 @@ def test_nightly_shards_are_merged_up_to_shard_rows_and_answers_stay(nightly: Ca
         done = some.compact()
         assert (done.shards_before, done.shards_after, done.n_rows) == (3, wanted, 0)
         assert sum(shard["count"] for shard in some.info()["shards"]) == len(nightly.cutout_ids())
+        assert len(list(some.path.glob("products/labels-*/*/shard.json"))) == wanted
         assert {metric: answers(some, ids, metric) for metric in METRICS} == before
         assert "nothing to do" in Catalog.open(some.path).run().text()
     assert set(names).isdisjoint(shard_names(some))
@@ -328,3 +330,16 @@ def test_each_shard_is_shown_with_its_error(nightly: Catalog, tmp_path) -> None:
     file.write_text(json.dumps(strange))
     assert [shard["retrain"] for shard in some.info()["shards"]] == [False, False, True]
     assert "1 of 3 do not fit the training: elodin-spark run CONFIG --retrain" in info_text(some.info())
+
+
+def test_an_index_that_is_behind_its_tables_is_not_rewritten(make, tiles, tmp_path: Path) -> None:
+    catalog = make(tiles[:2], {"recipe": "exact"})
+    gone = remove_some(catalog)
+    asked = catalog.cutout_ids()[::9]
+    before = {metric: answers(catalog, asked, metric) for metric in METRICS}
+    later = with_images(catalog, tiles[:3])
+    later.run(["cutouts", "fingerprints"])  # killed before the index, as it were
+    assert later.compact().n_vectors == 0
+    assert {metric: answers(Catalog.open(later.path), asked, metric) for metric in METRICS} == before
+    assert later.run().made == ("index",)
+    assert not np.isin(gone, Catalog.open(later.path).vectors()[0]).any()
