@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,18 +169,27 @@ def rewrite_label_shards(store: Store, record: dict[str, Any], removed: NDArray[
     centers = LabelCenters.load(folder / CENTERS_FILE)
     made = {}
     for name, parts in labels["shards"].items():
-        if (
-            name in record["built"]["names"]
-            and np.isin(LabelShard(folder / name, centers).ids, removed).any()
-        ):
+        there = (folder / name / "shard.json").exists()  # a run that was killed may not have made it
+        if there and np.isin(LabelShard(folder / name, centers).ids, removed).any():
             files = [str(file) for part in parts for file in sorted(where[part].glob("*.parquet"))]
             kept = ds.dataset(files, format="parquet").filter(~pc.field("cutout_id").isin(pa.array(removed)))
             name = f"shard-{secrets.token_hex(8)}"
             sets = stream_label_sets(kept, labels["asked"][0])
             add_label_shard(folder / name, centers, sets, shares=labels["shares"])
         made[name] = parts
-    store.commit_product("labels", folder, {**labels, "shards": made})
-    return {**record, "built": {**record["built"], "names": list(made)}}
+    if made != labels["shards"]:
+        store.commit_product("labels", folder, {**labels, "shards": made})
+    whole = [name for name in made if (folder / name / "shard.json").exists()]
+    return {**record, "built": {**record["built"], "names": whole}}
+
+
+def sweep_label_shards(store: Store) -> None:
+    """Delete the shards that no record names any more; only with the lock held."""
+    labels = store.product("labels")
+    if labels is not None:
+        for entry in store.product_folder("labels").iterdir():
+            if entry.is_dir() and entry.name not in labels["shards"]:
+                shutil.rmtree(entry)
 
 
 def read_label_counts(folder: Path, n_labels: int) -> NDArray[np.int64]:

@@ -19,7 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.labelindex import make_label_files, rewrite_label_shards
+from elodin_spark.catalog.labelindex import (
+    make_label_files,
+    rewrite_label_shards,
+    sweep_label_shards,
+)
 from elodin_spark.catalog.products import L2_FILE, commit_index
 from elodin_spark.catalog.removed import Removed
 from elodin_spark.catalog.shardedindex import CODES_BYTES, TRAINED_FILE
@@ -144,8 +148,11 @@ def _rewrite_index(store: Store, settings: Settings, removed: Removed) -> int:
     if not removed.cutouts.size:
         return 0
     if "label_index" in record:
-        record["label_index"] = rewrite_label_shards(store, record["label_index"], removed.cutouts)
-        commit_index(store, old, record)
+        rewritten = rewrite_label_shards(store, record["label_index"], removed.cutouts)
+        if rewritten != record["label_index"]:
+            record["label_index"] = rewritten
+            commit_index(store, old, record)
+        sweep_label_shards(store)
     if not (old / L2_FILE).exists():
         return 0
     new = store.new_product("index")
