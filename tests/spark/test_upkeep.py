@@ -23,7 +23,7 @@ from elodin_spark.settings import Metric
 pytestmark = pytest.mark.spark
 
 CODED = {"recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0, "shard_rows": 1}
-METRICS: tuple[Metric, ...] = ("l2", "jaccard")
+METRICS: tuple[Metric, ...] = ("l2", "jaccard", "labels")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def make(small_settings, spark, tmp_path_factory: pytest.TempPathFactory):
             paths,
             images={"paths": [str(path) for path in paths], "root": str(paths[0].parent), "hdu": "IMAGE"},
             cutouts={"generator": {"kind": "sliding_window", "size": 48, "step": 24}},
-            neighbors=neighbors,
+            neighbors={"metrics": METRICS, **neighbors},
             run={"batch_images": 1, "figures": False, **run},
         )
         catalog = Catalog.create(tmp_path_factory.mktemp("catalogs") / "catalog", settings)
@@ -159,15 +159,25 @@ def remove_some(catalog: Catalog) -> np.ndarray:
     return np.array(of_image + singles)
 
 
+def removed_sets(catalog: Catalog, gone: np.ndarray) -> list[np.ndarray]:
+    """Which numbers in the files of each shard of label sets are IDs that were removed."""
+    return [
+        np.isin(np.fromfile(path, np.int64), gone)
+        for path in catalog.path.glob("products/labels-*/*/ids.bin")
+    ]
+
+
 def test_compaction_frees_the_space_and_changes_no_answer(catalog: Catalog, capsys) -> None:
     asked = np.setdiff1d(catalog.cutout_ids(), gone := remove_some(catalog))[::9]
     before = {metric: answers(catalog, asked, metric) for metric in METRICS}
     old = catalog.info()
     shards = len(list(catalog.path.glob("products/shards-*/*/shard.json")))
+    assert [found.any() for found in removed_sets(catalog, gone)] == [True] * shards
     catalog.settings.neighbors.__dict__["shard_rows"] = 10**6
 
     done = catalog.compact()
 
+    assert [found.any() for found in removed_sets(catalog, gone)] == [False] * shards
     assert done.n_vectors == len(gone)
     assert done.n_rows == 2 * len(gone) + 1
     assert (done.shards_before, done.shards_after) == (shards, min(shards, 1))
