@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.catalog.shardedindex import fingerprint_parts, in_groups
+from elodin_spark.catalog.shardedindex import all_whole, fingerprint_parts, in_groups
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.jaccard import JaccardIndex
@@ -166,9 +166,9 @@ def rewrite_label_shards(
         The record with the shards that are in their place, which are whole.
     """
     labels = store.product("labels")
-    if labels is None or labels["folder"] != record["built"]["folder"]:
-        return record  # they are being built anew
-    folder, where = store.product_folder("labels"), fingerprint_parts(store)
+    folder, where = store.path / "products" / record["built"]["folder"], fingerprint_parts(store)
+    if labels is None or labels["folder"] != folder.name or not all_whole(folder, labels["shards"]):
+        return record  # a run has not finished them
     centers = LabelCenters.load(folder / CENTERS_FILE)
     shards = {name: LabelShard(folder / name, centers, removed) for name in labels["shards"]}
     made: dict[str, list[str]] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,6 +159,11 @@ def shard_facts(store: Store) -> list[dict[str, Any]]:
         }
         for name, record in records
     ]
+
+
+def all_whole(folder: Path, names: Iterable[str]) -> bool:
+    """Whether all these shards were made."""
+    return all((folder / name / "shard.json").exists() for name in names)
 
 
 def in_groups(sizes: dict[str, int], most: int) -> list[list[str]]:

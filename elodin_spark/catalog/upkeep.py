@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from elodin_spark.catalog.labelindex import label_digest, make_label_files, rewrite_label_shards
 from elodin_spark.catalog.products import L2_FILE, commit_index, product_digest
 from elodin_spark.catalog.removed import Removed
-from elodin_spark.catalog.shardedindex import CODES_BYTES, TRAINED_FILE, in_groups
+from elodin_spark.catalog.shardedindex import CODES_BYTES, TRAINED_FILE, all_whole, in_groups
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.shards import Shard, merge_shards
@@ -100,11 +100,11 @@ def compact(store: Store, settings: Settings) -> Compaction:
 def _merge_shards(store: Store, index: dict[str, Any], removed: Removed, most: int) -> tuple[int, int, int]:
     """Make the shards of an index fewer; vectors dropped, shards before and after."""
     record = store.product("shards")
-    if record is None or record["folder"] != index["built"]["folder"]:
-        log.warning("the index is being built anew: its shards are merged once a run has finished it")
+    folder = store.path / "products" / index["built"]["folder"]
+    if record is None or record["folder"] != folder.name or not all_whole(folder, record["shards"]):
+        log.warning("a run has not finished the index: its shards are merged once one has")
         names = index["built"]["names"]
         return 0, len(names), len(names)
-    folder = store.product_folder("shards")
     trained = Trained.load(folder / TRAINED_FILE)
     sizes, masked = {}, {}
     for name in record["shards"]:

@@ -177,7 +177,8 @@ def test_compaction_frees_the_space_and_changes_no_answer(catalog: Catalog, caps
 
     done = catalog.compact()
 
-    assert [found.any() for found in removed_sets(catalog, gone)] == [False] * shards
+    assert len(removed_sets(catalog, gone)) == min(shards, 1)
+    assert not any(found.any() for found in removed_sets(catalog, gone))
     assert done.n_vectors == len(gone)
     assert done.n_rows == 2 * len(gone) + 1
     assert (done.shards_before, done.shards_after) == (shards, min(shards, 1))
