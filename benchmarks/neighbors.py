@@ -2,10 +2,11 @@
 
     python benchmarks/neighbors.py --count 100000 --threads 2 --work /tmp/bench
     python benchmarks/neighbors.py --vectors fingerprints.parquet --recall 0.95
+    python benchmarks/neighbors.py --cutouts efigi sdss --weights random:0
 
 Every index is built and searched in a process of its own; timed rounds go around them in turn, and
 medians are printed. Vectors are synthetic, of ResNet50's shape, or the column ``vector`` of a
-Parquet file. Prints JSON and a Markdown table.
+Parquet file, or those of real cutouts, fingerprinted here. Prints JSON and a Markdown table.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000, help="synthetic vectors")
     parser.add_argument("--dimension", type=int, default=2048)
     parser.add_argument("--vectors", type=Path, help="Parquet with a column 'vector' instead")
+    parser.add_argument("--cutouts", nargs="+", choices=["efigi", "sdss"], help="their fingerprints instead")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="where they are")
+    parser.add_argument("--weights", default="random:0", help="of the network")
+    parser.add_argument("--px", type=int, default=64, help="side of what the network sees")
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--factory", help="FAISS factory string in place of the recipe's")
     parser.add_argument("--store", choices=["f32", "f16", "sq8"])
@@ -104,7 +109,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "count": int(np.load(options.work / "vectors.npy", mmap_mode="r").shape[0]),
         "dimension": int(np.load(options.work / "queries.npy", mmap_mode="r").shape[1]),
-        "vectors": str(options.vectors or "synthetic"),
+        "vectors": kind_of(options),
         "threads": options.threads,
         "rounds": options.rounds,
         "cpu": cpu_model(),
@@ -236,17 +241,22 @@ def prepare(options: argparse.Namespace) -> None:
     """Write vectors, queries held back from them, and the exact neighbors of these, to the work folder."""
     from elodin_spark.neighbors.trained import omp_threads
 
-    wanted = f"{options.vectors} {options.count} {options.dimension} {options.seed}"
+    wanted = f"{kind_of(options)} {options.count} {options.dimension} {options.seed}"
     note = options.work / "vectors.txt"
     if note.exists() and note.read_text() == wanted:
         return
     print("writing the vectors", file=sys.stderr, flush=True)
-    if options.vectors is None:
+    if options.vectors is None and not options.cutouts:
         source = SyntheticVectors(options.dimension, options.seed)
         others = np.concatenate(list(source.batches(_QUERIES + _HELD_BACK, stream=2)))
         count, blocks = options.count, source.batches(options.count)
     else:
-        every = from_parquet(options.vectors)
+        if options.cutouts:
+            from real_cutouts import fingerprints
+
+            every = fingerprints(options.data, options.cutouts, options.weights, options.px)
+        else:
+            every = from_parquet(options.vectors)
         order = np.random.default_rng(options.seed).permutation(len(every))
         few = min(_QUERIES + _HELD_BACK, len(every) // 5)
         others, rest = every[order[:few]], every[order[few:]]
@@ -272,6 +282,13 @@ def prepare(options: argparse.Namespace) -> None:
     }.items():
         np.save(options.work / f"{name}.npy", array)
     note.write_text(wanted)
+
+
+def kind_of(options: argparse.Namespace) -> str:
+    """What the vectors are."""
+    if options.cutouts:
+        return f"{' and '.join(options.cutouts)}, {options.weights}, {options.px} px"
+    return str(options.vectors or "synthetic")
 
 
 def exact_neighbors(work: Path, queries: np.ndarray, k: int) -> np.ndarray:

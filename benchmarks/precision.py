@@ -12,8 +12,6 @@ by processor time. Prints a Markdown table, or JSON with --json.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import os
 import sys
 import tempfile
@@ -26,10 +24,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import pyarrow.parquet as pq
 from machine import interleaved, machine, one_thread, report
-from numpy.typing import NDArray
-from PIL import Image
+from real_cutouts import Windows, efigi, sdss
 from train_small import TYPES, simulated_cutouts
 
 from elodin_spark.config import parse_settings
@@ -43,12 +39,9 @@ from elodin_spark.fingerprints.runtimes.openvino import convert_network
 from elodin_spark.fingerprints.runtimes.quantize import quantize
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights, resolve_weights
-from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.stage import fuse, run_plain
-
-Windows = NDArray[np.uint8]
 
 #: How int8 is made: options of :func:`quantize`.
 METHODS: dict[str, dict[str, Any]] = {
@@ -96,32 +89,6 @@ def of_weights(name: str, values: argparse.Namespace) -> list[dict[str, Any]]:
             of_dense = dense(weights, field, values.dense_px, values.repeats)
             rows += [{"network": weights.name, "cutouts": "SDSS r frame"} | row for row in of_dense]
     return rows
-
-
-def efigi(data: Path, px: int, count: int) -> tuple[Windows, list[str] | None]:
-    """Galaxies in an order of their own, and their classes."""
-    with (data / "efigi" / "labels.csv").open(newline="") as file:
-        listed = list(csv.DictReader(file))
-    chosen = [listed[i] for i in np.random.default_rng(0).permutation(len(listed))[:count]]
-    pictures = [np.asarray(Image.open(data / "efigi" / row["file"]).convert("RGB")) for row in chosen]
-    return np.stack([resize_window(picture, px) for picture in pictures]), [row["label"] for row in chosen]
-
-
-def sdss(data: Path, px: int, count: int) -> tuple[Windows, list[str] | None]:
-    """Cutouts of SDSS, without classes; what cannot be decoded is left out."""
-    file = pq.ParquetFile(data / "sdss_cutouts.parquet")
-    chosen = set(np.random.default_rng(0).permutation(file.metadata.num_rows)[: count + 8].tolist())
-    found, start = [], 0
-    for batch in file.iter_batches(256, columns=["jpeg"]):
-        for i in range(batch.num_rows):
-            if start + i in chosen and len(found) < count:
-                try:
-                    picture = Image.open(io.BytesIO(batch.column("jpeg")[i].as_py())).convert("RGB")
-                except OSError:
-                    continue
-                found.append(resize_window(np.asarray(picture), px))
-        start += batch.num_rows
-    return np.stack(found), None
 
 
 def simulated(data: Path, px: int, count: int) -> tuple[Windows, list[str] | None]:
