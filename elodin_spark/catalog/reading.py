@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.vectors import to_matrix
+
+if TYPE_CHECKING:
+    from elodin_spark.learning.cutoutset import CutoutSet
 
 _LABELS_SHOWN = 10
 
@@ -75,6 +77,8 @@ class Contents:
         InputError
             It keeps no pixels, and these are asked for.
         """
+        from elodin_spark.learning.cutoutset import CutoutSet  # here: it starts pandas
+
         parts = self.parts("cutouts")
         if not parts:
             raise CatalogError(f"{self.path} has no cutouts yet; run it first")

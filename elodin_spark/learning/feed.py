@@ -233,7 +233,7 @@ class Feed:
 
 def _each_row(frames: Iterator[pd.DataFrame]) -> Iterator[_Row]:
     for frame in frames:
-        nothing = itertools.repeat(None, len(frame))
+        nothing = [None] * len(frame)
         columns = [frame.get(name, nothing) for name in ("image", "shape", "label")]
         yield from zip(*columns, strict=True)
 
@@ -275,8 +275,8 @@ def load_petastorm() -> Any:
     MissingDependencyError
         It is not installed, or is broken by newer packages around it.
     """
-    # It warns of its own use of what Arrow and Python have deprecated, at each call.
-    for category in (FutureWarning, DeprecationWarning):
+    # At each call it warns of its own use of what is deprecated, and of columns that are not read.
+    for category in (FutureWarning, DeprecationWarning, UserWarning):
         warnings.filterwarnings("ignore", category=category, module=r"petastorm\.")
     try:
         import petastorm
