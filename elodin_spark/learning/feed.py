@@ -24,7 +24,7 @@ from elodin_spark.errors import ConfigError, ElodinError, ImageError, InputError
 from elodin_spark.fingerprints.runtimes.framework import installed, load_tensorflow
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.decode import Decoder
-from elodin_spark.learning.readers import Pass, arrow_pass, shuffled
+from elodin_spark.learning.readers import Pass, arrow_pass, readable, shuffled
 from elodin_spark.settings.feed import FeedReader, FeedSettings
 
 log = logging.getLogger(__name__)
@@ -323,7 +323,8 @@ def petastorm_pass(cutouts: CutoutSet, shard: int, shards: int, seed: int | None
     try:
         for _ in cutouts.row_groups[shard::shards]:
             # The pool takes a queue that is still being filled for one that is done, but not twice.
-            part = next(itertools.chain(reader, reader), None)
+            with readable(f"a row group of {cutouts.files[0]}, or of a file beside it,"):
+                part = next(itertools.chain(reader, reader), None)
             if part is None:
                 raise ElodinError(
                     f"petastorm left out row groups of {cutouts.files[0]}: set the feed's reader to arrow"

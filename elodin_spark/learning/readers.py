@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow.fs import LocalFileSystem
 
+from elodin_spark.errors import InputError
 from elodin_spark.learning.cutoutset import CutoutSet
 
 T = TypeVar("T")
@@ -47,9 +50,19 @@ def arrow_pass(cutouts: CutoutSet, shard: int, shards: int, seed: int | None) ->
     for place in order:
         group = groups[place]
         fragment = parquet.make_fragment(group.file, LocalFileSystem(), row_groups=[group.number])
-        # One thread: what costs is decoding, which has its own.
-        table = fragment.to_table(columns=cutouts.columns, use_threads=False)
+        with readable(f"row group {group.number} of {group.file}"):
+            # One thread: what costs is decoding, which has its own.
+            table = fragment.to_table(columns=cutouts.columns, use_threads=False)
         yield cutouts.tidy(table.to_pandas())
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Say by InputError what cannot be read, in place of what Arrow raises."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{what} cannot be read ({str(error)[:200]}): write the file again") from None
 
 
 def shuffled(rows: Iterable[T], buffer_rows: int, rng: np.random.Generator) -> Iterator[T]:
