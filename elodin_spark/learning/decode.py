@@ -76,7 +76,7 @@ class Decoder:
                     raise ImageError(
                         f"the picture has {width} x {height} px, more than {MAX_PIXELS}: cut it", "too_large"
                     )
-                # Of a JPEG, what is shrunk by 2, 4 or 8 need not be decoded in full: half the time.
+                # Of a JPEG, what is shrunk by 2, 4 or 8 need not be decoded in full.
                 picture.draft("L" if self.channels == 1 else "RGB", (self.side_px, self.side_px))
                 if "exif" in picture.info:
                     with suppress(*_ERRORS):  # a damaged tag turns nothing
