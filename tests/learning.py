@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
-from elodin_spark.learning.feed import Feed
+from elodin_spark.learning.feed import Feed, choose_reader
 from elodin_spark.settings.feed import FeedSettings
+
+with_petastorm = pytest.mark.skipif(
+    choose_reader("auto", []) != "petastorm",
+    reason="petastorm cannot be imported: that it reads the same rows as Arrow is NOT tested here",
+)
+READERS = ["arrow", pytest.param("petastorm", marks=with_petastorm)]
 
 
 def picture(number: int, side: int = 24) -> np.ndarray:

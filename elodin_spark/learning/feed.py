@@ -281,6 +281,7 @@ def load_petastorm() -> Any:
     try:
         import petastorm
         import petastorm.transform
+        from pyarrow.parquet import ParquetDatasetPiece  # noqa: F401 - without which it starts, and then fails
     except (ImportError, AttributeError) as error:
         raise MissingDependencyError(
             f'petastorm cannot be imported ({error}): pip install "elodin_spark[petastorm]", or set the '

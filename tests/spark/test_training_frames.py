@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from learning import encoded, feed, numbers, picture
+from learning import READERS, encoded, feed, numbers, picture
 
 from elodin_spark.errors import InputError
-from elodin_spark.fingerprints.runtimes.framework import installed
 from elodin_spark.learning.frames import from_frame
 
 pytestmark = pytest.mark.spark
-
-READERS = [
-    "arrow",
-    pytest.param(
-        "petastorm", marks=pytest.mark.skipif(not installed("petastorm"), reason="petastorm is not installed")
-    ),
-]
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learning import encoded, feed, numbers, picture, write_set
+from learning import READERS, encoded, feed, numbers, picture, with_petastorm, write_set
 
 from elodin_spark.errors import ConfigError, ElodinError, InputError, MissingDependencyError
 from elodin_spark.fingerprints.runtimes.framework import installed
@@ -25,9 +25,6 @@ from elodin_spark.learning.readers import arrow_pass, shuffled
 from elodin_spark.settings.feed import FeedSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-NO_PETASTORM = "petastorm is not installed: that it reads the same rows as Arrow is NOT tested here"
-with_petastorm = pytest.mark.skipif(not installed("petastorm"), reason=NO_PETASTORM)
-READERS = ["arrow", pytest.param("petastorm", marks=with_petastorm)]
 
 
 @pytest.fixture(scope="module")
