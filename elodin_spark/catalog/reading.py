@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +16,11 @@ from numpy.typing import NDArray
 
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
-from elodin_spark.errors import InputError
+from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.vectors import to_matrix
+
+if TYPE_CHECKING:
+    from elodin_spark.learning.cutoutset import CutoutSet
 
 _LABELS_SHOWN = 10
 
@@ -57,6 +61,29 @@ class Contents:
         dataset = self._store.dataset("fingerprints")
         found = dataset.to_table(columns=["cutout_id", "vector"], filter=wanted).sort_by("cutout_id")
         return found.column("cutout_id").to_numpy(), to_matrix(found.column("vector").combine_chunks())
+
+    def cutout_set(self, image: str | None = None) -> CutoutSet:
+        """The cutouts as a set to learn from: not those that were removed, or rejected by a rule of quality.
+
+        Parameters
+        ----------
+        image : str, optional
+            ``thumbnail``, or ``pixels`` of a catalog that keeps them; those, where there are any, otherwise.
+
+        Raises
+        ------
+        CatalogError
+            No run has cut anything yet.
+        InputError
+            It keeps no pixels, and these are asked for.
+        """
+        from elodin_spark.learning.cutoutset import CutoutSet  # here: it starts pandas
+
+        parts = self.parts("cutouts")
+        if not parts:
+            raise CatalogError(f"{self.path} has no cutouts yet; run it first")
+        found = CutoutSet.read(parts, image)
+        return replace(found, without=self._store.removed.of("cutouts"), accepted=True).checked()
 
     def repeats(self) -> pa.Table:
         """Pairs of cutouts of one place in different images: `id_a`, `id_b`, `sep_arcsec`, `dmjd`.

@@ -76,6 +76,32 @@ def load_keras(threads: int | None = None, backends: Sequence[str] = BACKENDS) -
     return keras
 
 
+def load_tensorflow() -> Any:
+    """Import TensorFlow for what it has beside networks: its datasets.
+
+    Returns
+    -------
+    module
+        ``tensorflow``.
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        with _quiet_start():
+            _configure_tensorflow(None)
+            import tensorflow as tf
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'a tf.data.Dataset needs TensorFlow ({error}): pip install "elodin_spark[cpu]", or iterate '
+            "over the feed itself"
+        ) from error
+    return tf
+
+
 def _choose_backend(backends: Sequence[str]) -> str:
     running = sys.modules.get("keras")
     chosen = os.environ.get("KERAS_BACKEND")

@@ -1,0 +1,1 @@
+"""What networks learn from: cutouts as batches of images."""
