@@ -58,7 +58,7 @@ def test_overrides_are_yaml_and_apply_in_order(file):
         ("seed", "section.key=value"),
         ("seed=[1", "not YAML"),
         ("seed.deep=1", "not a section"),
-        ("neighbors.metrics=[cosine]", "l2"),
+        ("neighbors.metrics=[cosinus]", "cosine"),
         ("cutouts.thumbnail_px=8", "0 for no thumbnails"),
     ],
 )
