@@ -15,7 +15,7 @@ from elodin_spark.neighbors.labelcenters import LabelCenters
 from elodin_spark.neighbors.labelsearch import LabelIndex, LabelQueries
 from elodin_spark.neighbors.labelsets import first_labels
 from elodin_spark.neighbors.labelshards import LabelBatch, LabelShard, add_label_shard
-from elodin_spark.neighbors.stage import SCANNED, SHARDS_MADE
+from elodin_spark.neighbors.stage import SCANNED, SHARDS_MADE, scanned
 from elodin_spark.stage import Locate, Stage
 
 _BATCH_ROWS = 4096
@@ -110,9 +110,7 @@ class _Scan:
             for folder in batch.column("shard").to_pylist():
                 index = LabelIndex(centers, [LabelShard(folder, centers, self._spec.without)])
                 ids, distances = index.compare(self._spec.queries, self._spec.k)
-                rows = np.repeat(np.arange(len(ids), dtype=np.int32), ids.shape[1])
-                columns = [pa.array(rows), pa.array(ids.ravel()), pa.array(distances.ravel())]
-                yield pa.RecordBatch.from_arrays(columns, schema=SCANNED)
+                yield scanned(ids, distances)
 
 
 def stream_label_sets(table: ds.Dataset, labels: int | None) -> Iterator[LabelBatch]:

@@ -114,9 +114,14 @@ class _Scan:
                 shard = Shard(folder, trained, mapped=True)
                 index = ApproximateL2Index(trained, [shard], Search(nprobe=1, candidates=1))
                 ids, distances = index.scan(queries, min(self._spec.k, len(index)))
-                rows = np.repeat(np.arange(len(queries), dtype=np.int32), ids.shape[1])
-                columns = [pa.array(rows), pa.array(ids.ravel()), pa.array(distances.ravel())]
-                yield pa.RecordBatch.from_arrays(columns, schema=SCANNED)
+                yield scanned(ids, distances)
+
+
+def scanned(ids: NDArray[np.int64], distances: NDArray[np.float64]) -> pa.RecordBatch:
+    """Neighbors of queries, both of shape (q, k), as rows of :data:`SCANNED`."""
+    rows = np.repeat(np.arange(len(ids), dtype=np.int32), ids.shape[1])
+    columns = [pa.array(rows), pa.array(ids.ravel()), pa.array(distances.ravel())]
+    return pa.RecordBatch.from_arrays(columns, schema=SCANNED)
 
 
 def stream_vectors(parts: list[Path]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
