@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,6 @@ from numpy.typing import NDArray
 
 from elodin_spark.errors import InputError
 from elodin_spark.neighbors.approximate import ApproximateL2Index, Search
-from elodin_spark.neighbors.files import read_json, written_whole
 
 _RANKS = (1, 10, 100)
 _CANDIDATES = (50, 100, 200, 400, 800)
@@ -150,23 +147,6 @@ def measure(
     for percentile in (50, 99):
         record[f"single_ms_p{percentile}"] = 1e3 * float(np.percentile(single, percentile))
     return {**record, **_bytes(index)}
-
-
-def save_accuracy(path: str | Path, record: dict[str, Any]) -> None:
-    """Write a record of :func:`measure` beside its index; it appears whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1))
-
-
-def load_accuracy(path: str | Path) -> dict[str, Any]:
-    """Read what :func:`save_accuracy` wrote.
-
-    Raises
-    ------
-    CatalogError
-        It is missing or damaged.
-    """
-    return read_json(Path(path), "accuracy record")
 
 
 def _measured(
