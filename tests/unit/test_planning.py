@@ -316,8 +316,12 @@ def test_memory_grows_with_the_catalog_the_cores_and_the_largest_image() -> None
     assert large["worker_bytes"] - small["worker_bytes"] == pytest.approx(1.2 * 12 * 49e6, rel=1e-6)
     huge = memory_needs(settings, machines, **values | {"largest_px": 10**12})
     assert huge["worker_bytes"] == pytest.approx(1.2 * (GIB + 12 * (WHOLE_PIXELS - 10**6)), rel=1e-6)
-    coded = memory_needs(settings, machines, **values | {"recipe": choose_recipe(10**6, 2048, 10**8)})
-    assert coded["index_bytes"] == pytest.approx(10**6 * (48 + 16), rel=0.1)
+    recipe = choose_recipe(10**6, 2048, 10**8)
+    coded = memory_needs(settings, machines, **values | {"recipe": recipe})
+    # Codes and lookups; centroids with their HNSW links; the projection.
+    trained = 4096 * (4 * 256 + 272) + 4 * 256 * 2048
+    assert recipe.factory == "PCAR256,IVF4096_HNSW32,RaBitQ"
+    assert coded["index_bytes"] == pytest.approx(10**6 * (48 + 16) + trained, rel=1e-3)
     line = submit_line("c.yaml", ["images.paths=a b"], settings, machines, small)
     for words in (
         "spark-submit --master yarn",
