@@ -67,7 +67,7 @@ def preprocessing_of(backbone: str) -> Preprocessing:
     return PREPROCESSING[get_backbone(backbone).mode]
 
 
-def build_model(backbone: str, input_px: int, classes: int | None = None) -> Any:
+def build_model(backbone: str, input_px: int | None, classes: int | None = None) -> Any:
     """Build the network with freshly initialised weights.
 
     Layers stand in the order of ``keras.applications`` with its names, so files written by
@@ -77,8 +77,8 @@ def build_model(backbone: str, input_px: int, classes: int | None = None) -> Any
     ----------
     backbone : str
         A name in :data:`~elodin_spark.settings.backbones.BACKBONES`.
-    input_px : int
-        Side of the square input, px, not below the network's ``min_px``.
+    input_px : int or None
+        Side of the square input, px, not below the network's ``min_px``; None leaves it open.
     classes : int, optional
         Length of the softmax head; none without.
 
@@ -98,7 +98,7 @@ def build_model(backbone: str, input_px: int, classes: int | None = None) -> Any
     from elodin_spark.fingerprints.runtimes.framework import fresh_names, load_keras
 
     entry = get_backbone(backbone)
-    if input_px < entry.min_px:
+    if input_px is not None and input_px < entry.min_px:
         raise ConfigError(f"{entry.title} takes images of {entry.min_px} px or more, not of {input_px} px")
     keras = load_keras()
     constructor = getattr(keras.applications, entry.title)

@@ -1,0 +1,235 @@
+"""Self-supervised training of a backbone on cutouts, from its beginning or from its last checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elodin_spark.errors import ConfigError
+from elodin_spark.learning.batches import view_batches
+from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
+from elodin_spark.learning.cutoutset import CutoutSet
+from elodin_spark.learning.feed import Feed
+from elodin_spark.learning.pretrainmodel import PretrainModel
+from elodin_spark.learning.stamppool import stamp_pool
+from elodin_spark.settings.feed import FeedSettings
+from elodin_spark.settings.pretrain import PretrainSettings
+from elodin_spark.simulate.stamps import SHAPES, STAMP_KINDS, draw_stamps
+
+log = logging.getLogger(__name__)
+
+HISTORY = "history.jsonl"
+#: Simulated objects that are not learned from, for the check of neighbors.
+_CHECKED = 1500
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step, or some steps, gave.
+
+    Attributes
+    ----------
+    step : int
+        Steps taken.
+    losses : dict of str to float
+        Means since the last report.
+    rate : float
+        Of learning.
+    views_s : float
+        Views per second.
+    kinds_at_10 : float or None
+        Where neighbors were checked: share of the ten nearest of simulated objects that are of their
+        kind, mean over the kinds.
+    """
+
+    step: int
+    losses: dict[str, float]
+    rate: float
+    views_s: float
+    kinds_at_10: float | None = None
+
+
+def learning_rate(settings: PretrainSettings) -> Callable[[int], float]:
+    """The schedule: linear warm-up, then half a cosine down to a hundredth."""
+
+    def rate(step: int) -> float:
+        if step < settings.warmup_steps:
+            return settings.learning_rate * (step + 1) / settings.warmup_steps
+        done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+        return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+
+    return rate
+
+
+def pretrain(
+    cutouts: CutoutSet | None,
+    out: Path,
+    settings: PretrainSettings,
+    *,
+    threads: int | None = None,
+    report: Callable[[StepReport], None] | None = None,
+    drawn: Callable[[int], None] | None = None,
+) -> PretrainModel:
+    """Train, or go on with a training that was stopped.
+
+    Parameters
+    ----------
+    cutouts : CutoutSet or None
+        None where ``settings.cutouts`` is 0.
+    out : Path
+        Folder of checkpoints, history and simulated objects.
+    settings : PretrainSettings
+        Where the training goes on: those it was begun with.
+    threads : int, optional
+        Of the network; all cores otherwise.
+    report : callable, optional
+        Told of every tenth step and of every check.
+    drawn : callable, optional
+        Told how many simulated objects there are while they are drawn.
+
+    Returns
+    -------
+    PretrainModel
+        Trained.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds a training with other settings or on another backend of Keras.
+    InputError
+        All its checkpoints are damaged, or there are no cutouts.
+    """
+    feed = None
+    if settings.cutouts:
+        if cutouts is None:
+            raise ConfigError(
+                "a training on cutouts needs some; set cutouts to 0 to learn from simulations alone"
+            )
+        feed = Feed(
+            cutouts,
+            FeedSettings(
+                side_px=settings.source_px,
+                batch_size=settings.cutouts,
+                epochs=None,
+                seed=settings.seed,
+                drop_last=True,
+                reader="arrow",
+            ),
+        )
+    cores = len(os.sched_getaffinity(0))
+    stamps = stamp_pool(out / "stamps", settings.stamp_pool, settings.stamp_px, settings.seed, cores, drawn)
+    model = PretrainModel(settings, len(STAMP_KINDS), len(SHAPES), learning_rate(settings), threads)
+    described = json.loads(settings.model_dump_json())
+    step = epoch = taken = 0
+    if (held := latest_checkpoint(out)) is not None:
+        state, facts = held
+        _same(facts, described, model.backend, out)
+        model.load_state(state)
+        step, epoch, taken = int(facts["step"]), int(facts["epoch"]), int(facts["taken"])
+        log.info("going on from step %d in %s", step, out)
+    _cut_history(out / HISTORY, step)
+    check = _Check(settings)
+    since, sums, views = time.monotonic(), dict[str, float](), 0
+    for batch in view_batches(feed, stamps, settings, step=step, epoch=epoch, taken=taken):
+        losses = model.step(batch.step, batch.views, batch.kinds, batch.shapes)
+        step = batch.step + 1
+        views += len(batch.views)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value
+        last = step == settings.steps
+        checked = step % settings.check_steps == 0 or last
+        if step % 10 == 0 or checked:
+            count = views / len(batch.views)
+            speed = views / (time.monotonic() - since)
+            means = {name: value / count for name, value in sums.items()}
+            if not math.isfinite(means["loss"]):
+                raise ConfigError(
+                    f"the loss is no number at step {step}: remove {out}, and begin again with a lower "
+                    "learning_rate"
+                )
+            score = check(model, settings.px_at(batch.step)) if checked else None
+            told = StepReport(step, means, learning_rate(settings)(batch.step), speed, score)
+            _append(out / HISTORY, told)
+            if report:
+                report(told)
+            since, sums, views = time.monotonic(), {}, 0
+        if step % settings.checkpoint_steps == 0 or last:
+            facts = {
+                "settings": described,
+                "backend": model.backend,
+                "epoch": batch.epoch,
+                "taken": batch.taken,
+            }
+            facts["skipped"] = {} if feed is None else feed.skipped
+            save_checkpoint(out, step, model.state(), facts)
+    return model
+
+
+class _Check:
+    """Neighbors of simulated objects that are not learned from."""
+
+    def __init__(self, settings: PretrainSettings) -> None:
+        # Behind those that are learned from, in the same stream.
+        self._stamps = draw_stamps(settings.stamp_pool, _CHECKED, settings.stamp_px, settings.seed)
+
+    def __call__(self, model: PretrainModel, px: int) -> float:
+        from elodin_spark.fingerprints.windows import resize_window
+
+        windows = np.stack([resize_window(window, px) for window in self._stamps.windows])
+        return macro_precision(model.features(windows), self._stamps.kinds)
+
+
+def macro_precision(vectors: NDArray[np.float32], labels: NDArray[Any], k: int = 10) -> float:
+    """Share of the k nearest with the same label, mean over labels; by cosine of standardized vectors."""
+    from sklearn.neighbors import NearestNeighbors
+    from sklearn.preprocessing import StandardScaler
+
+    scaled = StandardScaler().fit_transform(vectors.astype(np.float64))
+    near = NearestNeighbors(n_neighbors=k + 1, metric="cosine", algorithm="brute").fit(scaled)
+    found = near.kneighbors(return_distance=False, n_neighbors=k)
+    hits = (labels[found] == labels[:, None]).mean(axis=1)
+    return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
+
+
+def _same(facts: dict[str, Any], described: dict[str, Any], backend: str, out: Path) -> None:
+    if facts["backend"] != backend:
+        raise ConfigError(
+            f"{out} holds a training on Keras' backend {facts['backend']}, and this is {backend}: set "
+            f"KERAS_BACKEND={facts['backend']} to go on with it, or give another folder"
+        )
+    passing = ("checkpoint_steps", "check_steps")
+    other = [
+        name
+        for name, value in described.items()
+        if facts["settings"].get(name) != value and name not in passing
+    ]
+    if other:
+        raise ConfigError(
+            f"{out} holds a training with another {', '.join(other)}: go on with its settings, or give "
+            "another folder"
+        )
+
+
+def _append(path: Path, told: StepReport) -> None:
+    line = {"step": told.step, "rate": told.rate, "views_s": round(told.views_s, 1), **told.losses}
+    if told.kinds_at_10 is not None:
+        line["kinds_at_10"] = told.kinds_at_10
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _cut_history(path: Path, step: int) -> None:
+    """Forget the steps after the checkpoint: they come again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= step]
+        path.write_text("".join(line + "\n" for line in lines))

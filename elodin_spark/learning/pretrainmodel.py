@@ -1,0 +1,214 @@
+"""The network of a self-supervised training: a backbone, a projection, and heads for what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elodin_spark.errors import ConfigError
+from elodin_spark.fingerprints.backbones import build_model, named_weights, preprocessing_of
+from elodin_spark.fingerprints.runtimes.framework import load_keras
+from elodin_spark.learning.objective import contrastive_loss, kind_loss, shape_loss
+from elodin_spark.settings.pretrain import PretrainSettings
+
+Weights = dict[str, NDArray[np.float32]]
+
+BACKBONE = "resnet50"
+
+
+class PretrainModel:
+    """A backbone in training.
+
+    Parameters
+    ----------
+    settings : PretrainSettings
+    kinds, shapes : int
+        Kinds of simulated objects, and their shape parameters.
+    rate : callable
+        From a step to the learning rate.
+    threads : int, optional
+        Of one operation; all cores otherwise.
+
+    Attributes
+    ----------
+    backend : str
+        Of Keras.
+    """
+
+    def __init__(
+        self,
+        settings: PretrainSettings,
+        kinds: int,
+        shapes: int,
+        rate: Callable[[int], float],
+        threads: int | None = None,
+    ) -> None:
+        keras = load_keras(threads)
+        self.settings, self._rate, self._keras = settings, rate, keras
+        self.backend = str(keras.config.backend())
+        keras.utils.set_random_seed(settings.seed)
+        self._backbone, self._weights, self._load = _backbone(keras, settings.precision)
+        self._preprocess = preprocessing_of(BACKBONE)
+        layers = keras.layers
+        images = keras.Input((None, None, 3), dtype="float32")
+        features = self._backbone(images)
+        hidden = layers.ReLU()(layers.BatchNormalization()(layers.Dense(1024, use_bias=False)(features)))
+        outputs = {
+            "projected": layers.Dense(128, name="projected")(hidden),
+            "kind": layers.Dense(kinds, name="kind")(features),
+            "shape": layers.Dense(shapes, name="shape")(features),
+        }
+        self._model = _learner(keras)(settings, images, outputs)
+        self._optimizer = keras.optimizers.AdamW(rate(0), weight_decay=settings.weight_decay, clipnorm=5.0)
+        self._optimizer.exclude_from_weight_decay(
+            var_names=["gamma", "beta", "bias", "bn", "1.weight", "1.bias"]
+        )
+        # One step is compiled for each size of the views, where the backend compiles.
+        self._model.compile(self._optimizer, jit_compile=self.backend == "jax")
+        self._optimizer.build(self._model.trainable_variables)
+
+    def step(
+        self, number: int, views: NDArray[np.uint8], kinds: NDArray[np.int64], shapes: NDArray[np.float32]
+    ) -> dict[str, float]:
+        """Take one step.
+
+        Parameters
+        ----------
+        number : int
+            From 0.
+        views : ndarray of uint8, shape (2 n, px, px, 3)
+            Row i and row i + n are of one cutout.
+        kinds : ndarray of int64, shape (2 n,)
+            -1 where it is not known.
+        shapes : ndarray of float32, shape (2 n, s)
+            NaN likewise.
+
+        Returns
+        -------
+        dict of str to float
+            The losses: ``loss``, ``contrast``, ``kind``, ``shape``.
+        """
+        self._optimizer.learning_rate.assign(self._rate(number))
+        known = np.isfinite(shapes)
+        targets = {
+            "kind": kinds.astype(np.int32),
+            "shape": np.where(known, shapes, 0).astype(np.float32),
+            "known": known.astype(np.float32),
+        }
+        self._model.reset_metrics()
+        losses = self._model.train_on_batch(self._preprocess(views), targets, return_dict=True)
+        return {name: float(value) for name, value in losses.items()}
+
+    def features(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Fingerprints of windows as the network stands, shape (n, 2048)."""
+        found = [
+            self._keras.ops.convert_to_numpy(self._backbone(self._preprocess(some), training=False))
+            for some in np.array_split(windows, max(1, len(windows) // 128))
+        ]
+        return np.concatenate(found)
+
+    def weights(self) -> Weights:
+        """Of the backbone, by Keras' paths."""
+        return self._weights()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that a training needs to go on: backbone, heads and optimizer."""
+        to_numpy = self._keras.ops.convert_to_numpy
+        found: dict[str, NDArray[Any]] = {f"backbone/{name}": value for name, value in self.weights().items()}
+        found |= {f"head/{i}": to_numpy(item) for i, item in enumerate(self._head_variables())}
+        found |= {f"optimizer/{i}": to_numpy(item) for i, item in enumerate(self._optimizer.variables)}
+        return found
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take what :meth:`state` gave.
+
+        Raises
+        ------
+        ConfigError
+            It is of another network.
+        """
+        prefix = "backbone/"
+        self._load({name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)})
+        for group, items in (("head", self._head_variables()), ("optimizer", self._optimizer.variables)):
+            for i, item in enumerate(items):
+                value = state.get(f"{group}/{i}")
+                if value is None or tuple(value.shape) != tuple(item.shape):
+                    raise ConfigError(f"the checkpoint is of another network: {group}/{i} does not fit")
+                item.assign(value)
+
+    def _head_variables(self) -> list[Any]:
+        own = {id(item) for item in self._backbone.variables}
+        return [item for item in self._model.variables if id(item) not in own and "seed" not in item.path]
+
+
+def _backbone(keras: Any, precision: str) -> tuple[Any, Callable[[], Weights], Callable[[Weights], None]]:
+    """Layer of the network, and how its weights are read and set by the paths of Keras."""
+    if keras.config.backend() == "torch":
+        import torch
+
+        from elodin_spark.learning.torchresnet import ResNet50
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        module = ResNet50(precision == "bf16").to(device)
+        layer = keras.layers.TorchModuleWrapper(module, name=BACKBONE, output_shape=(None, 2048))
+        return layer, module.weights, module.load
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bf16" else "float32")
+    try:
+        model = build_model(BACKBONE, None)
+    finally:
+        keras.config.set_dtype_policy(before)
+    named = named_weights(model)
+
+    def read() -> Weights:
+        return {
+            name: np.asarray(keras.ops.convert_to_numpy(item), np.float32) for name, item in named.items()
+        }
+
+    def load(weights: Weights) -> None:
+        for name, item in named.items():
+            item.assign(weights[name])
+
+    return model, read, load
+
+
+def _learner(keras: Any) -> Callable[[PretrainSettings, Any, dict[str, Any]], Any]:
+    class Learner(keras.Model):  # type: ignore[misc]
+        def __init__(self, settings: PretrainSettings, inputs: Any, outputs: Any) -> None:
+            super().__init__(inputs, outputs)
+            self.settings = settings
+            self.parts = {name: keras.metrics.Mean(name) for name in ("contrast", "kind", "shape")}
+
+        def compute_loss(
+            self,
+            x: Any = None,
+            y: Any = None,
+            y_pred: Any = None,
+            sample_weight: Any = None,
+            training: bool = True,
+        ) -> Any:
+            ops, settings = keras.ops, self.settings
+            y = {name: ops.convert_to_tensor(value) for name, value in y.items()}
+            found = {name: ops.cast(value, "float32") for name, value in y_pred.items()}
+            parts = {
+                "contrast": contrastive_loss(ops, found["projected"], settings.temperature),
+                "kind": kind_loss(ops, found["kind"], y["kind"]),
+                "shape": shape_loss(ops, found["shape"], y["shape"], y["known"]),
+            }
+            for name, value in parts.items():
+                self.parts[name].update_state(value)
+            # Huber losses of parameters of unit spread are a tenth of a cross-entropy.
+            known = settings.shapes * (parts["kind"] + 5.0 * parts["shape"])
+            return settings.contrast * parts["contrast"] + known
+
+        @property
+        def metrics(self) -> list[Any]:
+            return [*super().metrics, *self.parts.values()]
+
+        def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+            return self.get_metrics_result()
+
+    return Learner  # type: ignore[return-value]

@@ -1,0 +1,62 @@
+"""Settings of self-supervised training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from elodin_spark.settings.base import Model
+
+
+class Stretch(Model):
+    """A stretch of the training at one size of the views."""
+
+    px: int = Field(ge=32, le=512, description="side of the views")
+    steps: int = Field(ge=1)
+
+
+class PretrainSettings(Model):
+    """How a backbone is trained on cutouts without labels."""
+
+    stretches: tuple[Stretch, ...] = Field(
+        (Stretch(px=32, steps=2000), Stretch(px=64, steps=2000)),
+        min_length=1,
+        description="sizes of the views, small ones first",
+    )
+    cutouts: int = Field(48, ge=0, le=65536, description="real ones of a step; of each there are two views")
+    stamps: int = Field(48, ge=0, le=65536, description="simulated ones of a step")
+    stamp_pool: int = Field(30_000, ge=1, description="simulated objects; each comes again in other views")
+    stamp_px: int = Field(96, ge=32, le=512, description="side of the simulated cutouts")
+    source_px: int = Field(200, ge=32, le=1024, description="side to which real cutouts are brought")
+    temperature: float = Field(0.2, gt=0, le=10, description="of the contrastive loss")
+    contrast: float = Field(1.0, ge=0, description="weight of the contrastive loss")
+    shapes: float = Field(1.0, ge=0, description="weight of the known shapes of simulated objects")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="the largest")
+    warmup_steps: int = Field(100, ge=0)
+    weight_decay: float = Field(1e-4, ge=0, lt=1)
+    precision: Literal["bf16", "f32"] = Field("bf16", description="of the convolutions")
+    checkpoint_steps: int = Field(100, ge=1, description="from one checkpoint to the next")
+    check_steps: int = Field(400, ge=1, description="from one check of neighbors to the next")
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> PretrainSettings:
+        if self.cutouts + self.stamps < 2:
+            raise ValueError("cutouts and stamps of a step together are at least 2: views are told apart")
+        if not self.contrast and not (self.shapes and self.stamps):
+            raise ValueError("contrast is 0, and without stamps, or with shapes 0, nothing is left to learn")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Of all stretches."""
+        return sum(stretch.steps for stretch in self.stretches)
+
+    def px_at(self, step: int) -> int:
+        """Side of the views of a step, from 0."""
+        for stretch in self.stretches:
+            if step < stretch.steps:
+                return stretch.px
+            step -= stretch.steps
+        return self.stretches[-1].px
