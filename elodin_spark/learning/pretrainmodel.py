@@ -12,6 +12,7 @@ from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.backbones import build_model, named_weights, preprocessing_of
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.learning.objective import contrastive_loss, kind_loss, shape_loss
+from elodin_spark.learning.optimizers import KerasAdamW, Optimizer, TorchAdamW
 from elodin_spark.settings.pretrain import PretrainSettings
 
 Weights = dict[str, NDArray[np.float32]]
@@ -62,13 +63,11 @@ class PretrainModel:
             "shape": layers.Dense(shapes, name="shape")(features),
         }
         self._model = _learner(keras)(settings, images, outputs)
-        self._optimizer = keras.optimizers.AdamW(rate(0), weight_decay=settings.weight_decay, clipnorm=5.0)
-        self._optimizer.exclude_from_weight_decay(
-            var_names=["gamma", "beta", "bias", "bn", "1.weight", "1.bias"]
-        )
-        # One step is compiled for each size of the views, where the backend compiles.
-        self._model.compile(self._optimizer, jit_compile=self.backend == "jax")
-        self._optimizer.build(self._model.trainable_variables)
+        self._optimizer: Optimizer
+        if self.backend == "torch":
+            self._optimizer = self._model.stepper = TorchAdamW(self._model, settings.weight_decay)
+        else:
+            self._optimizer = KerasAdamW(keras, self._model, settings.weight_decay)
 
     def step(
         self, number: int, views: NDArray[np.uint8], kinds: NDArray[np.int64], shapes: NDArray[np.float32]
@@ -91,7 +90,7 @@ class PretrainModel:
         dict of str to float
             The losses: ``loss``, ``contrast``, ``kind``, ``shape``.
         """
-        self._optimizer.learning_rate.assign(self._rate(number))
+        self._optimizer.set_rate(self._rate(number))
         known = np.isfinite(shapes)
         targets = {
             "kind": kinds.astype(np.int32),
@@ -119,7 +118,7 @@ class PretrainModel:
         to_numpy = self._keras.ops.convert_to_numpy
         found: dict[str, NDArray[Any]] = {f"backbone/{name}": value for name, value in self.weights().items()}
         found |= {f"head/{i}": to_numpy(item) for i, item in enumerate(self._head_variables())}
-        found |= {f"optimizer/{i}": to_numpy(item) for i, item in enumerate(self._optimizer.variables)}
+        found |= {f"optimizer/{i}": to_numpy(item) for i, item in enumerate(self._optimizer.variables())}
         return found
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -132,16 +131,23 @@ class PretrainModel:
         """
         prefix = "backbone/"
         self._load({name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)})
-        for group, items in (("head", self._head_variables()), ("optimizer", self._optimizer.variables)):
+        for group, items in (("head", self._head_variables()), ("optimizer", self._optimizer.variables())):
             for i, item in enumerate(items):
                 value = state.get(f"{group}/{i}")
                 if value is None or tuple(value.shape) != tuple(item.shape):
                     raise ConfigError(f"the checkpoint is of another network: {group}/{i} does not fit")
-                item.assign(value)
+                _assign(item, value)
 
     def _head_variables(self) -> list[Any]:
         own = {id(item) for item in self._backbone.variables}
         return [item for item in self._model.variables if id(item) not in own and "seed" not in item.path]
+
+
+def _assign(item: Any, value: NDArray[Any]) -> None:
+    if hasattr(item, "assign"):
+        item.assign(value)
+    else:  # a tensor of PyTorch
+        item.copy_(item.new_tensor(value))
 
 
 def _backbone(keras: Any, precision: str) -> tuple[Any, Callable[[], Weights], Callable[[Weights], None]]:
@@ -180,6 +186,7 @@ def _learner(keras: Any) -> Callable[[PretrainSettings, Any, dict[str, Any]], An
         def __init__(self, settings: PretrainSettings, inputs: Any, outputs: Any) -> None:
             super().__init__(inputs, outputs)
             self.settings = settings
+            self.stepper: TorchAdamW | None = None
             self.parts = {name: keras.metrics.Mean(name) for name in ("contrast", "kind", "shape")}
 
         def compute_loss(
@@ -203,6 +210,15 @@ def _learner(keras: Any) -> Callable[[PretrainSettings, Any, dict[str, Any]], An
             # Huber losses of parameters of unit spread are a tenth of a cross-entropy.
             known = settings.shapes * (parts["kind"] + 5.0 * parts["shape"])
             return settings.contrast * parts["contrast"] + known
+
+        def train_step(self, data: Any) -> Any:
+            if self.stepper is None:
+                return super().train_step(data)
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            loss = self.compute_loss(x, y, self(x, training=True))
+            self.stepper.apply(loss)
+            self._loss_tracker.update_state(loss)
+            return self.get_metrics_result()
 
         @property
         def metrics(self) -> list[Any]:
