@@ -101,7 +101,7 @@ def test_cosine_sees_directions_alone():
     lengths = np.random.default_rng(2).uniform(-3, 3, len(vectors))
     stretched = (vectors * 10 ** lengths[:, None]).astype(np.float32)
     assert score(stretched, labels, metric="cosine", probe=False)["precision"].value == 1
-    assert score(stretched, labels, probe=False)["precision"].value < 0.9
+    assert score(stretched, labels, probe=False)["precision"].value < 0.95
 
 
 def test_a_probe_does_not_see_other_cutouts_of_the_object():
