@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from machine import machine, one_thread, report
-from quality_recipes import BASELINES, Recipe, Vectors, fit_finish, prototypes, units, with_finishes
+from quality_recipes import BASELINES, Recipe, Vectors, crossed, fit_finish, prototypes, units
 from quality_sets import BLUR_SIDE, COPIES, NAMED, NOISE_LEVELS, SHIFT_SIDE, LabelledSet, copies, read_set
 
 from elodin_spark.errors import ElodinError, InputError, WeightsError
@@ -80,6 +80,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", help="names; all by default")
     parser.add_argument("--recipes", nargs="+", default=["pca", "haralick", "random"])
     parser.add_argument("--finishes", nargs="+", default=["none"], help="of networks whose recipe names none")
+    parser.add_argument("--metrics", nargs="+", choices=("l2", "cosine"), default=["l2"], help="likewise")
     parser.add_argument("--px", type=int, default=64, help="of recipes that name none")
     parser.add_argument("--scores", nargs="+", choices=_SCORES, default=list(_SCORES))
     parser.add_argument(
@@ -106,8 +107,8 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any
     sets = read_sets(options)
     source = Vectors(options.cache, threads=options.threads)
     recipes, lacking = [], []
-    for recipe in with_finishes(
-        [Recipe.parse(text, options.px) for text in options.recipes], options.finishes
+    for recipe in crossed(
+        [Recipe.parse(text, options.px) for text in options.recipes], options.finishes, options.metrics
     ):
         try:
             source.weights(recipe)

@@ -89,12 +89,14 @@ class Recipe:
         return title if self.layer is None else f"{title} {self.layer}"
 
 
-def with_finishes(recipes: Sequence[Recipe], finishes: Sequence[str]) -> list[Recipe]:
-    """Each recipe of a network that names no finish, once with each of these."""
+def crossed(recipes: Sequence[Recipe], finishes: Sequence[str], metrics: Sequence[str]) -> list[Recipe]:
+    """Each recipe of a network that names no finish with each of these, and so for metrics."""
     found = []
     for recipe in recipes:
-        plain = recipe.finish == "none" and recipe.source not in BASELINES
-        found += [replace(recipe, finish=finish) for finish in finishes] if plain else [recipe]
+        network = recipe.source not in BASELINES
+        tried = finishes if network and recipe.finish == "none" else [recipe.finish]
+        compared = metrics if network and recipe.metric == "l2" else [recipe.metric]
+        found += [replace(recipe, finish=finish, metric=metric) for finish in tried for metric in compared]
     return found
 
 
