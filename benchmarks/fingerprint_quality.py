@@ -48,6 +48,7 @@ from elodin_spark.neighbors.search import TieBroken
 _SCORES = ("precision", "jaccard", "probe", "found")
 #: Weights that a machine may lack: a line says so, and the rest is scored.
 _MAY_LACK = ("imagenet", "survey")
+_PRINTED = Path("-")
 
 
 def main() -> int:
@@ -59,10 +60,13 @@ def main() -> int:
     except ElodinError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    if options.json is not None:
+    if options.json not in (None, _PRINTED):
         options.json.write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    columns = list(dict.fromkeys(name for row in rows for name in row["scores"]))
-    report(result, [table_row(row, columns) for row in rows], as_json=False)
+    if options.json == _PRINTED:
+        report(result, rows, as_json=True)
+    else:
+        columns = list(dict.fromkeys(name for row in rows for name in row["scores"]))
+        report(result, [table_row(row, columns) for row in rows], as_json=False)
     if options.figure is not None:
         from quality_figure import draw
 
@@ -94,7 +98,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help="folder that keeps vectors; by default none are kept")
     parser.add_argument("--threads", type=int, default=1, help="of the network")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="file for everything, classes included")
+    whole = "file for everything, classes included; without a name, printed in place of the table"
+    parser.add_argument("--json", type=Path, nargs="?", const=_PRINTED, help=whole)
     parser.add_argument("--figure", type=Path, help="file for a figure, such as scores.png")
     return parser.parse_args()
 
@@ -133,10 +138,10 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any
             print(f"{labelled.name}, {recipe.name}, {recipe.finish}: {seconds:.0f} s", file=sys.stderr)
     facts = {
         "machine": machine("numpy", "scikit-learn", "faiss-cpu", "openvino", "tensorflow-cpu"),
+        "settings": {name: getattr(options, name) for name in ("k", "top", "centers", "found", "seed")},
         "copies": {"noise_levels": NOISE_LEVELS, "blur_side": BLUR_SIDE, "shift_side": SHIFT_SIDE},
         "sets": {s.name: {"cutouts": len(s.labels), "classes": len(set(s.labels))} for s in sets},
         "not_scored": list(dict.fromkeys(lacking)),
-        **{name: getattr(options, name) for name in ("k", "top", "centers", "found", "seed")},
     }
     return facts, rows
 
