@@ -180,9 +180,10 @@ def row_of(
         metric: Any = recipe.metric
         scores |= score(vectors, labelled.labels, metric=metric, k=options.k, probe=False, **common)
     if "jaccard" in options.scores and recipe.source not in BASELINES:
+        ties = l2_index(vectors)
         for name, (sets, count) in label_sets_of(options, raw, classes, vectors).items():
             rows = np.arange(len(sets), dtype=np.int64)
-            index = TieBroken(JaccardIndex.build([(rows, sets)], count), l2_index(vectors))
+            index = TieBroken(JaccardIndex.build([(rows, sets)], count), ties)
             near = nearest_others(index, options.k, labelled.objects)
             scores[f"jaccard {name}"] = precision_at_k(near, labelled.labels, **common)
     if "probe" in options.scores:
@@ -212,17 +213,20 @@ def label_sets_of(
     options: argparse.Namespace, raw: np.ndarray, classes: np.ndarray | None, vectors: np.ndarray
 ) -> dict[str, tuple[list[np.ndarray], int]]:
     """Label sets of each kind and size asked for, and the number of labels."""
-    found = {}
-    for top in options.top:
-        if "units" in options.labels:
-            found[f"units {top}" if classes is None else f"classes {top}"] = units(
-                raw if classes is None else classes, top
-            )
-            if not np.array_equal(raw, vectors):
-                found[f"finished units {top}"] = units(vectors, top)
-        if "prototypes" in options.labels:
-            found[f"prototypes {top}"] = prototypes(vectors, top, options.centers, options.seed)
-    return found
+    most = max(options.top)
+    whole = {}
+    if "units" in options.labels:
+        whole["units" if classes is None else "classes"] = units(raw if classes is None else classes, most)
+        if not np.array_equal(raw, vectors):
+            whole["finished units"] = units(vectors, most)
+    if "prototypes" in options.labels:
+        whole["prototypes"] = prototypes(vectors, most, options.centers, options.seed)
+    # Best first, so that the smaller sets begin the larger ones.
+    return {
+        f"{name} {top}": ([labels[:top] for labels in sets], count)
+        for name, (sets, count) in whole.items()
+        for top in options.top
+    }
 
 
 def table_row(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:

@@ -30,8 +30,9 @@ BASELINES = ("pca", "haralick")
 _PCA_COMPONENTS = 64
 #: What a deviation is at least, of the largest: units that are zero almost everywhere stay small.
 _SMALLEST_DEVIATION = 1e-3
-#: A vector is a component of its own length no longer: :func:`whitened` to so many.
+#: Of ``whiten`` without a number.
 _WHITEN_COMPONENTS = 256
+_KMEANS_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Recipe:
     metric : {"l2", "cosine"}
     backbone, layer : str
         Of networks, as in the settings.
+    pool : {"avg"}
+        Over rows and columns; all networks of the package end so.
     """
 
     source: str
@@ -235,18 +238,21 @@ def units(values: Matrix, top: int) -> tuple[Sets, int]:
 
 
 def prototypes(vectors: Matrix, top: int, centers: int, seed: int) -> tuple[Sets, int]:
-    """The nearest of some centers of k-means of the vectors; and how many centers there are."""
+    """The nearest of some centers of k-means of the vectors, best first; and how many centers there are.
+
+    At most a tenth as many centers as vectors, and two at least.
+    """
     import faiss
 
     centers = max(2, min(centers, len(vectors) // 10))
+    points = np.ascontiguousarray(vectors, np.float32)
     kmeans = faiss.Kmeans(
-        vectors.shape[1],
+        points.shape[1],
         centers,
-        niter=20,
+        niter=_KMEANS_STEPS,
         seed=seed + 1,
         min_points_per_centroid=1,
-        max_points_per_centroid=10**6,
+        max_points_per_centroid=len(points),
     )
-    kmeans.train(np.ascontiguousarray(vectors, np.float32))
-    near = kmeans.index.search(np.ascontiguousarray(vectors, np.float32), min(top, centers))[1]
-    return list(near.astype(np.int32)), centers
+    kmeans.train(points)
+    return list(kmeans.index.search(points, min(top, centers))[1].astype(np.int32)), centers

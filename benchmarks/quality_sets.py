@@ -25,7 +25,7 @@ NOISE_LEVELS = 8.0
 #: Standard deviation of the Gaussian a copy is blurred by, of its side.
 BLUR_SIDE = 0.015
 #: The farthest a copy is shifted along each axis, of its side; at least half of it along one.
-SHIFT_SIDE = 0.08
+SHIFT_SIDE = 0.04
 
 
 @dataclass(frozen=True)
