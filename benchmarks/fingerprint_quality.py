@@ -1,0 +1,244 @@
+"""How good fingerprints are: labelled cutouts, several recipes, one table.
+
+    python benchmarks/fingerprint_quality.py --sets efigi radio --recipes pca haralick random --px 64
+    python benchmarks/fingerprint_quality.py --sets efigi --recipes model.weights.h5 --scores precision
+    python benchmarks/fingerprint_quality.py --recipes random:px=96,finish=standardize,metric=cosine
+    python benchmarks/fingerprint_quality.py --recipes random --finishes none standardize whiten64 power+l2
+    python benchmarks/fingerprint_quality.py --set mine=cutouts/ --set other=labels.csv --sets mine other
+
+A recipe is pca (pixels to 64 principal components), haralick (texture), or what fingerprints.weights
+takes: random:SEED, imagenet, survey, a file or URI. Options follow a colon: px, finish, metric,
+backbone, layer. A set is efigi or radio below --data, or NAME=PATH of a folder with a folder for each
+class, or of a CSV of file,label[,object].
+
+precision: share of the 10 nearest others of the same class, mean by class, mean of the classes.
+jaccard: the same by label sets. probe: a linear classifier, in 5 folds by object; balanced: mean over
+classes. found: copies (turned, noisy, blurred, shifted) that stand before all else, of up to 1,000
+cutouts. In brackets the 95 % intervals, by a bootstrap over objects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import machine, one_thread, report
+from quality_recipes import BASELINES, Recipe, Vectors, crossed, fit_finish, prototypes, units
+from quality_sets import BLUR_SIDE, COPIES, NAMED, NOISE_LEVELS, SHIFT_SIDE, LabelledSet, copies, read_set
+
+from elodin_spark.errors import ElodinError, InputError, WeightsError
+from elodin_spark.learning.quality import (
+    Score,
+    l2_index,
+    linear_probe,
+    nearest_others,
+    precision_at_k,
+    retrieval,
+    score,
+)
+from elodin_spark.neighbors.jaccard import JaccardIndex
+from elodin_spark.neighbors.search import TieBroken
+
+_SCORES = ("precision", "jaccard", "probe", "found")
+#: Weights that a machine may lack: a line says so, and the rest is scored.
+_MAY_LACK = ("imagenet", "survey")
+_PRINTED = Path("-")
+
+
+def main() -> int:
+    """Parse the command line, run, report."""
+    options = parse()
+    one_thread()
+    try:
+        result, rows = run(options)
+    except ElodinError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if options.json not in (None, _PRINTED):
+        options.json.write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    if options.json == _PRINTED:
+        report(result, rows, as_json=True)
+    else:
+        columns = list(dict.fromkeys(name for row in rows for name in row["scores"]))
+        report(result, [table_row(row, columns) for row in rows], as_json=False)
+    if options.figure is not None:
+        from quality_figure import draw
+
+        draw(rows, options.figure)
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of efigi and radio")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=PATH", help="a set of your own")
+    parser.add_argument("--sets", nargs="+", help="names; all by default")
+    parser.add_argument("--recipes", nargs="+", default=["pca", "haralick", "random"])
+    parser.add_argument("--finishes", nargs="+", default=["none"], help="of networks whose recipe names none")
+    parser.add_argument("--metrics", nargs="+", choices=("l2", "cosine"), default=["l2"], help="likewise")
+    parser.add_argument("--px", type=int, default=64, help="of recipes that name none")
+    parser.add_argument("--scores", nargs="+", choices=_SCORES, default=list(_SCORES))
+    parser.add_argument(
+        "--labels", nargs="+", choices=("units", "prototypes"), default=["units", "prototypes"]
+    )
+    parser.add_argument("--top", type=int, nargs="+", default=[30], help="sizes of label sets")
+    parser.add_argument("--centers", type=int, default=1000, help="of prototypes; at most a tenth of a set")
+    parser.add_argument("--k", type=int, default=10, help="neighbors of precision and jaccard")
+    parser.add_argument("--found", type=int, default=1000, help="cutouts that are copied")
+    parser.add_argument("--limit", type=int, help="cutouts of a set, drawn at random; all by default")
+    parser.add_argument("--cache", type=Path, help="folder that keeps vectors; by default none are kept")
+    parser.add_argument("--threads", type=int, default=1, help="of the network")
+    parser.add_argument("--seed", type=int, default=0)
+    whole = "file for everything, classes included; without a name, printed in place of the table"
+    parser.add_argument("--json", type=Path, nargs="?", const=_PRINTED, help=whole)
+    parser.add_argument("--figure", type=Path, help="file for a figure, such as scores.png")
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Score every recipe on every set."""
+    import faiss
+
+    faiss.omp_set_num_threads(options.threads)
+    sets = read_sets(options)
+    source = Vectors(options.cache, threads=options.threads)
+    recipes, lacking = [], []
+    for recipe in crossed(
+        [Recipe.parse(text, options.px) for text in options.recipes], options.finishes, options.metrics
+    ):
+        try:
+            source.weights(recipe)
+            recipes.append(recipe)
+        except WeightsError as error:
+            if recipe.source not in _MAY_LACK:
+                raise
+            lacking.append(f"{recipe.source}: not scored: {error}")
+    for line in dict.fromkeys(lacking):
+        print(line, file=sys.stderr)
+    if not recipes:
+        raise InputError("no recipe is left to score")
+    rows = []
+    for labelled in sets:
+        # The copies are the same for all recipes.
+        chosen = labelled.some(options.found, options.seed)
+        copied = {k: copies(chosen.pictures, k, options.seed) for k in COPIES if "found" in options.scores}
+        for recipe in recipes:
+            started = time.perf_counter()
+            rows.append(row_of(options, labelled, chosen, copied, recipe, source))
+            seconds = time.perf_counter() - started
+            print(f"{labelled.name}, {recipe.name}, {recipe.finish}: {seconds:.0f} s", file=sys.stderr)
+    facts = {
+        "machine": machine("numpy", "scikit-learn", "faiss-cpu", "openvino", "tensorflow-cpu"),
+        "settings": {name: getattr(options, name) for name in ("k", "top", "centers", "found", "seed")},
+        "copies": {"noise_levels": NOISE_LEVELS, "blur_side": BLUR_SIDE, "shift_side": SHIFT_SIDE},
+        "sets": {s.name: {"cutouts": len(s.labels), "classes": len(set(s.labels))} for s in sets},
+        "not_scored": list(dict.fromkeys(lacking)),
+    }
+    return facts, rows
+
+
+def read_sets(options: argparse.Namespace) -> list[LabelledSet]:
+    """The sets asked for, in that order."""
+    paths = {name: options.data / path for name, path in NAMED.items()}
+    own = {}
+    for item in options.set:
+        name, _, path = item.partition("=")
+        if not name or not path:
+            raise InputError(f"--set takes NAME=PATH, got {item}")
+        own[name] = Path(path)
+    names = options.sets or list(own) or list(NAMED)
+    if unknown := [name for name in names if name not in paths | own]:
+        raise InputError(f"there is no set {unknown[0]}: choose of {', '.join(paths | own)}, or give --set")
+    found = [read_set(name, (paths | own)[name]) for name in names]
+    return found if options.limit is None else [s.some(options.limit, options.seed) for s in found]
+
+
+def row_of(
+    options: argparse.Namespace,
+    labelled: LabelledSet,
+    chosen: LabelledSet,
+    copied: dict[str, list[np.ndarray]],
+    recipe: Recipe,
+    source: Vectors,
+) -> dict[str, Any]:
+    """All scores of one recipe on one set."""
+    raw, classes = source(recipe, labelled.pictures)
+    finish = fit_finish(recipe, raw, options.seed)
+    vectors = finish(raw)
+    scores: dict[str, Score] = {}
+    common: dict[str, Any] = {"groups": labelled.objects, "seed": options.seed}
+    if "precision" in options.scores:
+        metric: Any = recipe.metric
+        scores |= score(vectors, labelled.labels, metric=metric, k=options.k, probe=False, **common)
+    if "jaccard" in options.scores and recipe.source not in BASELINES:
+        ties = l2_index(vectors)
+        for name, (sets, count) in label_sets_of(options, raw, classes, vectors).items():
+            rows = np.arange(len(sets), dtype=np.int64)
+            index = TieBroken(JaccardIndex.build([(rows, sets)], count), ties)
+            near = nearest_others(index, options.k, labelled.objects)
+            scores[f"jaccard {name}"] = precision_at_k(near, labelled.labels, **common)
+    if "probe" in options.scores:
+        scores |= linear_probe(vectors, labelled.labels, **common)
+    if "found" in options.scores:
+        originals = finish(source(recipe, chosen.pictures)[0])
+        each = {kind: finish(source(recipe, pictures)[0]) for kind, pictures in copied.items()}
+        asked: dict[str, Sequence[str]] = {"found": list(each), **{f"found {kind}": [kind] for kind in each}}
+        for name, kinds in asked.items():
+            together = np.stack([each[kind] for kind in kinds], axis=1)
+            scores[name] = retrieval(
+                originals, together, chosen.objects, metric=recipe.metric, seed=options.seed
+            )
+    return {
+        "set": labelled.name,
+        "recipe": recipe.name,
+        "source": recipe.source,
+        "px": recipe.px,
+        "finish": recipe.finish,
+        "metric": recipe.metric,
+        "d": int(vectors.shape[1]),
+        "scores": {name: found.to_dict() for name, found in scores.items()},
+    }
+
+
+def label_sets_of(
+    options: argparse.Namespace, raw: np.ndarray, classes: np.ndarray | None, vectors: np.ndarray
+) -> dict[str, tuple[list[np.ndarray], int]]:
+    """Label sets of each kind and size asked for, and the number of labels."""
+    most = max(options.top)
+    whole = {}
+    if "units" in options.labels:
+        whole["units" if classes is None else "classes"] = units(raw if classes is None else classes, most)
+        if not np.array_equal(raw, vectors):
+            whole["finished units"] = units(vectors, most)
+    if "prototypes" in options.labels:
+        whole["prototypes"] = prototypes(vectors, most, options.centers, options.seed)
+    # Best first, so that the smaller sets begin the larger ones.
+    return {
+        f"{name} {top}": ([labels[:top] for labels in sets], count)
+        for name, (sets, count) in whole.items()
+        for top in options.top
+    }
+
+
+def table_row(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """One line of the table; empty where a recipe has no such score."""
+    cells = {name: row[name] for name in ("set", "recipe", "px", "finish", "metric", "d")}
+    for name in columns:
+        found = row["scores"].get(name)
+        cells[name] = (
+            "" if found is None else f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        )
+    return cells
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

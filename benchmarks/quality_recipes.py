@@ -1,0 +1,258 @@
+"""From pictures to the vectors and label sets that are scored: networks, baselines, finishes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from quality_sets import Picture
+
+from elodin_spark.config import parse_settings
+from elodin_spark.cutouts.texture import LENGTHS, texture
+from elodin_spark.errors import ConfigError
+from elodin_spark.fingerprints.labels import label_sets
+from elodin_spark.fingerprints.stage import FingerprintSpec
+from elodin_spark.fingerprints.weights import Weights, resolve_weights
+from elodin_spark.fingerprints.windows import resize_window
+
+Matrix = NDArray[np.float32]
+Sets = list[NDArray[np.int32]]
+
+BASELINES = ("pca", "haralick")
+_PCA_COMPONENTS = 64
+#: What a deviation is at least, of the largest: units that are zero almost everywhere stay small.
+_SMALLEST_DEVIATION = 1e-3
+#: Of ``whiten`` without a number.
+_WHITEN_COMPONENTS = 256
+_KMEANS_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How pictures become vectors, and how these are compared.
+
+    Attributes
+    ----------
+    source : str
+        ``pca``, ``haralick``, or what ``fingerprints.weights`` takes.
+    px : int
+        Pictures are resized to this side.
+    finish : str
+        Steps joined by +, see :func:`fit_finish`.
+    metric : {"l2", "cosine"}
+    backbone, layer : str
+        Of networks, as in the settings.
+    pool : {"avg"}
+        Over rows and columns; all networks of the package end so.
+    """
+
+    source: str
+    px: int = 64
+    finish: str = "none"
+    metric: str = "l2"
+    backbone: str = "resnet50"
+    layer: str | None = None
+    pool: str = "avg"
+
+    @classmethod
+    def parse(cls, text: str, px: int) -> Recipe:
+        """``SOURCE`` or ``SOURCE:key=value,key=value``; a source may hold colons itself."""
+        source, _, options = text.rpartition(":")
+        if not re.fullmatch(r"[a-z]+=[^,=]+(,[a-z]+=[^,=]+)*", options):
+            source, options = text, ""
+        given: dict[str, Any] = dict(item.split("=") for item in options.split(",") if item)
+        names = ("px", "finish", "metric", "backbone", "layer", "pool")
+        if wrong := sorted(set(given) - set(names)):
+            raise ConfigError(
+                f"recipe {text}: there is no option {', '.join(wrong)}: choose of {', '.join(names)}"
+            )
+        if given.get("metric", "l2") not in ("l2", "cosine"):
+            raise ConfigError(f"recipe {text}: metric is l2 or cosine")
+        if given.get("pool", "avg") != "avg":
+            raise ConfigError(f"recipe {text}: pool is avg, which is how all networks here end")
+        if not str(given.get("px", px)).isdecimal():
+            raise ConfigError(f"recipe {text}: px is a whole number")
+        source = "random:0" if source == "random" else source
+        recipe = cls(source, **{**given, "px": int(given.get("px", px))})
+        _steps(recipe.finish)
+        return recipe
+
+    @property
+    def name(self) -> str:
+        """Short, for tables: of a file its name alone."""
+        title = self.source if self.source in BASELINES else self.source.rpartition("/")[2]
+        return title if self.layer is None else f"{title} {self.layer}"
+
+
+def crossed(recipes: Sequence[Recipe], finishes: Sequence[str], metrics: Sequence[str]) -> list[Recipe]:
+    """Each recipe of a network that names no finish with each of these, and so for metrics."""
+    found = []
+    for recipe in recipes:
+        network = recipe.source not in BASELINES
+        tried = finishes if network and recipe.finish == "none" else [recipe.finish]
+        compared = metrics if network and recipe.metric == "l2" else [recipe.metric]
+        found += [replace(recipe, finish=finish, metric=metric) for finish in tried for metric in compared]
+    return found
+
+
+class Vectors:
+    """Vectors of pictures before any finish, kept on disk by what they were made of.
+
+    Parameters
+    ----------
+    cache : Path or None
+    batch_size : int
+        Of networks.
+    threads : int
+    """
+
+    def __init__(self, cache: Path | None, batch_size: int = 32, threads: int = 1) -> None:
+        self._cache, self._batch_size, self._threads = cache, batch_size, threads
+        self._weights: dict[tuple[str, str], Weights] = {}
+
+    def weights(self, recipe: Recipe) -> Weights | None:
+        """Weights of a network, resolved once; None of what has none."""
+        if recipe.source in BASELINES:
+            return None
+        key = (recipe.source, recipe.backbone)
+        if key not in self._weights:
+            self._weights[key] = resolve_weights(*key)
+        return self._weights[key]
+
+    def __call__(self, recipe: Recipe, pictures: Sequence[Picture]) -> tuple[Matrix, Matrix | None]:
+        """Vectors, and probabilities of the classes where the network has a head.
+
+        For ``pca`` the vectors are the pixels, 0 to 1: see :func:`fit_finish`.
+        """
+        pixels = np.stack([resize_window(picture, recipe.px) for picture in pictures])
+        if recipe.source == "pca":
+            return pixels.reshape(len(pixels), -1).astype(np.float32) / 255, None
+        weights = self.weights(recipe)
+        made_of = ("haralick", "1") if weights is None else (weights.sha256, recipe.backbone, recipe.layer)
+        digest = hashlib.sha256(json.dumps([*made_of, pixels.shape]).encode())
+        digest.update(pixels.data)
+        kept = None if self._cache is None else self._cache / f"{digest.hexdigest()[:32]}.npz"
+        if kept is not None and kept.exists():
+            with np.load(kept, allow_pickle=False) as arrays:
+                return arrays["vectors"], arrays.get("scores")
+        vectors, scores = _haralick(pixels) if weights is None else self._network(recipe, weights, pixels)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            temporary = kept.with_name(f"{kept.stem}.{os.getpid()}.npz")
+            np.savez(temporary, vectors=vectors, **({} if scores is None else {"scores": scores}))
+            temporary.replace(kept)
+        return vectors, scores
+
+    def _network(
+        self, recipe: Recipe, weights: Weights, pixels: NDArray[np.uint8]
+    ) -> tuple[Matrix, Matrix | None]:
+        network = {
+            "weights": recipe.source,
+            "backbone": recipe.backbone,
+            "layer": recipe.layer,
+            "input_px": recipe.px,
+            "precision": "f32",
+            "batch_size": self._batch_size,
+            "threads": self._threads,
+        }
+        settings = parse_settings({"images": {"paths": "."}, "fingerprints": network}).fingerprints
+        return FingerprintSpec.from_settings(settings, weights).load(str)(pixels)
+
+
+def _haralick(pixels: NDArray[np.uint8]) -> tuple[Matrix, None]:
+    """Statistics of texture; zeros where a picture has one value."""
+    nothing = np.zeros(LENGTHS["haralick"], np.float32)
+    found = (texture(picture, "haralick") for picture in pixels)
+    return np.stack([nothing if values is None else values for values in found]), None
+
+
+Finish = Callable[[Matrix], Matrix]
+
+
+def fit_finish(recipe: Recipe, vectors: Matrix, seed: int) -> Finish:
+    """What is done to all vectors before they are compared, fitted to a set without its labels.
+
+    Steps, in the order they are joined by +: ``none``; ``standardize``: mean 0 and deviation 1 of each
+    component; ``whitenD``: projected to the first D principal components (256), each then of deviation 1;
+    ``power``: the square root of each component, with its sign; ``l2``: length 1. The
+    pixels of ``pca`` are projected to 64 components before, and ``haralick`` standardised.
+    """
+    names = list(_steps(recipe.finish))
+    names = {"pca": ["pca64"], "haralick": ["standardize"]}.get(recipe.source, []) + names
+    steps: list[Finish] = []
+    for name in names:
+        step = _fit(name, vectors, seed)
+        vectors = step(vectors)
+        steps.append(step)
+
+    def apply(some: Matrix) -> Matrix:
+        for step in steps:
+            some = step(some)
+        return some
+
+    return apply
+
+
+def _steps(finish: str) -> list[str]:
+    steps = [step for step in finish.split("+") if step != "none"]
+    for step in steps:
+        if not re.fullmatch(r"standardize|power|l2|(whiten|pca)([1-9]\d*)?", step):
+            raise ConfigError(
+                f"finish {finish}: {step} is none of none, standardize, whiten, whitenD, pcaD, power, l2"
+            )
+    return steps
+
+
+def _fit(name: str, vectors: Matrix, seed: int) -> Finish:
+    if name == "power":
+        return lambda some: np.sign(some) * np.sqrt(np.abs(some))
+    if name == "l2":
+        return lambda some: some / np.maximum(np.linalg.norm(some, axis=1, keepdims=True), 1e-12)
+    if name == "standardize":
+        mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+        scale = np.maximum(deviation, _SMALLEST_DEVIATION * max(float(deviation.max()), 1e-12))
+        return lambda some: ((some - mean) / scale).astype(np.float32)
+    from sklearn.decomposition import PCA
+
+    white = name.startswith("whiten")
+    wanted = int(
+        name.removeprefix("whiten").removeprefix("pca") or (_WHITEN_COMPONENTS if white else _PCA_COMPONENTS)
+    )
+    most = min(vectors.shape[1], (len(vectors) - 1))
+    solver = "randomized" if vectors.shape[1] > 2048 else "full"
+    fitted = PCA(min(wanted, most), whiten=white, svd_solver=solver, random_state=seed).fit(vectors)
+    return lambda some: fitted.transform(some).astype(np.float32)
+
+
+def units(values: Matrix, top: int) -> tuple[Sets, int]:
+    """The largest components above zero of each vector, or the likeliest classes; and how many there are."""
+    return label_sets(values, top)[0], values.shape[1]
+
+
+def prototypes(vectors: Matrix, top: int, centers: int, seed: int) -> tuple[Sets, int]:
+    """The nearest of some centers of k-means of the vectors, best first; and how many centers there are.
+
+    At most a tenth as many centers as vectors, and two at least.
+    """
+    import faiss
+
+    centers = max(2, min(centers, len(vectors) // 10))
+    points = np.ascontiguousarray(vectors, np.float32)
+    kmeans = faiss.Kmeans(
+        points.shape[1],
+        centers,
+        niter=_KMEANS_STEPS,
+        seed=seed + 1,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(points),
+    )
+    kmeans.train(points)
+    return list(kmeans.index.search(points, min(top, centers))[1].astype(np.int32)), centers

@@ -1,0 +1,134 @@
+"""The quality of fingerprints is measured on sets of any user, and copies do not give themselves away."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_benchmarks import ROOT, result
+
+from elodin_spark.errors import ElodinError
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def benchmark_module(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield load
+    for name in ("quality_sets", "quality_recipes"):
+        sys.modules.pop(name, None)
+
+
+def write_set(folder: Path, each: int = 12) -> None:
+    """Disks and bars of random places, 40 px, noise on a dark sky; a CSV of the same, two files an object."""
+    rng = np.random.default_rng(0)
+    y, x = np.indices((40, 40))
+    rows = []
+    for label in ("disk", "bar"):
+        (folder / label).mkdir(parents=True)
+        for i in range(each):
+            cy, cx = rng.uniform(15, 25, 2)
+            inside = (
+                np.hypot(y - cy, x - cx) < 8 if label == "disk" else (abs(y - cy) < 2) & (abs(x - cx) < 14)
+            )
+            picture = rng.normal(30, 5, (40, 40, 3)) + 150 * inside[..., None]
+            Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(folder / label / f"{i}.png")
+            rows.append({"file": f"{label}/{i}.png", "label": label, "object": f"{label} {i // 2}"})
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["file", "label", "object"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_folder_and_a_csv_are_scored_by_baselines_and_a_network(tmp_path: Path) -> None:
+    write_set(tmp_path / "shapes")
+    arguments = [
+        *("--set", f"folder={tmp_path / 'shapes'}", "--set", f"csv={tmp_path / 'shapes' / 'labels.csv'}"),
+        *("--recipes", "pca", "haralick", "random:0:finish=standardize+l2", "pca:px=16"),
+        *("--px", "32", "--top", "3", "--k", "3", "--found", "10", "--cache", str(tmp_path / "cache")),
+        *("--figure", str(tmp_path / "scores.svg")),
+    ]
+    found = result("fingerprint_quality.py", *arguments)
+    assert [(row["set"], row["recipe"], row["px"]) for row in found["rows"]] == [
+        (name, recipe, px)
+        for name in ("folder", "csv")
+        for recipe, px in (("pca", 32), ("haralick", 32), ("random:0", 32), ("pca", 16))
+    ]
+    assert found["sets"]["csv"] == {"cutouts": 24, "classes": 2}
+    for row in found["rows"]:
+        for score in row["scores"].values():
+            assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
+    network = found["rows"][2]["scores"]
+    kinds = ("units", "finished units", "prototypes")
+    assert {f"jaccard {kind} 3" for kind in kinds} <= set(network)
+    # Disks and bars are easy; both sets are the same files.
+    assert network["precision"]["value"] > 0.7
+    assert found["rows"][0]["scores"]["found"] == found["rows"][4]["scores"]["found"]
+    assert "precision" in (tmp_path / "scores.svg").read_text(encoding="utf-8")
+    again = result("fingerprint_quality.py", *arguments)
+    assert json.dumps(again["rows"]) == json.dumps(found["rows"])
+
+
+def test_copies_have_no_corners_of_another_value(benchmark_module) -> None:
+    sets = benchmark_module("quality_sets")
+    flat = np.full((40, 30, 3), 200, np.uint8)
+    for kind in ("rotation", "blur", "shift"):
+        assert (sets.copies([flat] * 5, kind, 0)[3] == 200).all()
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (40, 40, 3), np.uint8) for _ in range(4)]
+    for kind in sets.COPIES:
+        made = sets.copies(pictures, kind, 1)
+        assert all((a != b).any() for a, b in zip(made, pictures, strict=True))
+        again = sets.copies(pictures[:2], kind, 1)
+        assert all(np.array_equal(a, b) for a, b in zip(again, made, strict=False))
+
+
+def test_recipes_are_read_and_misspelt_ones_refused(benchmark_module) -> None:
+    recipes = benchmark_module("quality_recipes")
+    given = recipes.Recipe.parse("s3://bucket/model.weights.h5:px=96,finish=whiten64+l2,metric=cosine", 64)
+    assert (given.source, given.px, given.finish, given.metric, given.name) == (
+        "s3://bucket/model.weights.h5",
+        96,
+        "whiten64+l2",
+        "cosine",
+        "model.weights.h5",
+    )
+    assert recipes.Recipe.parse("random:7", 64) == recipes.Recipe("random:7")
+    assert recipes.Recipe.parse("https://x.org/m.h5", 32).source == "https://x.org/m.h5"
+    for text, wrong in [
+        ("random:side=96", "there is no option side"),
+        ("random:finish=whitened", "whitened is none of"),
+        ("random:metric=l1", "metric is l2 or cosine"),
+        ("random:px=many", "px is a whole number"),
+    ]:
+        with pytest.raises(ElodinError, match=re.escape(wrong)):
+            recipes.Recipe.parse(text, 64)
+
+
+def test_finishes_do_what_their_names_say(benchmark_module) -> None:
+    recipes = benchmark_module("quality_recipes")
+    vectors = np.random.default_rng(0).gamma(2, [1, 5, 50, 0], (500, 4)).astype(np.float32)
+
+    def finished(name: str) -> np.ndarray:
+        return recipes.fit_finish(recipes.Recipe("random:0", finish=name), vectors, 0)(vectors)
+
+    assert finished("none") is vectors
+    standard = finished("standardize")
+    assert standard.mean(axis=0) == pytest.approx(0, abs=1e-5)
+    assert standard.std(axis=0) == pytest.approx([1, 1, 1, 0], abs=1e-5)
+    assert np.cov(finished("whiten3").T) == pytest.approx(np.eye(3), abs=1e-4)
+    assert finished("power") == pytest.approx(np.sqrt(vectors))
+    assert np.linalg.norm(finished("standardize+l2"), axis=1) == pytest.approx(1)
