@@ -72,7 +72,7 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.11",
     packages=find_packages(include=["elodin_spark", "elodin_spark.*"]),
-    package_data={"elodin_spark": ["py.typed", "spark/*.properties"]},
+    package_data={"elodin_spark": ["py.typed", "spark/*.properties", "weights/*.json", "weights/*.npz"]},
     install_requires=core,
     extras_require=extras,
     entry_points={"console_scripts": ["elodin-spark = elodin_spark.cli:main"]},

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from elodin_spark import __version__
+from elodin_spark import __version__, cli_weights
 from elodin_spark.entry import EXIT_CODES, guarded
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=f"Exit codes: {EXIT_CODES}. ELODIN_DEBUG=1 shows tracebacks.",
 )
+app.add_typer(cli_weights.app)
 
 
 class Metric(StrEnum):

@@ -17,6 +17,7 @@ from elodin_spark.catalog import Catalog, open_or_create
 from elodin_spark.config import dump_settings, parse_settings
 from elodin_spark.errors import InputError
 from elodin_spark.progress import Progress
+from elodin_spark.settings.shipped import SURVEY, shipped_weights
 from elodin_spark.simulate import ARTEFACT_TYPES, simulate
 
 WINDOW_PX, STEP_PX, INPUT_PX = 96, 48, 96
@@ -107,7 +108,7 @@ def run_demo(out: Path, *, tiles: int = 12, seed: int = 0) -> Catalog:
             "seed": seed,
             "images": {"paths": str(out / "survey" / "tiles"), "hdu": "IMAGE", "steps": [STRETCH]},
             "cutouts": {"generator": {"kind": "sliding_window", "size": WINDOW_PX, "step": STEP_PX}},
-            "fingerprints": {"weights": f"random:{seed}", "input_px": INPUT_PX},
+            "fingerprints": demo_network(seed),
         }
     )
     config = out / "demo.yaml"
@@ -119,7 +120,8 @@ def run_demo(out: Path, *, tiles: int = 12, seed: int = 0) -> Catalog:
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     print(f"\n{catalog.describe()}")
-    print("A network that was never trained sees brightness and texture and little else.")
+    if settings.fingerprints.weights != SURVEY:
+        print("A network that was never trained sees brightness and texture and little else.")
     for query, kind in queries:
         found = catalog.neighbors(query)
         print(f"\n{kind} {query}: {_window(catalog.describe_cutouts([query])[0])}")
@@ -134,6 +136,13 @@ def run_demo(out: Path, *, tiles: int = 12, seed: int = 0) -> Catalog:
         (figures / figure.name).write_bytes(figure.read_bytes())
     _next_commands(out, config, catalog_path, queries)
     return catalog
+
+
+def demo_network(seed: int) -> dict[str, Any]:
+    """Settings of the fingerprints: the weights of the package, or without them a network never trained."""
+    if shipped_weights() is None:
+        return {"weights": f"random:{seed}", "input_px": INPUT_PX}
+    return {"weights": SURVEY}
 
 
 def choose_queries(catalog: Catalog, truth: Truth) -> list[tuple[int, str]]:

@@ -1,8 +1,9 @@
-"""Weights files as Keras has written them over the years, read as named arrays.
+"""Weights files as Keras has written them over the years, and our own, read as named arrays.
 
-Three layouts are told apart by what is inside, not by the name:
+Four layouts are told apart by what is inside, not by the name:
 
 - the zip archive of ``model.save("x.keras")``;
+- the zip archive of :mod:`elodin_spark.fingerprints.weightpack`;
 - HDF5 of ``model.save_weights("x.weights.h5")``: groups below ``layers``;
 - the older HDF5 of ``model.save("x.h5")`` and ``tf.keras``: a list ``layer_names``.
 
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.errors import WeightsError
 from elodin_spark.fingerprints.backbones import HEAD_LAYER, build_model, named_weights
+from elodin_spark.fingerprints.weightpack import is_pack, read_header, read_pack
 from elodin_spark.settings.backbones import Backbone
 
 #: First names of layers that ``keras.applications`` gives none.
@@ -60,6 +62,8 @@ def read_arrays(path: Path, backbone: Backbone) -> Arrays:
     """
     try:
         if zipfile.is_zipfile(path):
+            if is_pack(path):
+                return _from_pack(path, backbone)
             return _from_archive(path, backbone)
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)
@@ -79,6 +83,21 @@ def read_arrays(path: Path, backbone: Backbone) -> Arrays:
         f"weights file {path} is HDF5 but not a Keras weights file: expected what model.save_weights or "
         "model.save wrote"
     )
+
+
+def _from_pack(path: Path, backbone: Backbone) -> Arrays:
+    header = read_header(path)
+    if header.backbone != backbone.name:
+        raise _misfit(path, backbone, f"it is of {header.backbone}")
+    if header.preprocessing.mode != backbone.mode:
+        raise _misfit(path, backbone, f"its pixels are prepared as {header.preprocessing.mode!r}")
+    shapes = _shapes(backbone)
+    for name in shapes.keys() | header.arrays.keys():
+        ours, theirs = shapes.get(name), header.arrays.get(name)
+        if ours is None or theirs is None or ours != theirs.shape:
+            raise _misfit(path, backbone, f"{name} has shape {theirs and theirs.shape}, not {ours}")
+    arrays = read_pack(path, header)
+    return {name: arrays[name] for name in shapes}
 
 
 def _from_archive(path: Path, backbone: Backbone) -> Arrays:

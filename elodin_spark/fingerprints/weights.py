@@ -30,6 +30,7 @@ from elodin_spark.fingerprints.backbones import build_model, named_weights
 from elodin_spark.images.uris import is_remote
 from elodin_spark.settings import FingerprintsSettings
 from elodin_spark.settings.backbones import Backbone, get_backbone
+from elodin_spark.settings.shipped import SURVEY
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Weights:
     Attributes
     ----------
     name : str
-        ``imagenet``, ``random:SEED``, or the name of the file they came from.
+        ``survey``, ``imagenet``, ``random:SEED``, or the name of the file they came from.
     path : str
         The ``.weights.h5`` on this machine.
     sha256 : str
@@ -116,10 +117,11 @@ def resolve_weights(
     Parameters
     ----------
     weights : str
-        ``imagenet``: downloaded and kept by Keras. ``random:SEED``: not trained, the same
-        arrays on any machine. Else a file (a path or a URI: ``s3://``, ``https://``, ...):
-        ``.keras``, or ``.h5`` / ``.weights.h5`` with or without a head. A remote one is fetched
-        again only when the server has another.
+        ``survey``: those of the package. ``imagenet``: downloaded and kept by Keras.
+        ``random:SEED``: not trained, the same arrays on any machine. Else a file (a path or a URI:
+        ``s3://``, ``https://``, ...): ``.keras``, ``.h5`` / ``.weights.h5`` with or without a head, or
+        the ``.npz`` of :mod:`~elodin_spark.fingerprints.weightpack`. A remote one is fetched again only
+        when the server has another.
     backbone : str
         A name in :data:`~elodin_spark.settings.backbones.BACKBONES`.
     cache : Path, optional
@@ -140,18 +142,24 @@ def resolve_weights(
     ConfigError
         The backbone is unknown, or `sha256` is given for what is not a file.
     """
-    from elodin_spark.fingerprints import weightfiles, weighturis
+    from elodin_spark.fingerprints import packing, weightfiles, weighturis
 
     entry = get_backbone(backbone)
     folder = default_cache() if cache is None else Path(cache)
     is_random = weights == "random" or weights.startswith("random:")
-    if sha256 is not None and (is_random or weights == "imagenet"):
+    if sha256 is not None and (is_random or weights in ("imagenet", SURVEY)):
         raise ConfigError(
             f"fingerprints.weights_sha256 is that of a file, and the weights are {weights}, which are "
             "checked without it; leave it out, or name a file or URI"
         )
     if is_random:
         return _resolve_random(weights, entry, folder)
+    if weights == SURVEY:
+        path, known = packing.find_shipped(entry)
+        kept = folder / f"{known.arrays_sha256}.weights.h5"
+        if kept.is_file():
+            return Weights(SURVEY, str(kept), known.arrays_sha256, entry.name)
+        return _store(SURVEY, weightfiles.read_arrays(path, entry), entry, folder)
     if weights == "imagenet":
         arrays = _imagenet_arrays(entry)
         names = _imagenet_labels() if entry.head else None
@@ -160,7 +168,7 @@ def resolve_weights(
         path = weighturis.fetch(weights, folder, sha256, storage)
         name = unquote(urlsplit(weights).path).rpartition("/")[2]
         return _store(name, weightfiles.read_arrays(path, entry), entry, folder)
-    path = _local_path(weights)
+    path = weighturis.local_path(weights)
     weighturis.check_sha256(path, sha256)
     return _store(path.name, weightfiles.read_arrays(path, entry), entry, folder)
 
@@ -330,24 +338,6 @@ def _download_timeout() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _local_path(weights: str) -> Path:
-    if weights.startswith("file:"):
-        parts = urlsplit(weights)
-        if parts.netloc not in ("", "localhost"):
-            raise WeightsError(
-                f"weights {weights!r}: a file:// URI is of this machine; write file:///path, or copy it here"
-            )
-        path = Path(unquote(parts.path))
-    else:
-        path = Path(weights).expanduser()
-    if not path.is_file():
-        raise WeightsError(
-            f"no weights file at {path}: fingerprints.weights takes imagenet, random:SEED, or the path or "
-            "URI of a .keras, .h5 or .weights.h5 file"
-        )
-    return path
 
 
 def _store(

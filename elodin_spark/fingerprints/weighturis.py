@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from fsspec.callbacks import Callback
 
@@ -92,6 +93,31 @@ def fetch(
             f"the weights could not be fetched: {said}; correct fingerprints.weights, or copy the file to "
             "this machine and name it there"
         ) from None
+
+
+def local_path(weights: str) -> Path:
+    """The file on this machine that a path or a ``file:`` URI names.
+
+    Raises
+    ------
+    WeightsError
+        There is none.
+    """
+    if weights.startswith("file:"):
+        parts = urlsplit(weights)
+        if parts.netloc not in ("", "localhost"):
+            raise WeightsError(
+                f"weights {weights!r}: a file:// URI is of this machine; write file:///path, or copy it here"
+            )
+        path = Path(unquote(parts.path))
+    else:
+        path = Path(weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"no weights file at {path}: fingerprints.weights takes survey, imagenet, random:SEED, or the "
+            "path or URI of a .keras, .h5, .weights.h5 or packed .npz file"
+        )
+    return path
 
 
 def check_sha256(path: Path, sha256: str | None) -> None:

@@ -23,6 +23,7 @@ from elodin_spark.settings.generators import (
 )
 from elodin_spark.settings.precision import Int8Settings, Precision, PrecisionChoice
 from elodin_spark.settings.quality import QualitySettings
+from elodin_spark.settings.shipped import own_network
 from elodin_spark.settings.steps import (
     STEPS,
     AdaptiveHistogramEqualization,
@@ -134,14 +135,17 @@ class FingerprintsSettings(Model):
     """The network that turns a window into a vector and a set of labels."""
 
     backbone: str = Field("resnet50", description="the network: one of keras.applications, by name")
-    weights: str = Field("imagenet", description="imagenet, random:SEED, or path or URI of a weights file")
+    #: A string whatever was given: see _own_weights_and_size.
+    weights: str = Field(  # type: ignore[assignment]
+        None, description="survey, imagenet, random:SEED, or path or URI of a weights file"
+    )
     weights_sha256: str | None = Field(
         None, pattern="^[0-9a-f]{64}$", description="of the weights file; another is refused"
     )
     weights_storage: dict[str, Any] = Field(
         default_factory=dict, description="of the remote store of the weights, e.g. {anon: true}"
     )
-    #: An int whatever was given: see _own_size.
+    #: An int whatever was given: see _own_weights_and_size.
     input_px: int = Field(  # type: ignore[assignment]
         None, ge=32, le=1024, description="windows are resized to this side; empty: the network's own"
     )
@@ -177,14 +181,14 @@ class FingerprintsSettings(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_size(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("input_px") is not None:
+    def _own_weights_and_size(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
             return values
         try:
-            own = get_backbone(str(values.get("backbone", "resnet50"))).input_px
+            own = own_network(values.get("weights"), str(values.get("backbone", "resnet50")))
         except ConfigError:
-            own = 224  # the name of the network is the error to report
-        return {**values, "input_px": own}
+            own = {"weights": "imagenet", "input_px": 224}  # the name of the network is the error to report
+        return {**values, **{name: own[name] for name in own if values.get(name) is None}}
 
     @model_validator(mode="after")
     def _large_enough(self) -> FingerprintsSettings:

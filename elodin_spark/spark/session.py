@@ -104,7 +104,8 @@ def _ship_package(spark: SparkSession) -> None:
     package = Path(elodin_spark.__file__).parent
     archive = Path(tempfile.mkdtemp(prefix="elodin_spark-")) / "elodin_spark.zip"
     with zipfile.ZipFile(archive, "w") as bundle:
-        for source in sorted(package.rglob("*.py")):
+        # Of weights what they are, not the arrays: those are shipped by their hash where a job needs them.
+        for source in sorted([*package.rglob("*.py"), *package.glob("weights/*.json")]):
             bundle.write(source, source.relative_to(package.parent))
     spark.sparkContext.addPyFile(str(archive))
 

@@ -31,7 +31,7 @@ def fingerprint_udf(
     spark: SparkSession,
     backbone: str = "resnet50",
     *,
-    weights: str = "imagenet",
+    weights: str | None = None,
     weights_sha256: str | None = None,
     weights_storage: Mapping[str, Any] | None = None,
     input_px: int | None = None,
@@ -80,7 +80,7 @@ def fingerprint_udf(
     """
     settings = FingerprintsSettings(
         backbone=backbone,
-        weights=weights,
+        weights=weights,  # type: ignore[arg-type]  # None: those of the settings
         weights_sha256=weights_sha256,
         weights_storage=dict(weights_storage or {}),
         input_px=input_px,  # type: ignore[arg-type]  # None: the network's own

@@ -25,6 +25,7 @@ LAYERS = (
     ("spark",),
     ("catalog",),
     ("demo", "jobs", "web", "planning"),
+    ("cli_weights",),
     ("cli",),
     ("__main__",),
 )
