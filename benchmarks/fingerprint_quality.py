@@ -30,9 +30,10 @@ from typing import Any
 import numpy as np
 from machine import machine, one_thread, report
 from quality_recipes import BASELINES, Recipe, Vectors, crossed, fit_finish, prototypes, units
-from quality_sets import BLUR_SIDE, COPIES, NAMED, NOISE_LEVELS, SHIFT_SIDE, LabelledSet, copies, read_set
+from quality_sets import BLUR_SIDE, COPIES, NAMED, NOISE_LEVELS, SHIFT_SIDE, copies
 
 from elodin_spark.errors import ElodinError, InputError, WeightsError
+from elodin_spark.learning.labelled import LabelledSet, read_set
 from elodin_spark.learning.quality import (
     Score,
     l2_index,

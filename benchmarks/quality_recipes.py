@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from quality_sets import Picture
 
 from elodin_spark.config import parse_settings
 from elodin_spark.cutouts.texture import LENGTHS, texture
@@ -22,6 +21,7 @@ from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights, resolve_weights
 from elodin_spark.fingerprints.windows import resize_window
+from elodin_spark.learning.labelled import Picture
 
 Matrix = NDArray[np.float32]
 Sets = list[NDArray[np.int32]]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from elodin_spark import __version__, cli_weights
+from elodin_spark import __version__, cli_pretrain, cli_weights
 from elodin_spark.entry import EXIT_CODES, guarded
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     epilog=f"Exit codes: {EXIT_CODES}. ELODIN_DEBUG=1 shows tracebacks.",
 )
 app.add_typer(cli_weights.app)
+app.command()(cli_pretrain.pretrain)
 
 
 class Metric(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 from elodin_spark.errors import ConfigError
 from elodin_spark.settings import Settings
 from elodin_spark.settings.base import near_miss
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Settings:
@@ -35,6 +37,37 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Settings:
         a value is out of range.
     """
     path = Path(path)
+    values = read_values(path)
+    for override in overrides:
+        apply_override(values, override)
+    return parse_settings(values, source=str(path))
+
+
+def load_model(model: type[M], path: Path | None, overrides: Iterable[str] = ()) -> M:
+    """Read settings other than those of a run, from a file of their own or from defaults.
+
+    Parameters
+    ----------
+    model : type
+        Of the settings.
+    path : Path or None
+        YAML; without it there are only the overrides.
+    overrides : iterable of str
+        As for :func:`load_config`.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`load_config`.
+    """
+    values = {} if path is None else read_values(path)
+    for override in overrides:
+        apply_override(values, override)
+    return _validated(model, values, "settings" if path is None else str(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """What a YAML file holds, not looked at; ConfigError as :func:`load_config`."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -46,10 +79,8 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Settings:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold sections such as 'images:', got {type(values).__name__}")
-    for override in overrides:
-        _apply(values, override)
-    return parse_settings(values, source=str(path))
+        raise ConfigError(f"{path} must hold names and values, as 'images:', got {type(values).__name__}")
+    return values
 
 
 def parse_settings(values: Mapping[str, Any], source: str = "settings") -> Settings:
@@ -60,10 +91,14 @@ def parse_settings(values: Mapping[str, Any], source: str = "settings") -> Setti
     ConfigError
         Naming every misspelt key and every bad value, and `source`.
     """
+    return _validated(Settings, values, source)
+
+
+def _validated(model: type[M], values: Mapping[str, Any], source: str) -> M:
     try:
-        return Settings.model_validate(dict(values))
+        return model.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
+        lines = [_explain(item, model) for item in error.errors()]
         raise ConfigError(f"{source}: " + "; ".join(lines)) from None
 
 
@@ -72,7 +107,8 @@ def dump_settings(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set one value, ``section.key=value``; ConfigError where it is not of that form."""
     key, equals, text = override.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
@@ -92,21 +128,23 @@ def _apply(values: dict[str, Any], override: str) -> None:
     section[names[-1]] = value
 
 
-def _explain(item: Any) -> str:
+def _explain(item: Any, model: type[BaseModel]) -> str:
     location = [str(part) for part in item["loc"]]
     where = ".".join(location)
     if item["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
+        known = _fields_at(location[:-1], model)
         return f"unknown key {where!r}: {near_miss(location[-1], known)}"
+    if not location:  # a rule about several of them
+        return str(item["msg"].removeprefix("Value error, "))
     if item["type"] == "missing":
         return f"{where!r} is missing"
     message = item["msg"].removeprefix("Value error, ")
     return f"{where!r}: {message} (got {item['input']!r})"
 
 
-def _fields_at(location: list[str]) -> set[str]:
+def _fields_at(location: list[str], root: type[BaseModel]) -> set[str]:
     """Names of the settings below a path such as ``['cutouts', 'generator', 'blobs']``."""
-    models: set[type[BaseModel]] = {Settings}
+    models: set[type[BaseModel]] = {root}
     for name in location:
         if name.isdigit():
             continue

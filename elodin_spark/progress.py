@@ -28,23 +28,31 @@ class Progress:
         Standard error by default.
     interval_s : float
         Between lines where the stream is no terminal.
+    begun : int
+        What was done before.
     """
 
     def __init__(
-        self, total: int, what: str, unit: str, stream: TextIO | None = None, interval_s: float = 15.0
+        self,
+        total: int,
+        what: str,
+        unit: str,
+        stream: TextIO | None = None,
+        interval_s: float = 15.0,
+        begun: int = 0,
     ) -> None:
         self.total, self.what, self.unit = total, what, unit
         self._stream = stream or sys.stderr
         self._interval_s = interval_s
-        self._done = 0
+        self._done = self._begun = begun
         self._started = self._printed = time.monotonic()
         self._bar = (
-            tqdm(total=total, desc=what, unit=unit, file=self._stream, dynamic_ncols=True)
+            tqdm(total=total, desc=what, unit=unit, file=self._stream, dynamic_ncols=True, initial=begun)
             if self._stream.isatty()
             else None
         )
         if self._bar is None:
-            self._line(f"{what}: 0 of {total} {unit}")
+            self._line(f"{what}: {begun} of {total} {unit}")
 
     def to(self, done: int) -> None:
         """Set what is done; it never goes back."""
@@ -55,13 +63,20 @@ class Progress:
             return
         now = time.monotonic()
         if step and done < self.total and now - self._printed >= self._interval_s:
-            left_s = (now - self._started) / done * (self.total - done)
+            left_s = (now - self._started) / (done - self._begun) * (self.total - done)
             self._line(f"{self.what}: {done} of {self.total} {self.unit}, about {left_s:.0f} s left")
             self._printed = now
 
     def add(self, step: int = 1) -> None:
         """Count `step` more."""
         self.to(self._done + step)
+
+    def say(self, text: str) -> None:
+        """Print a line between."""
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            self._line(text)
 
     def _line(self, text: str) -> None:
         print(text, file=self._stream, flush=True)

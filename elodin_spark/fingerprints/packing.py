@@ -35,9 +35,9 @@ def pack_weights(
 
     Parameters
     ----------
-    model : keras.Model or path
-        The network as :func:`~elodin_spark.fingerprints.backbones.build_model` makes it, or a file of
-        Keras. A head is left out.
+    model : keras.Model, path, or mapping of str to ndarray
+        The network as :func:`~elodin_spark.fingerprints.backbones.build_model` makes it, a file of
+        Keras, or arrays by ``layer/variable``. A head is left out.
     path : Path
         To write to, ``NAME.npz``; ``NAME.json`` is written beside.
     card : mapping
@@ -96,6 +96,8 @@ def pack_weights(
 
 
 def _arrays_of(model: Any, backbone: Backbone) -> dict[str, Any]:
+    if isinstance(model, Mapping):
+        return dict(model)
     if isinstance(model, str | Path):
         return read_arrays(Path(model), backbone)
     with tempfile.TemporaryDirectory() as scratch:

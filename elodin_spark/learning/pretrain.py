@@ -7,20 +7,22 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elodin_spark.errors import ConfigError
+from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.learning.batches import view_batches
 from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.feed import Feed
+from elodin_spark.learning.labelled import LabelledSet
 from elodin_spark.learning.pretrainmodel import PretrainModel
+from elodin_spark.learning.quality import score
 from elodin_spark.learning.stamppool import stamp_pool
 from elodin_spark.settings.feed import FeedSettings
 from elodin_spark.settings.pretrain import PretrainSettings
@@ -29,6 +31,8 @@ from elodin_spark.simulate.stamps import SHAPES, STAMP_KINDS, draw_stamps
 log = logging.getLogger(__name__)
 
 HISTORY = "history.jsonl"
+#: Steps between two reports.
+REPORTED_STEPS = 10
 #: Simulated objects that are not learned from, for the check of neighbors.
 _CHECKED = 1500
 
@@ -47,16 +51,16 @@ class StepReport:
         Of learning.
     views_s : float
         Views per second.
-    kinds_at_10 : float or None
-        Where neighbors were checked: share of the ten nearest of simulated objects that are of their
-        kind, mean over the kinds.
+    precision : dict of str to float
+        Where neighbors were checked, by set: share of the ten nearest of the same label, mean over
+        labels. ``simulated`` are objects that are not learned from.
     """
 
     step: int
     losses: dict[str, float]
     rate: float
     views_s: float
-    kinds_at_10: float | None = None
+    precision: dict[str, float] = field(default_factory=dict)
 
 
 def learning_rate(settings: PretrainSettings) -> Callable[[int], float]:
@@ -76,6 +80,7 @@ def pretrain(
     out: Path,
     settings: PretrainSettings,
     *,
+    watched: Sequence[LabelledSet] = (),
     threads: int | None = None,
     report: Callable[[StepReport], None] | None = None,
     drawn: Callable[[int], None] | None = None,
@@ -90,10 +95,12 @@ def pretrain(
         Folder of checkpoints, history and simulated objects.
     settings : PretrainSettings
         Where the training goes on: those it was begun with.
+    watched : sequence of LabelledSet, optional
+        Their neighbors are checked as well. Nothing is learned from them.
     threads : int, optional
         Of the network; all cores otherwise.
     report : callable, optional
-        Told of every tenth step and of every check.
+        Told every :data:`REPORTED_STEPS` steps, and of every check.
     drawn : callable, optional
         Told how many simulated objects there are while they are drawn.
 
@@ -138,7 +145,7 @@ def pretrain(
         step, epoch, taken = int(facts["step"]), int(facts["epoch"]), int(facts["taken"])
         log.info("going on from step %d in %s", step, out)
     _cut_history(out / HISTORY, step)
-    check = _Check(settings)
+    check = _Check(settings, watched)
     since, sums, views = time.monotonic(), dict[str, float](), 0
     for batch in view_batches(feed, stamps, settings, step=step, epoch=epoch, taken=taken):
         losses = model.step(batch.step, batch.views, batch.kinds, batch.shapes)
@@ -148,7 +155,7 @@ def pretrain(
             sums[name] = sums.get(name, 0.0) + value
         last = step == settings.steps
         checked = step % settings.check_steps == 0 or last
-        if step % 10 == 0 or checked:
+        if step % REPORTED_STEPS == 0 or checked:
             count = views / len(batch.views)
             speed = views / (time.monotonic() - since)
             means = {name: value / count for name, value in sums.items()}
@@ -157,8 +164,8 @@ def pretrain(
                     f"the loss is no number at step {step}: remove {out}, and begin again with a lower "
                     "learning_rate"
                 )
-            score = check(model, settings.px_at(batch.step)) if checked else None
-            told = StepReport(step, means, learning_rate(settings)(batch.step), speed, score)
+            precision = check(model, settings.px_at(batch.step)) if checked else {}
+            told = StepReport(step, means, learning_rate(settings)(batch.step), speed, precision)
             _append(out / HISTORY, told)
             if report:
                 report(told)
@@ -176,29 +183,23 @@ def pretrain(
 
 
 class _Check:
-    """Neighbors of simulated objects that are not learned from."""
+    """Neighbors among cutouts that are not learned from."""
 
-    def __init__(self, settings: PretrainSettings) -> None:
+    def __init__(self, settings: PretrainSettings, watched: Sequence[LabelledSet]) -> None:
         # Behind those that are learned from, in the same stream.
-        self._stamps = draw_stamps(settings.stamp_pool, _CHECKED, settings.stamp_px, settings.seed)
+        stamps = draw_stamps(settings.stamp_pool, _CHECKED, settings.stamp_px, settings.seed)
+        kinds = [STAMP_KINDS[kind] for kind in stamps.kinds]
+        self._sets = [LabelledSet("simulated", list(stamps.windows), kinds), *watched]
 
-    def __call__(self, model: PretrainModel, px: int) -> float:
-        from elodin_spark.fingerprints.windows import resize_window
-
-        windows = np.stack([resize_window(window, px) for window in self._stamps.windows])
-        return macro_precision(model.features(windows), self._stamps.kinds)
-
-
-def macro_precision(vectors: NDArray[np.float32], labels: NDArray[Any], k: int = 10) -> float:
-    """Share of the k nearest with the same label, mean over labels; by cosine of standardized vectors."""
-    from sklearn.neighbors import NearestNeighbors
-    from sklearn.preprocessing import StandardScaler
-
-    scaled = StandardScaler().fit_transform(vectors.astype(np.float64))
-    near = NearestNeighbors(n_neighbors=k + 1, metric="cosine", algorithm="brute").fit(scaled)
-    found = near.kneighbors(return_distance=False, n_neighbors=k)
-    hits = (labels[found] == labels[:, None]).mean(axis=1)
-    return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
+    def __call__(self, model: PretrainModel, px: int) -> dict[str, float]:
+        found = {}
+        for each in self._sets:
+            vectors = model.features(np.stack([resize_window(picture, px) for picture in each.pictures]))
+            spread = vectors.std(axis=0)
+            vectors = (vectors - vectors.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
+            scores = score(vectors, each.labels, each.objects, metric="cosine", probe=False)
+            found[each.name] = scores["precision"].value
+        return found
 
 
 def _same(facts: dict[str, Any], described: dict[str, Any], backend: str, out: Path) -> None:
@@ -221,9 +222,14 @@ def _same(facts: dict[str, Any], described: dict[str, Any], backend: str, out: P
 
 
 def _append(path: Path, told: StepReport) -> None:
-    line = {"step": told.step, "rate": told.rate, "views_s": round(told.views_s, 1), **told.losses}
-    if told.kinds_at_10 is not None:
-        line["kinds_at_10"] = told.kinds_at_10
+    line: dict[str, Any] = {
+        "step": told.step,
+        "rate": told.rate,
+        "views_s": round(told.views_s, 1),
+        **told.losses,
+    }
+    if told.precision:
+        line["precision"] = told.precision
     with path.open("a") as file:
         file.write(json.dumps(line) + "\n")
 

@@ -1,0 +1,112 @@
+"""A training from the terminal: its progress, its figure, and the weights packed with their card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from elodin_spark import __version__
+from elodin_spark.display.training import draw_training
+from elodin_spark.fingerprints.packing import pack_weights
+from elodin_spark.learning.cutoutset import CutoutSet
+from elodin_spark.learning.labelled import LabelledSet
+from elodin_spark.learning.pretrain import HISTORY, REPORTED_STEPS, StepReport, pretrain
+from elodin_spark.learning.pretrainmodel import BACKBONE
+from elodin_spark.progress import Progress
+from elodin_spark.settings.pretrain import PretrainSettings
+
+WEIGHTS, FIGURE = "weights.npz", "training.png"
+
+
+def train_and_pack(
+    cutouts: CutoutSet | None,
+    out: Path,
+    settings: PretrainSettings,
+    *,
+    watched: Sequence[LabelledSet] = (),
+    threads: int | None = None,
+) -> Path:
+    """Train, telling of it, and write ``weights.npz``, ``weights.json`` and ``training.png``.
+
+    Parameters are those of :func:`~elodin_spark.learning.pretrain.pretrain`.
+
+    Returns
+    -------
+    Path
+        Of the weights.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as shown:
+        bars: dict[str, Progress] = {}
+
+        def bar(what: str, total: int, unit: str, begun: int = 0) -> Progress:
+            if what not in bars:
+                bars[what] = shown.enter_context(Progress(total, what, unit, begun=begun))
+            return bars[what]
+
+        def drawn(count: int) -> None:
+            bar("drawing", settings.stamp_pool, "simulated objects").to(count)
+
+        def told(report: StepReport) -> None:
+            training = bar("training", settings.steps, "steps", max(0, report.step - REPORTED_STEPS))
+            training.to(report.step)
+            if report.precision:
+                training.say(_line(report))
+                draw_training(read_history(out), out / FIGURE)
+
+        model = pretrain(cutouts, out, settings, watched=watched, threads=threads, report=told, drawn=drawn)
+    history = read_history(out)
+    draw_training(history, out / FIGURE)
+    path = out / WEIGHTS
+    card = _card(cutouts, settings, history, model.backend)
+    pack_weights(model.weights(), path, card, input_px=settings.stretches[-1].px, backbone=BACKBONE)
+    return path
+
+
+def read_history(out: Path) -> list[dict[str, Any]]:
+    """Lines of the history of a training, by step."""
+    path = out / HISTORY
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _line(report: StepReport) -> str:
+    losses = ", ".join(f"{name} {value:.3f}" for name, value in report.losses.items())
+    checks = ", ".join(f"{name} {value:.3f}" for name, value in report.precision.items())
+    return (
+        f"step {report.step}: {losses}; ten nearest of the same label: {checks}; {report.views_s:.0f} views/s"
+    )
+
+
+def _card(
+    cutouts: CutoutSet | None, settings: PretrainSettings, history: list[dict[str, Any]], backend: str
+) -> dict[str, Any]:
+    last = history[-1] if history else {}
+    return {
+        "made_with": f"elodin_spark {__version__}",
+        "recipe": json.loads(settings.model_dump_json()),
+        "cutouts": [] if cutouts is None else [_file(Path(name)) for name in cutouts.files],
+        "keras_backend": backend,
+        "machine": f"{platform.machine()}, {_processor()}",
+        "finished": time.strftime("%Y-%m-%d", time.gmtime()),
+        "losses": {name: last[name] for name in ("contrast", "kind", "shape") if name in last},
+        "precision_at_10": last.get("precision", {}),
+    }
+
+
+def _file(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": path.name, "sha256": digest, "size_bytes": path.stat().st_size}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
