@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.learning.feed import Feed
+from elodin_spark.learning.profiles import profile
 from elodin_spark.learning.views import Place, choose_place, view, whole
 from elodin_spark.settings.pretrain import PretrainSettings
 from elodin_spark.simulate.stamps import Stamps
@@ -34,6 +35,8 @@ class ViewBatch:
         -1 where it is not known.
     shapes : ndarray of float32, shape (2 n, s)
         NaN likewise.
+    profiles : ndarray of float32, shape (2 n, p)
+        What each cutout measures, see :func:`~elodin_spark.learning.profiles.profile`.
     epoch, taken : int
         Where the feed stands after it: batches taken of an epoch.
     """
@@ -42,6 +45,7 @@ class ViewBatch:
     views: NDArray[np.uint8]
     kinds: NDArray[np.int64]
     shapes: NDArray[np.float32]
+    profiles: NDArray[np.float32]
     epoch: int
     taken: int
 
@@ -118,6 +122,13 @@ def _batch(
     shapes = np.concatenate(
         [np.full((unknown, stamps.shapes.shape[1]), np.nan, np.float32), stamps.shapes[chosen]]
     )
+    profiles = np.stack([profile(image, place) for image, place, _ in seen])
     return ViewBatch(
-        step, np.stack(both[0] + both[1]), np.tile(kinds, 2), np.tile(shapes, (2, 1)), epoch, taken
+        step,
+        views=np.stack(both[0] + both[1]),
+        kinds=np.tile(kinds, 2),
+        shapes=np.tile(shapes, (2, 1)),
+        profiles=np.tile(profiles, (2, 1)),
+        epoch=epoch,
+        taken=taken,
     )

@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 HISTORY = "history.jsonl"
 #: Steps between two reports.
 REPORTED_STEPS = 10
-#: Simulated objects that are not learned from, for the check of neighbors.
-_CHECKED = 1500
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def pretrain(
     check = _Check(settings, watched)
     since, sums, views = time.monotonic(), dict[str, float](), 0
     for batch in view_batches(feed, stamps, settings, step=step, epoch=epoch, taken=taken):
-        losses = model.step(batch.step, batch.views, batch.kinds, batch.shapes)
+        losses = model.step(batch)
         step = batch.step + 1
         views += len(batch.views)
         for name, value in losses.items():
@@ -187,7 +185,7 @@ class _Check:
 
     def __init__(self, settings: PretrainSettings, watched: Sequence[LabelledSet]) -> None:
         # Behind those that are learned from, in the same stream.
-        stamps = draw_stamps(settings.stamp_pool, _CHECKED, settings.stamp_px, settings.seed)
+        stamps = draw_stamps(settings.stamp_pool, settings.checked, settings.stamp_px, settings.seed)
         kinds = [STAMP_KINDS[kind] for kind in stamps.kinds]
         self._sets = [LabelledSet("simulated", list(stamps.windows), kinds), *watched]
 
@@ -208,7 +206,7 @@ def _same(facts: dict[str, Any], described: dict[str, Any], backend: str, out: P
             f"{out} holds a training on Keras' backend {facts['backend']}, and this is {backend}: set "
             f"KERAS_BACKEND={facts['backend']} to go on with it, or give another folder"
         )
-    passing = ("checkpoint_steps", "check_steps")
+    passing = ("checkpoint_steps", "check_steps", "checked")
     other = [
         name
         for name, value in described.items()

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.backbones import build_model, named_weights, preprocessing_of
 from elodin_spark.fingerprints.runtimes.framework import load_keras
+from elodin_spark.learning.batches import ViewBatch
 from elodin_spark.learning.objective import contrastive_loss, kind_loss, shape_loss
 from elodin_spark.learning.optimizers import KerasAdamW, Optimizer, TorchAdamW
+from elodin_spark.learning.profiles import PROFILE_LENGTH
 from elodin_spark.settings.pretrain import PretrainSettings
 
 Weights = dict[str, NDArray[np.float32]]
@@ -61,6 +63,7 @@ class PretrainModel:
             "projected": layers.Dense(128, name="projected")(hidden),
             "kind": layers.Dense(kinds, name="kind")(features),
             "shape": layers.Dense(shapes, name="shape")(features),
+            "profile": layers.Dense(PROFILE_LENGTH, name="profile")(features),
         }
         self._model = _learner(keras)(settings, images, outputs)
         self._optimizer: Optimizer
@@ -69,36 +72,28 @@ class PretrainModel:
         else:
             self._optimizer = KerasAdamW(keras, self._model, settings.weight_decay)
 
-    def step(
-        self, number: int, views: NDArray[np.uint8], kinds: NDArray[np.int64], shapes: NDArray[np.float32]
-    ) -> dict[str, float]:
+    def step(self, batch: ViewBatch) -> dict[str, float]:
         """Take one step.
 
         Parameters
         ----------
-        number : int
-            From 0.
-        views : ndarray of uint8, shape (2 n, px, px, 3)
-            Row i and row i + n are of one cutout.
-        kinds : ndarray of int64, shape (2 n,)
-            -1 where it is not known.
-        shapes : ndarray of float32, shape (2 n, s)
-            NaN likewise.
+        batch : ViewBatch
 
         Returns
         -------
         dict of str to float
-            The losses: ``loss``, ``contrast``, ``kind``, ``shape``.
+            The losses: ``loss``, ``contrast``, ``kind``, ``shape``, ``profile``.
         """
-        self._optimizer.set_rate(self._rate(number))
-        known = np.isfinite(shapes)
+        self._optimizer.set_rate(self._rate(batch.step))
+        known = np.isfinite(batch.shapes)
         targets = {
-            "kind": kinds.astype(np.int32),
-            "shape": np.where(known, shapes, 0).astype(np.float32),
+            "kind": batch.kinds.astype(np.int32),
+            "shape": np.where(known, batch.shapes, 0).astype(np.float32),
             "known": known.astype(np.float32),
+            "profile": batch.profiles,
         }
         self._model.reset_metrics()
-        losses = self._model.train_on_batch(self._preprocess(views), targets, return_dict=True)
+        losses = self._model.train_on_batch(self._preprocess(batch.views), targets, return_dict=True)
         return {name: float(value) for name, value in losses.items()}
 
     def features(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -187,7 +182,7 @@ def _learner(keras: Any) -> Callable[[PretrainSettings, Any, dict[str, Any]], An
             super().__init__(inputs, outputs)
             self.settings = settings
             self.stepper: TorchAdamW | None = None
-            self.parts = {name: keras.metrics.Mean(name) for name in ("contrast", "kind", "shape")}
+            self.parts = {name: keras.metrics.Mean(name) for name in ("contrast", "kind", "shape", "profile")}
 
         def compute_loss(
             self,
@@ -204,12 +199,13 @@ def _learner(keras: Any) -> Callable[[PretrainSettings, Any, dict[str, Any]], An
                 "contrast": contrastive_loss(ops, found["projected"], settings.temperature),
                 "kind": kind_loss(ops, found["kind"], y["kind"]),
                 "shape": shape_loss(ops, found["shape"], y["shape"], y["known"]),
+                "profile": shape_loss(ops, found["profile"], y["profile"], ops.ones_like(y["profile"])),
             }
             for name, value in parts.items():
                 self.parts[name].update_state(value)
             # Huber losses of parameters of unit spread are a tenth of a cross-entropy.
             known = settings.shapes * (parts["kind"] + 5.0 * parts["shape"])
-            return settings.contrast * parts["contrast"] + known
+            return settings.contrast * parts["contrast"] + known + settings.profile * 5.0 * parts["profile"]
 
         def train_step(self, data: Any) -> Any:
             if self.stepper is None:

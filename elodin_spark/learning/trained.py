@@ -94,7 +94,7 @@ def _card(
         "keras_backend": backend,
         "machine": f"{platform.machine()}, {_processor()}",
         "finished": time.strftime("%Y-%m-%d", time.gmtime()),
-        "losses": {name: last[name] for name in ("contrast", "kind", "shape") if name in last},
+        "losses": {name: last[name] for name in ("contrast", "profile", "kind", "shape") if name in last},
         "precision_at_10": last.get("precision", {}),
     }
 

@@ -110,25 +110,25 @@ def _seen(values: NDArray[np.float32], rng: np.random.Generator) -> Window:
     if rng.random() < 0.5:
         blurred = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.3, 0.025 * px))
         values = np.asarray(blurred, np.float32)
-    black = rng.uniform(-0.05, 0.05)
+    black = rng.uniform(-0.03, 0.03)
     values = np.maximum(values - np.float32(black), 0)
     if rng.random() < 0.8:
         grey = values.mean(axis=2, keepdims=True)
         bright = np.maximum(grey, 1e-3)
         # As one stretches the mean and keeps the colors (Lupton et al. 2004).
-        values = values * (bright ** np.float32(rng.uniform(0.7, 1.4)) / bright)
-        values *= np.float32(np.exp(rng.normal(0, 0.2)))
+        values = values * (bright ** np.float32(np.exp(rng.uniform(-0.2, 0.2))) / bright)
+        values *= np.float32(np.exp(rng.normal(0, 0.12)))
     if rng.random() < 0.8:
         grey = values.mean(axis=2, keepdims=True)
-        values = grey + np.float32(rng.uniform(0.6, 1.3)) * (values - grey)
-        values = values * np.exp(rng.normal(0, 0.05, 3)).astype(np.float32)
-    if rng.random() < 0.1:
+        values = grey + np.float32(rng.uniform(0.8, 1.2)) * (values - grey)
+        values = values * np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)
+    if rng.random() < 0.03:
         values = np.repeat(values.mean(axis=2, keepdims=True), 3, axis=2)
     if rng.random() < 0.6:
         noise = rng.standard_normal(values.shape, dtype=np.float32)
         if rng.random() < 0.5:
             noise = cv2.GaussianBlur(noise, (0, 0), 0.7) * 2.3
-        values = values + np.float32(rng.uniform(0.005, 0.08)) * noise
+        values = values + np.float32(rng.uniform(0.005, 0.06)) * noise
     return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
 
 

@@ -30,22 +30,24 @@ class PretrainSettings(Model):
     stamp_px: int = Field(96, ge=32, le=512, description="side of the simulated cutouts")
     source_px: int = Field(200, ge=32, le=1024, description="side to which real cutouts are brought")
     temperature: float = Field(0.2, gt=0, le=10, description="of the contrastive loss")
-    contrast: float = Field(1.0, ge=0, description="weight of the contrastive loss")
+    contrast: float = Field(0.5, ge=0, description="weight of the contrastive loss")
     shapes: float = Field(1.0, ge=0, description="weight of the known shapes of simulated objects")
+    profile: float = Field(1.0, ge=0, description="weight of what the cutouts measure by themselves")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="the largest")
     warmup_steps: int = Field(100, ge=0)
     weight_decay: float = Field(1e-4, ge=0, lt=1)
     precision: Literal["bf16", "f32"] = Field("bf16", description="of the convolutions")
     checkpoint_steps: int = Field(100, ge=1, description="from one checkpoint to the next")
     check_steps: int = Field(400, ge=1, description="from one check of neighbors to the next")
+    checked: int = Field(1500, ge=100, le=10**6, description="simulated objects of such a check")
     seed: int = Field(0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> PretrainSettings:
         if self.cutouts + self.stamps < 2:
             raise ValueError("cutouts and stamps of a step together are at least 2: views are told apart")
-        if not self.contrast and not (self.shapes and self.stamps):
-            raise ValueError("contrast is 0, and without stamps, or with shapes 0, nothing is left to learn")
+        if not self.contrast and not self.profile and not (self.shapes and self.stamps):
+            raise ValueError("contrast, profile, and shapes or stamps are 0: nothing is left to learn")
         return self
 
     @property

@@ -1,0 +1,211 @@
+"""Self-supervised training: what is minimized, and that a killed one goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from learning import encoded, write_set
+
+from elodin_spark.errors import ConfigError, InputError
+from elodin_spark.fingerprints.runtimes.framework import installed, load_keras
+from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
+from elodin_spark.learning.objective import contrastive_loss, kind_loss, shape_loss
+from elodin_spark.learning.pretrain import learning_rate
+from elodin_spark.settings.pretrain import PretrainSettings
+
+
+def test_the_contrastive_loss_is_that_of_its_definition() -> None:
+    ops = load_keras().ops
+    rows = np.random.default_rng(0).normal(size=(10, 6)).astype(np.float32)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    likeness = np.exp(unit @ unit.T / 0.2)
+    np.fill_diagonal(likeness, 0)
+    other = [(i + 5) % 10 for i in range(10)]
+    expected = -np.mean([np.log(likeness[i, j] / likeness[i].sum()) for i, j in enumerate(other)])
+    assert float(contrastive_loss(ops, ops.convert_to_tensor(rows), 0.2)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_is_not_known_does_not_count() -> None:
+    ops = load_keras().ops
+    scores = np.array([[4.0, 0, 0], [0, 9, 0], [0, 0, 2]], np.float32)
+    kinds = np.array([0, -1, 2])
+    each = [np.log(np.exp(scores[i]).sum()) - scores[i, kinds[i]] for i in (0, 2)]
+    assert float(kind_loss(ops, scores, kinds)) == pytest.approx(np.mean(each), rel=1e-4)
+    assert float(kind_loss(ops, scores, np.full(3, -1))) == 0
+    found, known = np.array([[0.2, 7.0], [2.0, 0.0]], np.float32), np.array([[1, 0], [1, 0]], np.float32)
+    # Half of the square of 0.2, and 0.5 (2 - 0.25).
+    expected = (0.02 + 0.875) / 2
+    assert float(shape_loss(ops, found, np.zeros((2, 2), np.float32), known)) == pytest.approx(expected)
+    assert float(shape_loss(ops, found, np.zeros((2, 2), np.float32), 0 * known)) == 0
+
+
+def test_the_rate_rises_and_then_falls() -> None:
+    settings = PretrainSettings(stretches=({"px": 32, "steps": 60}, {"px": 64, "steps": 40}), warmup_steps=20)
+    rate = learning_rate(settings)
+    rates = [rate(step) for step in range(100)]
+    assert np.argmax(rates) in (19, 20)
+    assert rates[0] == pytest.approx(1e-3 / 20)
+    assert 0 < rates[-1] < 2e-5
+    assert [settings.px_at(step) for step in (0, 59, 60, 99)] == [32, 32, 64, 64]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"cutouts": 1, "stamps": 0}, "at least 2"),
+        ({"contrast": 0, "profile": 0, "stamps": 0}, "nothing is left to learn"),
+        ({"stretches": []}, "at least 1"),
+    ],
+)
+def test_settings_that_teach_nothing_are_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        PretrainSettings(**values)  # type: ignore[arg-type]
+
+
+def test_of_damaged_checkpoints_the_one_before_is_taken(tmp_path: Path) -> None:
+    assert latest_checkpoint(tmp_path) is None
+    paths = [save_checkpoint(tmp_path, i, {"a": np.full(3, i)}, {"epoch": i}) for i in (1, 2, 3)]
+    assert not paths[0].exists()  # two are kept
+    state, facts = latest_checkpoint(tmp_path) or ({}, {})
+    assert facts == {"epoch": 3, "step": 3}
+    assert state["a"].tolist() == [3, 3, 3]
+    content = bytearray(paths[2].read_bytes())
+    content[len(content) // 2] ^= 1
+    paths[2].write_bytes(bytes(content))
+    assert (latest_checkpoint(tmp_path) or ({}, {}))[1]["step"] == 2
+    paths[1].write_bytes(paths[1].read_bytes()[:-40])
+    with pytest.raises(InputError, match="all checkpoints"):
+        latest_checkpoint(tmp_path)
+
+
+#: A training of seconds.
+SMALL = {
+    "stretches": "[{px: 32, steps: 6}]",
+    "cutouts": 2,
+    "stamps": 2,
+    "stamp_pool": 8,
+    "stamp_px": 32,
+    "source_px": 32,
+    "checkpoint_steps": 2,
+    "check_steps": 6,
+    "checked": 100,
+    "precision": "f32",
+    "warmup_steps": 2,
+}
+
+
+def command(cutouts: Path, out: Path, **changed: object) -> list[str]:
+    settings = [f"--set={name}={value}" for name, value in {**SMALL, **changed}.items()]
+    program = [sys.executable, "-m", "elodin_spark", "pretrain", str(cutouts), "--out", str(out)]
+    return [*program, "--threads", "1", *settings]
+
+
+@pytest.fixture(scope="module")
+def cutouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set with two JPEGs that cannot be decoded."""
+    rng = np.random.default_rng(0)
+    files = [encoded(rng.integers(0, 255, (32, 32, 3), np.uint8), "JPEG") for _ in range(9)]
+    files[3] = files[3][: len(files[3]) // 2]
+    files[6] = b"no JPEG at all"
+    path = tmp_path_factory.mktemp("cutouts") / "cutouts.parquet"
+    pq.write_table(pa.table({"jpeg": files}), path)
+    return path
+
+
+def test_a_killed_training_goes_on_and_ends_where_it_would_have(cutouts: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_DETERMINISTIC_OPS": "1"}
+
+    def run(out: Path) -> str:
+        done = subprocess.run(
+            command(cutouts, out), env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stderr
+
+    told = run(tmp_path / "whole")
+    assert "skipped 2 of 9 cutouts" in told
+    assert "training: 6 of 6 steps" in told
+    assert "simulated 0." in told
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(command(cutouts, killed), env=environment, stderr=subprocess.DEVNULL)
+    for _ in range(3000):
+        if list(killed.glob("checkpoint-*[24].npz")):
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "weights.npz").exists()
+    assert "going on from step" in run(killed)
+    results = [tmp_path / "whole", killed]
+    first, second = (np.load(out / "weights.npz") for out in results)
+    assert set(first.files) == set(second.files)
+    for name in first.files:
+        if name.endswith(("gamma", "beta", "moving_mean", "moving_variance")):
+            np.testing.assert_allclose(first[name], second[name], rtol=1e-3, atol=1e-4)
+    histories = [[json.loads(line) for line in (out / "history.jsonl").open()] for out in results]
+    assert [line["step"] for line in histories[0]] == [line["step"] for line in histories[1]]
+    assert (killed / "training.png").stat().st_size > 10_000
+    card = json.loads((killed / "weights.json").read_text())["card"]
+    assert card["recipe"]["seed"] == 0
+    assert card["cutouts"][0]["name"] == "cutouts.parquet"
+    # Other settings would not be the same training.
+    other = subprocess.run(
+        command(cutouts, killed, temperature=0.5),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert other.returncode == 2
+    assert "another temperature" in other.stderr
+
+
+def test_cutouts_are_asked_for_where_they_are_to_be_learned_from(tmp_path: Path) -> None:
+    from elodin_spark.learning.pretrain import pretrain
+
+    with pytest.raises(ConfigError, match="set cutouts to 0"):
+        pretrain(None, tmp_path, PretrainSettings())
+    empty = write_set(tmp_path / "set", rows=3, files=1)
+    assert empty.exists()
+
+
+@pytest.mark.skipif(
+    not installed("torch"), reason="torch is not installed: training on it is NOT tested here"
+)
+def test_the_network_of_pytorch_is_that_of_keras() -> None:
+    import torch
+
+    from elodin_spark.fingerprints.backbones import build_model, named_weights
+    from elodin_spark.learning.torchresnet import ResNet50
+
+    rng = np.random.default_rng(0)
+    model = build_model("resnet50", 64)
+    named = named_weights(model)
+    for name, item in named.items():
+        if not name.endswith("kernel"):
+            item.assign(
+                rng.uniform(0.5, 1.5, item.shape) if "variance" in name else rng.normal(0, 0.1, item.shape)
+            )
+    weights = {name: np.asarray(item) for name, item in named.items()}
+    network = ResNet50(bf16=False)
+    network.load(weights)
+    network.eval()
+    images = rng.normal(0, 50, (3, 64, 64, 3)).astype(np.float32)
+    with torch.no_grad():
+        found = network(torch.from_numpy(images)).numpy()
+    expected = np.asarray(model.predict(images, verbose=0))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    # What goes out makes the same network again.
+    for name, value in network.weights().items():
+        named[name].assign(value)
+    np.testing.assert_allclose(np.asarray(model.predict(images, verbose=0)), expected, rtol=1e-3, atol=1e-2)
