@@ -42,7 +42,7 @@ class Score:
     Attributes
     ----------
     value : float
-        Between 0 and 1.
+        Between 0 and 1; of differences between -1 and 1.
     low, high : float
         The 95 % interval.
     by_class : dict of str to float
@@ -191,9 +191,23 @@ def precision_at_k(
     InputError
         There is not one label, or one group, for each row.
     """
+    shares = shares_of_same(near, labels)
+    return mean_score(shares, labels, groups, seed=seed, resamples=resamples)
+
+
+def shares_of_same(near: NDArray[np.int64], labels: Names) -> NDArray[np.float64]:
+    """Share of the neighbors of each cutout that are of its class, shape (n,).
+
+    The difference of two of these, by :func:`mean_score`, is that of two kinds of vectors of the same
+    cutouts, with an interval that does not count what both have in common.
+
+    Raises
+    ------
+    InputError
+        There is not one label for each row.
+    """
     codes = _codes(labels, len(near), "label")[1]
-    same = (codes[near] == codes[:, None]).mean(axis=1)
-    return mean_score(same, labels, groups, seed=seed, resamples=resamples)
+    return np.asarray((codes[near] == codes[:, None]).mean(axis=1))
 
 
 def linear_probe(
