@@ -17,6 +17,7 @@ from elodin_spark.learning.quality import (
     precision_at_k,
     retrieval,
     score,
+    shares_of_same,
 )
 from elodin_spark.neighbors.jaccard import JaccardIndex
 
@@ -129,6 +130,19 @@ def test_intervals_are_those_of_a_mean_and_widen_with_objects():
     together = mean_score(np.repeat(values[:100], 4), groups=np.repeat(np.arange(100), 4), resamples=4000)
     assert together.high - together.low == pytest.approx(2 * (alone.high - alone.low), rel=0.1)
     assert mean_score(values, seed=7) == mean_score(values, seed=7) != mean_score(values, seed=8)
+
+
+def test_a_difference_of_two_networks_has_a_narrower_interval_than_either():
+    vectors, labels = clusters(spread=6)
+    near = [
+        nearest_others(l2_index(v)) for v in (vectors, vectors + np.float32(0.5) * np.eye(6, dtype="f")[0])
+    ]
+    assert mean_score(np.subtract(*(shares_of_same(n, labels) for n in near)), labels).value == 0
+    blurred = vectors + np.random.default_rng(3).normal(0, 1, vectors.shape).astype(np.float32)
+    a, b = (shares_of_same(nearest_others(l2_index(v)), labels) for v in (vectors, blurred))
+    difference, alone = mean_score(a - b, labels), mean_score(a, labels)
+    assert difference.value == pytest.approx(alone.value - mean_score(b, labels).value)
+    assert difference.high - difference.low < 0.8 * (alone.high - alone.low)
 
 
 @settings(max_examples=50)
