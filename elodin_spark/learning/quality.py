@@ -24,8 +24,8 @@ from elodin_spark.neighbors.search import Index
 NEIGHBORS = 10
 #: Resamples of a bootstrap.
 RESAMPLES = 1000
-#: Inverse strength of the L2 penalty of the linear probe. There are about as many components as
-#: cutouts: at scikit-learn's 1.0 the fit is of the noise.
+#: Inverse strength of the L2 penalty of the linear probe: strong, for there are often about as many
+#: components as cutouts.
 PROBE_C = 0.01
 _PROBE_STEPS = 1000
 _RESAMPLES_AT_ONCE = 64
@@ -357,9 +357,11 @@ def mean_score(
 
 def _codes(names: Names, n: int, what: str) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """Distinct names and the number of each row's; a name of its own for each row where there are none."""
+    if not n:
+        raise InputError("there are no cutouts to score: give two or more")
     if names is None:
         return np.arange(n), np.arange(n)
-    if len(names) != n or not n:
+    if len(names) != n:
         raise InputError(f"{n} cutouts need one {what} each, got {len(names)}")
     classes, codes = np.unique(np.asarray(names), return_inverse=True)
     return classes, codes

@@ -168,6 +168,8 @@ def test_what_cannot_be_scored_is_refused():
         nearest_others(l2_index(vectors), 3, ["one"] * 120)
     with pytest.raises(InputError, match="k is 0"):
         nearest_others(l2_index(vectors), 0)
+    with pytest.raises(InputError, match="no cutouts"):
+        mean_score(np.empty(0))
     with pytest.raises(InputError, match="NaN"):
         score(np.full((4, 2), np.nan, np.float32), list("aabb"))
     with pytest.raises(InputError, match="shape"):
