@@ -15,7 +15,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write the figure of the rows of :mod:`fingerprint_quality`."""
     sets = list(dict.fromkeys(row["set"] for row in rows))
     recipes = list(dict.fromkeys(_title(row) for row in rows))
-    scores = list(dict.fromkeys(name for row in rows for name in row["scores"]))
+    scores = list(dict.fromkeys(name for row in rows for name in row["scores"] if name != "over the first"))
     across = min(_PANELS_ACROSS, len(scores))
     down = -(-len(scores) // across)
     panel = _LINE_IN * (len(recipes) + 0.5)

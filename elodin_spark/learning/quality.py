@@ -24,8 +24,8 @@ from elodin_spark.neighbors.search import Index
 NEIGHBORS = 10
 #: Resamples of a bootstrap.
 RESAMPLES = 1000
-#: Inverse strength of the L2 penalty of the linear probe. There are about as many components as
-#: cutouts: at scikit-learn's 1.0 the fit is of the noise.
+#: Inverse strength of the L2 penalty of the linear probe: strong, for there are often about as many
+#: components as cutouts.
 PROBE_C = 0.01
 _PROBE_STEPS = 1000
 _RESAMPLES_AT_ONCE = 64
@@ -42,7 +42,7 @@ class Score:
     Attributes
     ----------
     value : float
-        Between 0 and 1.
+        Between 0 and 1; of differences between -1 and 1.
     low, high : float
         The 95 % interval.
     by_class : dict of str to float
@@ -191,9 +191,23 @@ def precision_at_k(
     InputError
         There is not one label, or one group, for each row.
     """
+    shares = shares_of_same(near, labels)
+    return mean_score(shares, labels, groups, seed=seed, resamples=resamples)
+
+
+def shares_of_same(near: NDArray[np.int64], labels: Names) -> NDArray[np.float64]:
+    """Share of the neighbors of each cutout that are of its class, shape (n,).
+
+    The difference of two of these, by :func:`mean_score`, is that of two kinds of vectors of the same
+    cutouts, with an interval that does not count what both have in common.
+
+    Raises
+    ------
+    InputError
+        There is not one label for each row.
+    """
     codes = _codes(labels, len(near), "label")[1]
-    same = (codes[near] == codes[:, None]).mean(axis=1)
-    return mean_score(same, labels, groups, seed=seed, resamples=resamples)
+    return np.asarray((codes[near] == codes[:, None]).mean(axis=1))
 
 
 def linear_probe(
@@ -343,9 +357,11 @@ def mean_score(
 
 def _codes(names: Names, n: int, what: str) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """Distinct names and the number of each row's; a name of its own for each row where there are none."""
+    if not n:
+        raise InputError("there are no cutouts to score: give two or more")
     if names is None:
         return np.arange(n), np.arange(n)
-    if len(names) != n or not n:
+    if len(names) != n:
         raise InputError(f"{n} cutouts need one {what} each, got {len(names)}")
     classes, codes = np.unique(np.asarray(names), return_inverse=True)
     return classes, codes

@@ -17,6 +17,7 @@ from elodin_spark.learning.quality import (
     precision_at_k,
     retrieval,
     score,
+    shares_of_same,
 )
 from elodin_spark.neighbors.jaccard import JaccardIndex
 
@@ -131,6 +132,19 @@ def test_intervals_are_those_of_a_mean_and_widen_with_objects():
     assert mean_score(values, seed=7) == mean_score(values, seed=7) != mean_score(values, seed=8)
 
 
+def test_a_difference_of_two_networks_has_a_narrower_interval_than_either():
+    vectors, labels = clusters(spread=6)
+    near = [
+        nearest_others(l2_index(v)) for v in (vectors, vectors + np.float32(0.5) * np.eye(6, dtype="f")[0])
+    ]
+    assert mean_score(np.subtract(*(shares_of_same(n, labels) for n in near)), labels).value == 0
+    blurred = vectors + np.random.default_rng(3).normal(0, 1, vectors.shape).astype(np.float32)
+    a, b = (shares_of_same(nearest_others(l2_index(v)), labels) for v in (vectors, blurred))
+    difference, alone = mean_score(a - b, labels), mean_score(a, labels)
+    assert difference.value == pytest.approx(alone.value - mean_score(b, labels).value)
+    assert difference.high - difference.low < 0.8 * (alone.high - alone.low)
+
+
 @settings(max_examples=50)
 @given(st.integers(2, 8), st.integers(1, 3), st.integers(0, 100))
 def test_copies_are_found_as_by_loops(n, c, seed):
@@ -154,6 +168,8 @@ def test_what_cannot_be_scored_is_refused():
         nearest_others(l2_index(vectors), 3, ["one"] * 120)
     with pytest.raises(InputError, match="k is 0"):
         nearest_others(l2_index(vectors), 0)
+    with pytest.raises(InputError, match="no cutouts"):
+        mean_score(np.empty(0))
     with pytest.raises(InputError, match="NaN"):
         score(np.full((4, 2), np.nan, np.float32), list("aabb"))
     with pytest.raises(InputError, match="shape"):
