@@ -62,11 +62,10 @@ def network(precision="auto", **values):
     return FingerprintsSettings(
         weights="random:0",
         input_px=PX,
-        layer=LAYER,
         batch_size=8,
         precision=precision,
         int8=int8,
-        **{"gate_sample": 40, **values},
+        **{"layer": LAYER, "gate_sample": 40, **values},
     )
 
 
@@ -74,7 +73,7 @@ def test_candidates_are_what_the_machine_and_the_settings_allow(machine):
     machine()
     assert candidates(network()) == ("int8", "bf16")
     assert candidates(network(runtime="tensorflow")) == ("bf16",)
-    dense = {"mode": "dense", "gate_sample": 8}
+    dense = {"mode": "dense", "layer": None, "gate_sample": 8}
     assert candidates(network(**dense)) == ("bf16",)
     machine(bf16=None)
     assert candidates(network()) == ("int8",)
