@@ -5,7 +5,8 @@ DEMO ?= demo
 # Folder of the frames of one SDSS field, for two of the figures.
 FIELD ?=
 # A process that dies is a failure at once; pytest-xdist may wait for ever after replacing one.
-PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --max-worker-restart=0
+# tests/conftest.py puts the files that take longest first.
+PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -56,7 +56,7 @@ extras = {
         "mypy>=1.10",
         "pandas-stubs",
         "pytest>=8.2",
-        "pytest-xdist>=3.5",
+        "pytest-xdist>=3.7",
         "ruff>=0.5",
         "types-PyYAML",
         "types-tqdm",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from order import SLOW_FIRST
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -130,6 +131,12 @@ def test_the_java_check_of_make_says_what_the_package_says() -> None:
     script = (ROOT / "conf" / "check-java.sh").read_text(encoding="utf-8").replace("\\\n", "")
     assert HOW_TO_GET in script
     assert f"minimum={MINIMUM_JAVA}" in script
+
+
+def test_each_file_of_tests_that_is_begun_first_exists_and_make_keeps_their_order() -> None:
+    assert [name for name in SLOW_FIRST if not (ROOT / "tests" / name).is_file()] == []
+    assert len(set(SLOW_FIRST)) == len(SLOW_FIRST)
+    assert "--dist=loadfile --no-loadscope-reorder" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_no_module_is_longer_than_a_reader_can_hold() -> None:

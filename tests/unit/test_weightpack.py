@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -278,6 +281,23 @@ def test_a_package_without_weights_says_so_and_what_else_there_is(tmp_path, monk
     assert (FingerprintsSettings().weights, FingerprintsSettings().input_px) == ("imagenet", 224)
     with pytest.raises(WeightsError, match=r"without weights of its own.*imagenet.*random:0.*model-card"):
         resolve_weights("survey", cache=tmp_path)
+
+
+def test_the_weights_go_along_where_the_package_is_installed(tmp_path):
+    root = Path(shipped.__file__).parents[2]
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(root / name, tmp_path)
+    folder = tmp_path / "elodin_spark" / "weights"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    for ending in ("npz", "json"):
+        (folder / f"{shipped.STEM}.{ending}").write_text(ending)
+    command = [sys.executable, "setup.py", "-q", "build", "sdist"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    built = tmp_path / "build" / "lib" / "elodin_spark" / "weights"
+    assert {path.read_text() for path in built.iterdir()} == {"npz", "json"}
+    with tarfile.open(next((tmp_path / "dist").iterdir())) as archive:
+        assert sum(f"/elodin_spark/weights/{shipped.STEM}." in name for name in archive.getnames()) == 2
 
 
 def truncate(path):

@@ -1,0 +1,38 @@
+"""Which test files are begun first."""
+
+from __future__ import annotations
+
+#: Files that take longest, longest first: begun last, one of them would keep a single process busy at the
+#: end. Each is dealt whole to a process (``--dist=loadfile``), in this order (``--no-loadscope-reorder``).
+SLOW_FIRST = (
+    "e2e/test_readme.py",
+    "spark/test_sharded_index.py",
+    "spark/test_upkeep.py",
+    "e2e/test_killed.py",
+    "spark/test_precision.py",
+    "spark/test_neighbors_job.py",
+    "unit/test_fingerprints_gate.py",
+    "e2e/test_cli.py",
+    "e2e/test_notebook.py",
+    "cluster/test_standalone.py",
+    "cluster/test_gpus.py",
+    "spark/test_catalog.py",
+    "spark/test_surveys.py",
+    "spark/test_components.py",
+    "spark/test_engines.py",
+    "spark/test_plans_and_runs.py",
+    "spark/test_image_queries.py",
+    "unit/test_hostile_files.py",
+    "unit/test_fingerprints_weights.py",
+    "unit/test_fingerprints_precision.py",
+    "spark/test_udf.py",
+    "unit/test_fingerprints_backbones.py",
+    "unit/test_fingerprints_runtime.py",
+    "unit/test_weightpack.py",
+    "unit/test_fingerprints_dense.py",
+    "unit/test_fingerprints_choose.py",
+    "spark/test_noise_floor.py",
+    "spark/test_datasource.py",
+    "e2e/test_benchmarks.py",
+    "e2e/test_benchmarks_fingerprint.py",
+)
