@@ -11,7 +11,7 @@ import pytest
 from elodin_spark import Catalog, register_vector_udf
 from elodin_spark.catalog.report import info_text
 from elodin_spark.errors import CatalogError
-from elodin_spark.fingerprints.pca import load_pca
+from elodin_spark.fingerprints.finish import load_finish
 from elodin_spark.spark.batches import read_parts
 
 pytestmark = pytest.mark.spark
@@ -60,8 +60,8 @@ def test_vectors_are_the_projected_ones_of_the_network_and_labels_its_own(whole,
     ids, vectors = whole.vectors()
     found_ids, found = small.vectors()
     np.testing.assert_array_equal(found_ids, ids)
-    pca = load_pca(small._store.pca)
-    expected = pca.project(vectors).astype(np.float16).astype(np.float32)
+    finish = load_finish(small._store.finish)
+    expected = finish.apply(vectors).astype(np.float16).astype(np.float32)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
     labels = [catalog.table("fingerprints").sort_by("cutout_id")["labels"] for catalog in (whole, small)]
     assert labels[0].to_pylist() == labels[1].to_pylist()
@@ -80,11 +80,12 @@ def test_indices_maps_and_the_report_take_them(whole, small):
     assert len(small.neighbors(query, k=3, metric="jaccard")) == 3
     assert small._store.product("projection")["rows"] == 60
     facts = small.info()
-    assert (facts["pca"]["length"], facts["pca"]["components"], facts["pca"]["sample"]) == (2048, 6, 40)
-    assert facts["seconds"]["fitting components"] > 0
-    assert 0 < sum(facts["pca"]["variance_ratio"]) <= 1 + 1e-9
+    finish = facts["finish"]
+    assert (finish["length"], finish["components"], finish["sample"]) == (2048, 6, 40)
+    assert facts["seconds"]["fitting the finish"] > 0
+    assert 0 < sum(finish["variance_ratio"]) <= 1 + 1e-9
     assert "6 principal components of 2048" in info_text(facts)
-    assert whole.info()["pca"] is None
+    assert whole.info()["finish"] is None
     recipes = {
         row for catalog in (whole, small) for row in catalog.table("fingerprints")["recipe"].to_pylist()
     }
@@ -104,10 +105,10 @@ def test_spark_sql_reads_them_as_arrays(small, spark):
 def test_the_fit_does_not_depend_on_the_way_it_was_come_by_and_is_kept(small, make, spark):
     twice = make("in two steps, 50% [ü] {a,b}", master="local[1]", **SMALL)
     twice.run(["cutouts"])
-    assert twice._store.pca is None
+    assert twice._store.finish is None
     before = twice._store.meta["recipe_id"]
     twice.run(["fingerprints"])
-    assert twice._store.pca.sha256 == small._store.pca.sha256
+    assert twice._store.finish.sha256 == small._store.finish.sha256
     assert twice._store.meta["recipe_id"] == small._store.meta["recipe_id"] != before
     np.testing.assert_array_equal(twice.vectors()[1], small.vectors()[1])
 
@@ -116,16 +117,16 @@ def test_runs_that_append_keep_the_components_and_others_are_refused(make, small
     part = make("appended", first=2, **SMALL)
     opened_before = Catalog.open(part.path)
     part.run(["cutouts", "fingerprints"])
-    kept = part._store.pca
+    kept = part._store.finish
     opened_before.run(["cutouts", "fingerprints"])
-    assert opened_before._store.pca == kept
-    assert kept.sha256 != small._store.pca.sha256
+    assert opened_before._store.finish == kept
+    assert kept.sha256 != small._store.finish.sha256
     settings = part.settings.model_copy(update={"images": small.settings.images})
     more = Catalog.open(part.path, settings)
     assert more.run(["cutouts", "fingerprints"]).n_images == 4
-    assert more._store.pca == kept
+    assert more._store.finish == kept
     assert len(more.vectors()[0]) == 100
-    assert json.loads((part.path / "catalog.json").read_text())["pca"]["sha256"] == kept.sha256
+    assert json.loads((part.path / "catalog.json").read_text())["finish"]["sha256"] == kept.sha256
     other = settings.fingerprints.model_copy(update={"pca": 7})
     with pytest.raises(CatalogError, match=r"pca\.components: 6, not 7"):
         Catalog.open(part.path, settings.model_copy(update={"fingerprints": other}))
@@ -140,7 +141,7 @@ def test_components_of_colour_images_and_of_positions(small_settings, survey, tm
     banded = Catalog.create(tmp_path / "colour", settings)
     assert banded.run(["cutouts", "fingerprints"]).n_cutouts == 25
     assert banded.vectors()[1].shape == (25, 6)
-    assert banded.info()["pca"]["sample"] == 25
+    assert banded.info()["finish"]["sample"] == 25
     sky = banded.table("cutouts").to_pylist()[:9]
     lines = [f"{row['cutout_id']},{row['ra']},{row['dec']}" for row in sky]
     (tmp_path / "stars.csv").write_text("\n".join(["id,ra,dec", *lines]))
@@ -148,4 +149,4 @@ def test_components_of_colour_images_and_of_positions(small_settings, survey, tm
     settings = small_settings(tmp_path, images=images, cutouts={"generator": generator}, fingerprints=SMALL)
     placed = Catalog.create(tmp_path / "positions", settings)
     placed.run(["cutouts", "fingerprints"])
-    assert placed.info()["pca"]["sample"] == len(placed.vectors()[0]) >= 9
+    assert placed.info()["finish"]["sample"] == len(placed.vectors()[0]) >= 9

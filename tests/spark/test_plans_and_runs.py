@@ -109,7 +109,7 @@ def test_a_plan_of_dense_mode_with_small_vectors_is_what_the_run_makes(make, tmp
     assert vectors.shape == (len(ids), 40) == (100, 40)
     assert vectors.var(axis=0).argmax() == 0  # they are principal components of just these
     assert planned["rates"]["dense_s_per_megapixel"] > 0
-    assert min(planned["seconds"][name] for name in ("network_start", "network", "pca")) > 0
+    assert min(planned["seconds"][name] for name in ("network_start", "network", "finish")) > 0
     assert "fitting components" in plan_text(planned)
 
 
