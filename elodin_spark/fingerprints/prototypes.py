@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +75,9 @@ class Prototypes:
                 )
                 means.train(vectors)
             centers = means.centroids
-        nearest = np.sqrt(_squared(vectors, centers).min(axis=1))
-        return cls(centers, float(np.median(nearest)) or float(nearest.mean()) or 1.0)
+        found = cls(centers, 1.0)
+        nearest = np.sqrt(np.concatenate([block.min(axis=1) for block in found._squared(vectors)]))
+        return replace(found, scale=float(np.median(nearest)) or float(nearest.mean()) or 1.0)
 
     def scores(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """How near vectors, shape (n, d), are to each center: ``1 / (1 + (distance / scale)**2)``.
@@ -84,7 +87,10 @@ class Prototypes:
         ndarray of float32, shape (n, k)
             In (0, 1], each the same whatever the other vectors.
         """
-        return (1 / (1 + _squared(vectors, self.centers) / self.scale**2)).astype(np.float32)
+        found = np.empty((len(vectors), len(self.centers)), np.float32)
+        for number, block in enumerate(self._squared(vectors)):
+            found[number * ROWS : (number + 1) * ROWS] = 1 / (1 + block / self.scale**2)
+        return found
 
     def label_sets(
         self, vectors: NDArray[np.float32], n_top: int
@@ -95,16 +101,18 @@ class Prototypes:
         """
         return label_sets(self.scores(vectors), min(n_top, max(1, len(self.centers) // PROTOTYPES_EACH)))
 
+    @cached_property
+    def _wide(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The centers, and their squared lengths."""
+        wide = self.centers.astype(np.float64)
+        return wide, np.square(wide).sum(axis=1)
 
-def _squared(vectors: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Squared distances, shape (n, k)."""
-    others = centers.astype(np.float64)
-    lengths = np.square(others).sum(axis=1)
-    found = np.empty((len(vectors), len(centers)))
-    for start in range(0, len(vectors), ROWS):
-        some = vectors[start : start + ROWS]
-        block = np.zeros((ROWS, centers.shape[1]))
-        block[: len(some)] = some
-        apart = np.square(block).sum(axis=1)[:, None] + lengths - 2 * (block @ others.T)
-        found[start : start + len(some)] = apart[: len(some)]
-    return np.maximum(found, 0.0)
+    def _squared(self, vectors: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
+        """Squared distances to the centers, :data:`ROWS` vectors at a time."""
+        centers, lengths = self._wide
+        for start in range(0, len(vectors), ROWS):
+            some = vectors[start : start + ROWS]
+            block = np.zeros((ROWS, centers.shape[1]))
+            block[: len(some)] = some
+            apart = np.square(block).sum(axis=1)[:, None] + lengths - 2 * (block @ centers.T)
+            yield np.maximum(apart[: len(some)], 0.0)

@@ -217,6 +217,9 @@ def test_labels_are_of_the_network_and_vectors_of_the_components(fitted):
     np.testing.assert_array_equal(first.vector, fitted.apply(vectors)[0])
     assert (first.labels.tolist(), second.labels.tolist()) == ([1], [0])
     assert bad.kind == "not_finite"
+    nearest = FITTED("whitened")
+    (first, *_) = as_fingerprints(vectors, scores, 2, nearest)
+    assert first.labels.tolist() == nearest.prototypes.label_sets(nearest.apply(vectors), 2)[0][0].tolist()
     (units, *_) = as_fingerprints(vectors, None, 3, fitted)
     assert units.labels.tolist() == np.argsort(-vectors[0], kind="stable")[:3].tolist()
 
