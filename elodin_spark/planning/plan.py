@@ -130,7 +130,9 @@ def _catalog(settings: Settings, weights: Weights | None) -> Store | None:
     return store
 
 
-def _settled(settings: Settings, store: Store | None, weights: Weights | None) -> tuple[Settings, str | None]:
+def _settled(
+    settings: Settings, store: Store | None, weights: Weights | None = None
+) -> tuple[Settings, str | None]:
     """Settings with a finish and a precision to measure, and a note where the run may take another."""
     if store is not None:
         return settled_network(store, settings), None
