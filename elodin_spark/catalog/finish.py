@@ -42,7 +42,7 @@ FIRST_FILES = 64
 def fit_to_files(
     store: Store, settings: Settings, weights: Weights, spark: SparkSession, files: Sequence[ImageFile]
 ) -> None:
-    """Fit the finish to windows of files that are not cut yet, and keep it.
+    """Fit the finish to windows of files that are not cut yet, and keep it, if they have any.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def fit_to_files(
     Raises
     ------
     ConfigError
-        There are too few windows, or the vectors are too short.
+        There are too few windows, or the vectors are too short; in dense mode, there are none at all.
     """
     if _needs_no_sample(store, settings):
         return
@@ -85,7 +85,7 @@ def fit_to_files(
 def fit_to_cutouts(
     store: Store, settings: Settings, weights: Weights, cutouts: DataFrame, found: NDArray[np.int64]
 ) -> None:
-    """Fit the finish to cutouts that were written with their pixels, and keep it.
+    """Fit the finish to cutouts that were written with their pixels, and keep it, if there are any.
 
     Parameters
     ----------
@@ -171,5 +171,8 @@ def _fit(
     vectors = np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
     # In the order of the sample, so that the sums of the fit are rounded alike in any partitioning.
     order = np.lexsort((chosen, sample_keys(chosen, settings.seed)))
+    if not len(order) and settings.fingerprints.mode == "window":
+        log.warning("no window was found to fit the finish of the vectors to")
+        return
     finish = Finish.fit(vectors[order], settings.fingerprints, settings.seed)
     store.keep_finish(finish, len(order), time.monotonic() - started)

@@ -192,6 +192,8 @@ class _Work:
             log.info("%d of %d files are in the catalog already", len(files) - len(new), len(files))
         if fused and self._wants_finish():
             self._fit(new)
+            # Without a window there is nothing to fit to: cut alone, and all refusals are told.
+            fused = not self._wants_finish()
         specs = {described: self._spec(fused, described) for described in (False, True)}
         tables = ["images", "cutouts", "failures", *(("fingerprints",) if fused else ())]
         keep_pixels = settings.cutouts.keep_pixels or not fused
@@ -227,6 +229,8 @@ class _Work:
 
         if self._wants_finish():
             self._fit_to_cutouts(missing)
+            if self._wants_finish():
+                return 0
         recipe = self._store.meta["recipe_id"]
         spec = FingerprintSpec.from_settings(self._network, self._weights, recipe, finish=self._store.finish)
 

@@ -182,3 +182,22 @@ def test_components_of_colour_images_and_of_positions(small_settings, survey, tm
     placed = Catalog.create(tmp_path / "positions", settings)
     placed.run(["cutouts", "fingerprints"])
     assert placed.info()["finish"]["sample"] == len(placed.vectors()[0]) >= 9
+
+
+def test_an_archive_without_a_window_tells_why_and_waits_for_one(make, survey, tmp_path, spark):
+    (tmp_path / "broken.fits").write_bytes(b"SIMPLE  =                    T")
+    catalog = make("empty", finish="standardize", pca_sample=40)
+    images = catalog.settings.images
+    broken = images.model_copy(update={"paths": (str(tmp_path / "broken.fits"),), "root": None})
+    settings = catalog.settings.model_copy(update={"images": broken, "catalog": None})
+    waiting = Catalog.create(tmp_path / "catalog", settings)
+    for _ in range(2):
+        assert waiting.run(["cutouts", "fingerprints"]).n_failures == 1
+        assert waiting._store.finish is None
+        with pytest.raises(CatalogError, match="not fitted yet"):
+            waiting.finished(np.zeros((1, 2048)))
+    (tmp_path / "good.fits").write_bytes(survey.tiles[0].read_bytes())
+    both = settings.model_copy(update={"images": broken.model_copy(update={"paths": (str(tmp_path),)})})
+    more = Catalog.open(waiting.path, both)
+    more.run(["cutouts", "fingerprints"])
+    np.testing.assert_allclose(more.vectors()[1].std(axis=0).mean(), 1, atol=0.2)
