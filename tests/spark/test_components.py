@@ -10,7 +10,7 @@ import pytest
 
 from elodin_spark import Catalog, register_vector_udf
 from elodin_spark.catalog.report import info_text
-from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.errors import CatalogError, InputError, TooManyFailuresError
 from elodin_spark.fingerprints.finish import load_finish
 from elodin_spark.spark.batches import read_parts
 
@@ -192,7 +192,8 @@ def test_an_archive_without_a_window_tells_why_and_waits_for_one(make, survey, t
     settings = catalog.settings.model_copy(update={"images": broken, "catalog": None})
     waiting = Catalog.create(tmp_path / "catalog", settings)
     for _ in range(2):
-        assert waiting.run(["cutouts", "fingerprints"]).n_failures == 1
+        with pytest.raises(TooManyFailuresError, match="none of the 1 images could be used"):
+            waiting.run(["cutouts", "fingerprints"])
         assert waiting._store.finish is None
         with pytest.raises(CatalogError, match="not fitted yet"):
             waiting.finished(np.zeros((1, 2048)))
