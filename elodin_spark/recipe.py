@@ -22,7 +22,8 @@ def make_recipe(
     weights_sha256: str,
     runtime: str | None = None,
     model_sha256: str | None = None,
-    pca_sha256: str | None = None,
+    finish_sha256: str | None = None,
+    units: bool = False,
 ) -> dict[str, Any]:
     """Collect what the fingerprints of a run depend on.
 
@@ -37,8 +38,10 @@ def make_recipe(
         What runs the network, ``auto`` resolved; needed for a precision other than f32.
     model_sha256 : str, optional
         Hash of the quantized network, for int8.
-    pca_sha256 : str, optional
-        Hash of the principal components; None before they are fitted.
+    finish_sha256 : str, optional
+        Hash of the fitted finish; None before it is fitted.
+    units : bool, optional
+        Labels are units of the vector though the network has a head.
 
     Returns
     -------
@@ -68,7 +71,8 @@ def make_recipe(
             **_layer(fingerprints.layer),
             "top_labels": fingerprints.top_labels,
             **_arithmetic(fingerprints.arithmetic, runtime, model_sha256),
-            **_stored(settings, pca_sha256),
+            **({"labels": "units"} if units else {}),
+            **_stored(settings, finish_sha256),
         },
     }
 
@@ -80,14 +84,40 @@ def _input(settings: FingerprintsSettings) -> dict[str, Any]:
     return {"mode": settings.mode, "block_px": settings.block_px, "halo_px": settings.halo_px}
 
 
-def _stored(settings: Settings, pca_sha256: str | None) -> dict[str, Any]:
+def _stored(settings: Settings, finish_sha256: str | None) -> dict[str, Any]:
     """What is made of the network's vector before it is written; nothing where it is written as it is."""
     chosen = settings.fingerprints
     stored: dict[str, Any] = {} if chosen.storage == "float32" else {"storage": chosen.storage}
-    if chosen.pca is not None:
-        fitted = {"components": chosen.pca, "sample": chosen.pca_sample, "seed": settings.seed}
-        stored["pca"] = {**fitted, "sha256": pca_sha256}
-    return stored
+    if not chosen.fitted:
+        return stored
+    fitted = {"sample": chosen.pca_sample, "seed": settings.seed, "sha256": finish_sha256}
+    finish = "none" if chosen.finish == "auto" else chosen.finish
+    prototypes = chosen.prototypes if chosen.labels == "prototypes" else None
+    if (finish, chosen.power, prototypes) == ("none", 1, None):
+        # As it was before there was a choice, so that catalogs keep their recipe.
+        return stored | {"pca": {"components": chosen.pca, **fitted}}
+    how = {"kind": finish, "power": chosen.power, "components": chosen.components, "prototypes": prototypes}
+    return stored | {"finish": {**how, **fitted}}
+
+
+def finish_of(recipe: dict[str, Any]) -> dict[str, Any]:
+    """How vectors of a recipe are finished: `kind`, `power`, `components` and `prototypes` (or None)."""
+    stored = recipe["fingerprints"]
+    plain = {"kind": "none", "power": 1.0, "components": None, "prototypes": None}
+    return plain | stored.get("pca", {}) | stored.get("finish", {})
+
+
+def wants_finish(recipe: dict[str, Any]) -> bool:
+    """Whether vectors of a recipe are finished by what is fitted to their archive."""
+    return not {"pca", "finish"}.isdisjoint(recipe["fingerprints"])
+
+
+def with_finish(recipe: dict[str, Any], sha256: str) -> dict[str, Any]:
+    """A recipe whose finish is fitted, and has this hash."""
+    fitted: dict[str, Any] = json.loads(json.dumps(recipe))
+    stored = fitted["fingerprints"]
+    stored["finish" if "finish" in stored else "pca"]["sha256"] = sha256
+    return fitted
 
 
 def network_id(

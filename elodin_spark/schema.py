@@ -124,7 +124,7 @@ FINGERPRINTS = pa.schema(
     [
         _field("cutout_id", pa.int64(), "the window"),
         _field("vector", pa.list_(pa.float32()), "pooled features of the backbone"),
-        _field("labels", pa.list_(pa.int32()), "top classes, or top units, best first"),
+        _field("labels", pa.list_(pa.int32()), "top classes or units, or nearest prototypes, best first"),
         _field("label_scores", pa.list_(pa.float32()), "probability of the class, or the unit's value"),
         _field("recipe", pa.string(), "hash of everything the vector depends on"),
     ]

@@ -23,7 +23,7 @@ from elodin_spark.catalog.checks import (
 from elodin_spark.catalog.metrics import LabelIndices
 from elodin_spark.catalog.noise import noise_floor
 from elodin_spark.catalog.places import Places
-from elodin_spark.catalog.precision import keep_network, settle_precision, settled_precision
+from elodin_spark.catalog.precision import keep_network, settle_network, settled_network
 from elodin_spark.catalog.products import load_l2
 from elodin_spark.catalog.queries import Query, by_id, by_image, by_position, by_vector, require_one
 from elodin_spark.catalog.reading import Contents
@@ -98,7 +98,7 @@ class Catalog(Contents):
         settings = settings.model_copy(update={"catalog": str(path)})
         weights = resolve_settings(settings.fingerprints)
         check_index(settings)
-        network, gate = settle_precision(settings, weights, root)
+        network, gate = settle_network(settings, weights, root)
         settled = settings.model_copy(update={"fingerprints": network})
         runtime = choose_runtime(network).runtime
         recipe = recipe_of(settled, weights, runtime)
@@ -125,10 +125,10 @@ class Catalog(Contents):
         """
         store = Store(path)
         if settings is None:
-            return cls(store, settled_precision(store, load_config(store.path / "config.yaml")))
+            return cls(store, settled_network(store, load_config(store.path / "config.yaml")))
         check_index(settings)
         weights = resolve_settings(settings.fingerprints)
-        settled = settled_precision(store, settings.model_copy(update={"catalog": str(path)}))
+        settled = settled_network(store, settings.model_copy(update={"catalog": str(path)}))
         require_recipe(store, settled, weights)
         asked = settled.model_copy(update={"fingerprints": settings.fingerprints})
         keep_config(store, asked)

@@ -8,6 +8,7 @@ from elodin_spark.catalog.shardedindex import wanted_recipe
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings
 from elodin_spark.errors import CatalogError
+from elodin_spark.fingerprints.labels import check_labels
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
 from elodin_spark.fingerprints.runtimes.network import vector_length
@@ -22,8 +23,8 @@ def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
     runtime = None
     if settings.fingerprints.arithmetic != "f32":
         runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
-    # The components are those of the catalog, once they are fitted: how they are made must be the same.
-    recipe = recipe_of(settings, weights, runtime, store.pca.sha256 if store.pca else None)
+    # The finish is that of the catalog, once it is fitted: how it is made must be the same.
+    recipe = recipe_of(settings, weights, runtime, store.finish.sha256 if store.finish else None)
     if recipe_id(recipe) != store.meta["recipe_id"]:
         different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
         raise CatalogError(
@@ -44,18 +45,26 @@ def keep_config(store: Store, settings: Settings) -> None:
 def check_index(settings: Settings) -> None:
     """Refuse an index that cannot be built now, not after hours of fingerprinting."""
     network = settings.fingerprints
-    wanted_recipe(settings.neighbors, 1, network.pca or vector_length(network.backbone, network.layer))
+    wanted_recipe(settings.neighbors, 1, network.components or vector_length(network.backbone, network.layer))
 
 
 def recipe_of(
-    settings: Settings, weights: Weights, runtime: RuntimeName | None, pca_sha256: str | None = None
+    settings: Settings, weights: Weights, runtime: RuntimeName | None, finish_sha256: str | None = None
 ) -> dict[str, Any]:
-    """The recipe that settings, weights and a runtime make up."""
+    """The recipe that settings, weights and a runtime make up.
+
+    Raises
+    ------
+    ConfigError
+        Labels are to be classes, and the weights have no head.
+    """
+    check_labels(settings.fingerprints.labels, weights)
+    units = settings.fingerprints.labels == "units" and weights.classes is not None
     quantized = None
     if settings.fingerprints.arithmetic == "int8" and runtime is not None:
         model = model_for(settings.fingerprints, runtime, weights)
         quantized = None if model is None else model.sha256
-    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, pca_sha256)
+    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, finish_sha256, units)
 
 
 def refuse_remote(path: str) -> None:

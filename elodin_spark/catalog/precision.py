@@ -1,4 +1,4 @@
-"""The precision of a catalog: settled when it is begun, and the same ever after."""
+"""What a catalog settles when it is begun, and keeps ever after: precision, finish and labels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 from elodin_spark.catalog.sample import sample_windows
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import ElodinError
+from elodin_spark.fingerprints.labels import settled_labels
 from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
 from elodin_spark.fingerprints.runtimes.base import release_runtimes
 from elodin_spark.fingerprints.runtimes.openvino import model_cache
 from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.recipe import PRECISIONS
+from elodin_spark.recipe import PRECISIONS, finish_of
 from elodin_spark.settings import FingerprintsSettings, Settings
+from elodin_spark.settings.finish import AUTO_FINISH
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +25,10 @@ log = logging.getLogger(__name__)
 _FOLDER = "network"
 
 
-def settle_precision(
+def settle_network(
     settings: Settings, weights: Weights, root: str | None
 ) -> tuple[FingerprintsSettings, Gate | None]:
-    """Settle the precision of a new catalog, on cutouts of its archive.
+    """Settle the precision of a new catalog, on cutouts of its archive, its finish and its labels.
 
     Parameters
     ----------
@@ -38,17 +40,19 @@ def settle_precision(
     Returns
     -------
     fingerprints : FingerprintsSettings
-        With a precision that is not ``auto`` and, for int8, the quantized network.
+        With precision, finish and labels that are not ``auto`` and, for int8, the quantized network.
     gate : Gate or None
         None where nothing was to be measured.
 
     Raises
     ------
+    ConfigError
+        As :func:`~elodin_spark.fingerprints.labels.settled_labels`.
     ElodinError
         As :func:`~elodin_spark.fingerprints.precision.settle`; and where the precision is auto or a
         network has to be quantized, whatever keeps the archive from being read.
     """
-    asked = settings.fingerprints
+    asked = settle_finish(settings.fingerprints, weights)
     wanted = sum(windows_wanted(asked))
     if asked.precision == "f32" or (asked.precision != "auto" and not wanted):
         return asked, None
@@ -77,13 +81,31 @@ def keep_network(store: Store, fingerprints: FingerprintsSettings) -> None:
         shutil.copyfile(file, folder / f"int8{file.suffix}")
 
 
-def settled_precision(store: Store, settings: Settings) -> Settings:
-    """Settings with the precision that a catalog was begun with for ``auto``, and its quantized network.
+def settle_finish(fingerprints: FingerprintsSettings, weights: Weights) -> FingerprintsSettings:
+    """Settings with the finish and the labels of a new catalog for ``auto``.
 
-    Nothing is measured. What is named stays as it is.
+    Raises
+    ------
+    ConfigError
+        As :func:`~elodin_spark.fingerprints.labels.settled_labels`.
+    """
+    finish = AUTO_FINISH if fingerprints.finish == "auto" else fingerprints.finish
+    return fingerprints.model_copy(
+        update={"finish": finish, "labels": settled_labels(fingerprints.labels, weights)}
+    )
+
+
+def settled_network(store: Store, settings: Settings) -> Settings:
+    """Settings with the precision, finish and labels a catalog was begun with for ``auto``.
+
+    Nothing is measured. What is named stays as it is; int8 takes the quantized network of the catalog.
     """
     asked = settings.fingerprints
     update: dict[str, Any] = {}
+    if asked.finish == "auto":
+        update["finish"] = finish_of(store.meta["recipe"])["kind"]
+    if asked.labels == "auto":
+        update["labels"] = store.labels
     held = store.meta["recipe"]["fingerprints"].get("precision", "float32")
     if asked.precision == "auto":
         update["precision"] = next(name for name, long in PRECISIONS.items() if long == held)

@@ -17,6 +17,7 @@ from elodin_spark.catalog.store import Store
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import InputError
 from elodin_spark.fingerprints.dense import DenseSpec
+from elodin_spark.fingerprints.finish import load_finish
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
@@ -120,8 +121,8 @@ def by_position(places: Places, position: tuple[float, float], radius_arcsec: fl
 def by_vector(store: Store, settings: Settings, vector: ArrayLike | str | Path, dimension: int) -> Query:
     """Ask by a vector of the catalog's dimension.
 
-    Its labels are known where labels are the strongest units of a vector; elsewhere jaccard cannot
-    be asked with it.
+    Its labels are known where they are the strongest units of a vector, or its nearest prototypes;
+    elsewhere jaccard cannot be asked with it.
 
     Raises
     ------
@@ -129,9 +130,13 @@ def by_vector(store: Store, settings: Settings, vector: ArrayLike | str | Path, 
         As :func:`~elodin_spark.neighbors.outside.checked_vector`.
     """
     checked = checked_vector(vector, dimension)[np.newaxis]
-    sets = None
-    if store.meta["classes"] is None and store.meta.get("pca") is None:
-        sets = label_sets(checked, settings.neighbors.labels or settings.fingerprints.top_labels)[0]
+    sets, most = None, settings.neighbors.labels or settings.fingerprints.top_labels
+    finish = load_finish(store.finish)
+    if finish is not None and finish.prototypes is not None:
+        found, _ = finish.prototypes.label_sets(checked, settings.fingerprints.top_labels)
+        sets = [row[:most] for row in found]
+    elif store.labels == "units" and finish is None:
+        sets = label_sets(checked, most)[0]
     name = f"the vector of {vector}" if isinstance(vector, str | Path) else "a vector"
     return Query(name, outside=Outside(checked, sets))
 
@@ -198,7 +203,7 @@ def _network(store: Store, settings: Settings, weights: Weights) -> list[StageSp
     network = network.model_copy(update={"runtime": runtime})
     quality = None if cutouts.quality is None else cutouts.quality.model_copy(update={"min_edge_px": 0})
     update: dict[str, Any] = {"generator": FullImage(), "quality": quality, "texture": ()}
-    recipe, pca = store.meta["recipe_id"], store.pca
+    recipe, finish = store.meta["recipe_id"], store.finish
     if network.mode == "dense":
         assert isinstance(cutouts.generator, SlidingWindow)
         update["generator"] = SlidingWindow(size=cutouts.generator.size[:1], step=cutouts.generator.size[0])
@@ -206,10 +211,10 @@ def _network(store: Store, settings: Settings, weights: Weights) -> list[StageSp
         update={"cutouts": cutouts.model_copy(update=update), "fingerprints": network}
     )
     if network.mode == "dense":
-        return [DenseSpec.from_settings(resolved, weights, recipe, pca=pca)]
+        return [DenseSpec.from_settings(resolved, weights, recipe, finish=finish)]
     return [
         TileSpec.from_settings(resolved),
-        FingerprintSpec.from_settings(network, weights, recipe, pca=pca),
+        FingerprintSpec.from_settings(network, weights, recipe, finish=finish),
     ]
 
 

@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.fingerprints.finish import load_finish
+from elodin_spark.recipe import wants_finish
 from elodin_spark.vectors import to_matrix
 
 if TYPE_CHECKING:
@@ -61,6 +63,37 @@ class Contents:
         dataset = self._store.dataset("fingerprints")
         found = dataset.to_table(columns=["cutout_id", "vector"], filter=wanted).sort_by("cutout_id")
         return found.column("cutout_id").to_numpy(), to_matrix(found.column("vector").combine_chunks())
+
+    def finished(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """The network's own vectors, from outside, as the catalog has those of its cutouts.
+
+        Parameters
+        ----------
+        vectors : array_like of float, shape (n, d_in)
+            Of the same network, layer and kind of window, such as the verb ``fingerprint`` gives.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, d)
+            To ask with as ``vector=`` of :meth:`~elodin_spark.catalog.catalog.Catalog.neighbors`.
+
+        Raises
+        ------
+        InputError
+            They are no finite matrix.
+        CatalogError
+            They are of another length, or no run has fitted the finish yet.
+        """
+        matrix = np.asarray(vectors)
+        if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
+            raise InputError(
+                f"vectors to finish are finite numbers of shape (n, d), not {matrix.dtype} of {matrix.shape}"
+            )
+        finish = load_finish(self._store.finish)
+        if finish is None and wants_finish(self._store.meta["recipe"]):
+            raise CatalogError(f"the finish of {self.path} is not fitted yet: run it first")
+        rows = matrix.astype(np.float32)
+        return rows if finish is None else finish.apply(rows)
 
     def cutout_set(self, image: str | None = None) -> CutoutSet:
         """The cutouts as a set to learn from: not those that were removed, or rejected by a rule of quality.

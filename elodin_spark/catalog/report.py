@@ -12,6 +12,7 @@ from typing import Any
 from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.shardedindex import shard_facts
 from elodin_spark.catalog.store import Store
+from elodin_spark.recipe import finish_of
 from elodin_spark.settings import Metric
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
@@ -26,8 +27,9 @@ def gather(store: Store) -> dict[str, Any]:
     -------
     dict
         `path`, `described`, `recipe_id`, `recipe`, `precision` (what the gate measured, or None),
-        `pca` (None, or of the principal components the `length` of what is projected, `components`,
-        `sample`, `variance_ratio`), `runtimes`, `files`, `batches`, `tables` (rows and bytes of each),
+        `finish` (None, or of the vectors `kind`, `power`, the `length` of the network's own, `components`
+        that are kept, `variance_ratio`, `prototypes`, `sample`), `labels` (what they are),
+        `runtimes`, `files`, `batches`, `tables` (rows and bytes of each),
         `removed` (cutouts and images taken out),
         `products`, `shards` (see :func:`~elodin_spark.catalog.shardedindex.shard_facts`), `seconds`
         (stage to wall time), `failures` (a list), `failure_kinds` (kind to count), `examples`
@@ -39,8 +41,8 @@ def gather(store: Store) -> dict[str, Any]:
         seconds.update(commit.seconds)
     products = {name: record for name in _PRODUCTS if (record := store.product(name)) is not None}
     seconds.update({name: record["seconds"] for name, record in products.items() if "seconds" in record})
-    if pca := store.meta.get("pca"):
-        seconds["fitting components"] = pca["seconds"]
+    if finish := store.finish_record:
+        seconds["fitting the finish"] = finish["seconds"]
     tables = ("images", "cutouts", "fingerprints", "failures")
     failures = store.dataset("failures").to_table().to_pylist()
     return {
@@ -49,7 +51,8 @@ def gather(store: Store) -> dict[str, Any]:
         "recipe_id": store.meta["recipe_id"],
         "recipe": store.meta["recipe"],
         "precision": store.meta.get("precision"),
-        "pca": pca,
+        "finish": finish and {**finish_of(store.meta["recipe"]), **finish},
+        "labels": store.labels,
         "runtimes": sorted({commit.runtime for commit in commits if commit.runtime}),
         "files": sum(len(commit.files) for commit in commits),
         "batches": len(commits),
@@ -80,12 +83,7 @@ def info_text(facts: dict[str, Any]) -> str:
     if facts["runtimes"]:
         lines.append(f"network    {recipe['fingerprints']['precision']}, by {', '.join(facts['runtimes'])}")
     lines += _precision_lines(facts["precision"])
-    if facts["pca"]:
-        pca = facts["pca"]
-        lines.append(
-            f"vectors    {pca['components']} principal components of {pca['length']}, "
-            f"{sum(pca['variance_ratio']):.1%} of the variance of {pca['sample']:,} windows"
-        )
+    lines += _finish_lines(facts["finish"])
     lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
     if facts["removed"]["cutouts"] or facts["removed"]["images"]:
         lines.append(
@@ -253,6 +251,27 @@ def _precision_lines(gate: dict[str, Any] | None) -> list[str]:
     if gate["kept"]:
         lines.append(f"           not quantized: {', '.join(gate['kept'])}")
     return lines
+
+
+def _finish_lines(finish: dict[str, Any] | None) -> list[str]:
+    """What is made of the network's vectors."""
+    if finish is None:
+        return []
+    done = ["standardized"] if finish["kind"] == "standardize" else []
+    if finish["power"] != 1:
+        done.append(f"power {finish['power']:g}")
+    if finish["variance_ratio"]:
+        whitened = "whitened " if finish["kind"] == "whiten" else ""
+        share = sum(finish["variance_ratio"])
+        done.append(
+            f"{finish['components']} {whitened}principal components of {finish['length']} "
+            f"({share:.1%} of the variance)"
+        )
+    if finish["prototypes"]:
+        done.append(f"labelled by {finish['prototypes']:,} prototypes")
+    if finish["sample"]:
+        done.append(f"fitted to {finish['sample']:,} windows")
+    return [f"vectors    {', '.join(done)}"]
 
 
 def _of_noise(row: dict[str, Any]) -> str:

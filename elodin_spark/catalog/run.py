@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elodin_spark import schema
-from elodin_spark.catalog.components import fit_to_cutouts, fit_to_files
+from elodin_spark.catalog.finish import fit_to_cutouts, fit_to_files
 from elodin_spark.catalog.noise import measure_noise
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
 from elodin_spark.catalog.shardedindex import retire
@@ -190,8 +190,10 @@ class _Work:
             return 0
         if known:
             log.info("%d of %d files are in the catalog already", len(files) - len(new), len(files))
-        if fused and self._wants_pca():
+        if fused and self._wants_finish():
             self._fit(new)
+            # Without a window there is nothing to fit to: cut alone, and all refusals are told.
+            fused = not self._wants_finish()
         specs = {described: self._spec(fused, described) for described in (False, True)}
         tables = ["images", "cutouts", "failures", *(("fingerprints",) if fused else ())]
         keep_pixels = settings.cutouts.keep_pixels or not fused
@@ -225,10 +227,12 @@ class _Work:
         spark = self._spark()
         from elodin_spark.spark.batches import fingerprint_batch
 
-        if self._wants_pca():
+        if self._wants_finish():
             self._fit_to_cutouts(missing)
+            if self._wants_finish():
+                return 0
         recipe = self._store.meta["recipe_id"]
-        spec = FingerprintSpec.from_settings(self._network, self._weights, recipe, pca=self._store.pca)
+        spec = FingerprintSpec.from_settings(self._network, self._weights, recipe, finish=self._store.finish)
 
         what = "fingerprinting"
         with Progress(len(missing), what, "batches") as progress:
@@ -245,8 +249,8 @@ class _Work:
                 self._check_failures()
         return len(missing)
 
-    def _wants_pca(self) -> bool:
-        return self._settings.fingerprints.pca is not None and self._store.pca is None
+    def _wants_finish(self) -> bool:
+        return self._settings.fingerprints.fitted and self._store.finish is None
 
     @property
     def _resolved(self) -> Settings:
@@ -313,9 +317,9 @@ class _Work:
                     "fingerprints.mode dense cuts and fingerprints at once: run the stages cutouts and "
                     "fingerprints together, or set fingerprints.mode=window"
                 )
-            pca = self._store.pca
+            finish = self._store.finish
             return fuse(
-                *stages, DenseSpec.from_settings(self._resolved, self._weights, recipe, keep_pixels, pca)
+                *stages, DenseSpec.from_settings(self._resolved, self._weights, recipe, keep_pixels, finish)
             )
         stages.append(TileSpec.from_settings(settings))
         if fused:
@@ -323,7 +327,7 @@ class _Work:
                 stages.append(AheadSpec(schema.TILED, settings.fingerprints.ahead))
             stages.append(
                 FingerprintSpec.from_settings(
-                    self._network, self._weights, recipe, keep_pixels, self._store.pca
+                    self._network, self._weights, recipe, keep_pixels, self._store.finish
                 )
             )
         return fuse(*stages)

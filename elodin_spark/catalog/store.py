@@ -3,7 +3,7 @@
     CATALOG/
       catalog.json            format, recipe, archive root
       config.yaml             the settings of the last run
-      pca-<hash>.npz          the principal components of the vectors, where these are projected
+      finish-<hash>.npz       what is made of the network's vectors, where it is fitted (once pca-<hash>.npz)
       commits/000000.json     one per batch of files: written last, it says the batch is done
       removed.parquet         IDs taken out, where there are any
       tables/<table>/000000-<token>/*.parquet
@@ -33,13 +33,15 @@ from elodin_spark.catalog.lock import locked
 from elodin_spark.catalog.removed import Removed, read_removed
 from elodin_spark.config import dump_settings
 from elodin_spark.errors import CatalogError
-from elodin_spark.fingerprints.pca import Pca, PcaFile
+from elodin_spark.fingerprints.finish import Finish, FinishFile
 from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.recipe import recipe_id
+from elodin_spark.recipe import recipe_id, with_finish
 from elodin_spark.settings import Settings
 from elodin_spark.vectors import with_storage
 
 FORMAT = 1
+
+_LABEL_WORDS = {"classes": "class", "units": "unit", "prototypes": "prototype"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Store:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read ``catalog.json`` again: another run may have fitted components since."""
+        """Read ``catalog.json`` again: another run may have fitted the finish since."""
         try:
             meta = json.loads((self.path / "catalog.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -161,13 +163,17 @@ class Store:
                 f"another run is making a catalog in {path}: wait for it, or choose another folder"
             ) from None
         (path / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
+        kind = settings.fingerprints.labels
+        kind = weights.head_kind if kind == "auto" else kind
+        head = kind == "classes"
         meta = {
             "format": FORMAT,
             "recipe_id": recipe_id(recipe),
             "recipe": recipe,
             "network": weights.describe(),
-            "classes": weights.classes,
-            "label_names": weights.label_names,
+            "labels": kind,
+            "classes": weights.classes if head else None,
+            "label_names": weights.label_names if head else None,
             "root": root,
             "runtime": runtime,
             "precision": precision,
@@ -180,55 +186,63 @@ class Store:
         return f"{self.meta['network']} · recipe {self.meta['recipe_id']}"
 
     def label_name(self, label: int) -> str:
-        """What a label is called: its class, or the unit of the vector."""
+        """What a label is called: its class, the unit of the vector, or the prototype."""
         names = self.meta["label_names"]
-        if names is not None:
-            return str(names[label])
-        return f"class {label}" if self.meta["classes"] is not None else f"unit {label}"
+        return f"{_LABEL_WORDS[self.labels]} {label}" if names is None else str(names[label])
+
+    @property
+    def labels(self) -> str:
+        """What labels are: ``classes``, ``units`` or ``prototypes``."""
+        return str(self.meta.get("labels") or ("units" if self.meta["classes"] is None else "classes"))
 
     def label_count(self, components: int) -> int:
-        """How many labels there can be: classes, or units of the network's vector.
+        """How many labels there can be: classes, units of the network's vector, or prototypes.
 
         Parameters
         ----------
         components : int
             Of a vector of the catalog, which has as many units unless it was projected.
         """
-        pca = self.meta.get("pca")
-        return int(self.meta["classes"] or (pca["length"] if pca else components))
+        finish = self.finish_record or {}
+        return int(self.meta["classes"] or finish.get("prototypes") or finish.get("length") or components)
 
-    # ---- principal components -------------------------------------------------------------
+    # ---- the finish of the vectors ----------------------------------------------------------
 
     @property
-    def pca(self) -> PcaFile | None:
-        """The fitted principal components; None before, and where vectors are not projected."""
-        record = self.meta.get("pca")
-        return record and PcaFile(str(self.path / record["file"]), record["sha256"])
+    def finish_record(self) -> dict[str, Any] | None:
+        """What was noted of the finish when it was fitted, see :meth:`keep_finish`; None before."""
+        return self.meta.get("finish") or self.meta.get("pca")
 
-    def keep_pca(self, pca: Pca, sample: int, seconds: float) -> None:
-        """Keep fitted components, as part of the recipe from here on; only with the lock held.
+    @property
+    def finish(self) -> FinishFile | None:
+        """The fitted finish; None before, and where vectors are the network's own."""
+        record = self.finish_record
+        return None if record is None else FinishFile(str(self.path / record["file"]), record["sha256"])
+
+    def keep_finish(self, finish: Finish, sample: int, seconds: float) -> None:
+        """Keep a fitted finish, as part of the recipe from here on; only with the lock held.
 
         Parameters
         ----------
-        pca : Pca
+        finish : Finish
         sample : int
-            Vectors they were fitted to.
+            Vectors it was fitted to.
         seconds : float
             Wall time of it all.
         """
-        file = pca.save(self.path)
-        recipe = json.loads(json.dumps(self.meta["recipe"]))
-        recipe["fingerprints"]["pca"]["sha256"] = file.sha256
+        file = finish.save(self.path)
+        recipe = with_finish(self.meta["recipe"], file.sha256)
         record = {
             "file": Path(file.path).name,
             "sha256": file.sha256,
-            "length": pca.length,
-            "components": len(pca.components),
+            "length": finish.length,
+            "components": finish.dimension,
+            "prototypes": None if finish.prototypes is None else len(finish.prototypes.centers),
             "sample": sample,
             "seconds": round(seconds, 3),
-            "variance_ratio": pca.variance_ratio.tolist(),
+            "variance_ratio": finish.variance_ratio.tolist(),
         }
-        meta = {**self.meta, "recipe": recipe, "recipe_id": recipe_id(recipe), "pca": record}
+        meta = {**self.meta, "recipe": recipe, "recipe_id": recipe_id(recipe), "finish": record}
         write_json(self.path / "catalog.json", meta)
         self.meta = meta
 

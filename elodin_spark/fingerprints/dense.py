@@ -24,8 +24,8 @@ from elodin_spark.cutouts.pixelbuffer import PixelBuffer
 from elodin_spark.cutouts.pixels import to_uint8
 from elodin_spark.cutouts.tile import Cutting, TileSpec, TileStage, failure_row
 from elodin_spark.errors import ImageError
-from elodin_spark.fingerprints.pca import PcaFile, load_pca
-from elodin_spark.fingerprints.rows import Fingerprint, as_fingerprints
+from elodin_spark.fingerprints.finish import FinishFile
+from elodin_spark.fingerprints.rows import Fingerprint
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
@@ -75,13 +75,13 @@ class DenseSpec:
         weights: Weights,
         recipe: str,
         keep_pixels: bool = False,
-        pca: PcaFile | None = None,
+        finish: FinishFile | None = None,
     ) -> DenseSpec:
         """The spec of a run, with the weights its settings name resolved."""
         network = settings.fingerprints.model_copy(update={"mode": "window"})
         return cls(
             TileSpec.from_settings(settings),
-            FingerprintSpec.from_settings(network, weights, recipe, keep_pixels, pca),
+            FingerprintSpec.from_settings(network, weights, recipe, keep_pixels, finish),
             settings.fingerprints.block_px,
             settings.fingerprints.halo_px,
         )
@@ -287,10 +287,7 @@ class DenseStage(TileStage):
             if strict:
                 raise
             return dict.fromkeys(windows, error)
-        scores = self.runtime.scores(vectors)
-        network = self._dense.network
-        pca = load_pca(network.pca, self._locate)
-        outcomes = as_fingerprints(vectors, scores, network.top_labels, pca, network.storage)
+        outcomes = self._dense.network.fingerprints(vectors, self.runtime.scores(vectors), self._locate)
         return dict(zip(windows, outcomes, strict=True))
 
     def _with_fingerprint(self, row: Row, outcome: Fingerprint | ImageError, image: Row) -> Row:

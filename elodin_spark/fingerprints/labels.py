@@ -1,9 +1,13 @@
-"""The top classes, or top units, of a fingerprint: the sets Jaccard distances compare."""
+"""The top classes, top units or nearest prototypes of a fingerprint: the sets Jaccard distances compare."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from elodin_spark.errors import ConfigError
+from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.settings.finish import AUTO_LABELS, LabelsChoice
 
 _INDEX_MASK = np.uint64(0xFFFFFFFF)
 
@@ -86,3 +90,26 @@ def label_sets(
         [row[:length] for row, length in zip(labels, lengths, strict=True)],
         [row[:length] for row, length in zip(scores, lengths, strict=True)],
     )
+
+
+def check_labels(choice: LabelsChoice, weights: Weights) -> None:
+    """Raise ConfigError where labels are to be classes of weights without a head."""
+    if choice == "classes" and weights.classes is None:
+        raise ConfigError(
+            f"fingerprints.labels is classes, and the weights {weights.name} have no head: take auto, units "
+            "or prototypes, or other weights"
+        )
+
+
+def settled_labels(choice: LabelsChoice, weights: Weights) -> LabelsChoice:
+    """What labels are in a new catalog: ``classes``, ``units`` or ``prototypes``.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`check_labels`.
+    """
+    check_labels(choice, weights)
+    if choice != "auto":
+        return choice
+    return AUTO_LABELS if weights.classes is None else "classes"

@@ -252,7 +252,8 @@ def _said(gate: Gate) -> Gate:
 
 def _with(settings: FingerprintsSettings, precision: Precision) -> FingerprintsSettings:
     # Dense mode is judged by its windows one by one: the arithmetic is the same.
-    return settings.model_copy(update={"precision": precision, "mode": "window"})
+    # What is made of the vectors is fitted later.
+    return settings.unfinished().model_copy(update={"precision": precision, "mode": "window"})
 
 
 def _quantized(

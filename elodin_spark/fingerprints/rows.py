@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark.errors import ImageError
+from elodin_spark.fingerprints.finish import Finish
 from elodin_spark.fingerprints.labels import label_sets
-from elodin_spark.fingerprints.pca import Pca
 from elodin_spark.schema import TILED
 from elodin_spark.vectors import LARGEST_FLOAT16, Storage
 
@@ -25,7 +25,7 @@ class Fingerprint:
     ----------
     vector : ndarray of float32, shape (vector_length,)
     labels : ndarray of int32
-        Top classes, or units for weights without a head; best first.
+        Top classes, units for weights without a head, or the nearest prototypes; best first.
     label_scores : ndarray of float32
         Of `labels`.
     """
@@ -39,7 +39,7 @@ def as_fingerprints(
     vectors: NDArray[np.float32],
     scores: NDArray[np.float32] | None,
     top_labels: int,
-    pca: Pca | None = None,
+    finish: Finish | None = None,
     storage: Storage = "float32",
 ) -> list[Fingerprint | ImageError]:
     """Vectors with their label sets; the error where a vector or its scores are not finite.
@@ -48,10 +48,11 @@ def as_fingerprints(
     ----------
     vectors : ndarray of float32, shape (n, vector_length)
     scores : ndarray of float32, shape (n, classes), or None
-        None for weights without a head.
+        None for weights without a head, or where labels are to be units.
     top_labels : int
-    pca : Pca, optional
-        What the vectors are projected by; labels are those of the network's own vectors.
+    finish : Finish, optional
+        What is made of the vectors; labels are those of the network's own vectors, or the nearest of the
+        prototypes of the finish.
     storage : {"float32", "float16"}
         A vector that does not fit into it is an error too.
     """
@@ -59,8 +60,13 @@ def as_fingerprints(
     if scores is not None:
         finite &= np.isfinite(scores).all(axis=1)
     rows = np.flatnonzero(finite)
-    kept = vectors[rows] if pca is None else pca.project(vectors[rows])
-    sets = label_sets((vectors if scores is None else scores)[rows], top_labels)
+    kept = vectors[rows] if finish is None else finish.apply(vectors[rows])
+    if not (good := np.isfinite(kept).all(axis=1)).all():
+        rows, kept = rows[good], kept[good]
+    if finish is not None and finish.prototypes is not None:
+        sets = finish.prototypes.label_sets(kept, top_labels)
+    else:
+        sets = label_sets((vectors if scores is None else scores)[rows], top_labels)
     outcomes: list[Fingerprint | ImageError] = [
         ImageError(
             "the network's answer is not finite: its weights overflow; use other weights", "not_finite"

@@ -12,7 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark.errors import ConfigError, ImageError
-from elodin_spark.fingerprints.pca import PcaFile, load_pca
+from elodin_spark.fingerprints.finish import FinishFile, load_finish
+from elodin_spark.fingerprints.labels import check_labels
 from elodin_spark.fingerprints.rows import (
     Fingerprint,
     as_fingerprints,
@@ -24,7 +25,7 @@ from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, Runtim
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.fingerprints.windows import resize_window
+from elodin_spark.fingerprints.windows import check_window, resize_window
 from elodin_spark.recipe import network_id
 from elodin_spark.schema import FAILURES, FINGERPRINTED, TILED
 from elodin_spark.settings import FingerprintsSettings, Precision
@@ -65,10 +66,12 @@ class FingerprintSpec:
         The converted network, where the runtime reads one in place of the weights.
     layer : str, optional
         Whose output is the vector.
-    pca : PcaFile, optional
-        The principal components that vectors are projected to.
+    finish : FinishFile, optional
+        What is made of the vectors, and the prototypes that label them.
     storage : {"float32", "float16"}
         Of the column ``vector``, see :mod:`elodin_spark.vectors`.
+    units : bool
+        Labels are units of the vector even where there is a head.
     """
 
     weights: Weights
@@ -83,8 +86,9 @@ class FingerprintSpec:
     precision: Precision = "f32"
     model: ModelFile | None = None
     layer: str | None = None
-    pca: PcaFile | None = None
+    finish: FinishFile | None = None
     storage: Storage = "float32"
+    units: bool = False
 
     @classmethod
     def from_settings(
@@ -93,21 +97,25 @@ class FingerprintSpec:
         weights: Weights,
         recipe: str | None = None,
         keep_pixels: bool = False,
-        pca: PcaFile | None = None,
+        finish: FinishFile | None = None,
     ) -> FingerprintSpec:
         """Spec for `settings`, with the weights they name resolved.
 
         Runtime ``auto`` is resolved here, and the network converted where the runtime wants it.
-        Without a `recipe` the weights and the arithmetic give its name. With ``fingerprints.pca`` the
-        components must have been fitted: `pca`.
+        Without a `recipe` the weights and the arithmetic give its name. Where vectors are finished, or
+        labelled by prototypes, `finish` must have been fitted.
 
         Raises
         ------
         ConfigError
-            The mode is dense, which needs whole images; or `pca` lacks.
+            The mode is dense, which needs whole images; or `finish`, or a head for classes, lacks.
         """
-        if settings.pca is not None and pca is None:
-            raise ConfigError("fingerprints.pca is fitted to a catalog, and here is none: set it to null")
+        if settings.fitted and finish is None:
+            raise ConfigError(
+                "a finish of the vectors (finish, power, pca) and labels prototypes are fitted to a catalog, "
+                "and here is none: leave these settings out"
+            )
+        check_labels(settings.labels, weights)
         if settings.mode == "dense":
             raise ConfigError(
                 "fingerprints.mode dense runs the network over whole images, so windows that are cut already "
@@ -131,8 +139,9 @@ class FingerprintSpec:
             precision=settings.arithmetic,
             model=model,
             layer=settings.layer,
-            pca=pca,
+            finish=finish,
             storage=settings.storage,
+            units=settings.labels == "units",
         )
 
     @property
@@ -142,9 +151,9 @@ class FingerprintSpec:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The weights file or those of the converted network, and the principal components."""
+        """The weights file or those of the converted network, and the finish."""
         network = (self.weights.path,) if self.model is None else self.model.files
-        return network if self.pca is None else (*network, self.pca.path)
+        return network if self.finish is None else (*network, self.finish.path)
 
     @property
     def wants_gpu(self) -> bool:
@@ -176,6 +185,13 @@ class FingerprintSpec:
             )
         )
 
+    def fingerprints(
+        self, vectors: NDArray[np.float32], scores: NDArray[np.float32] | None, locate: Locate = str
+    ) -> list[Fingerprint | ImageError]:
+        """What becomes of the network's answers, as :func:`.rows.as_fingerprints` has it."""
+        scores, finish = None if self.units else scores, load_finish(self.finish, locate)
+        return as_fingerprints(vectors, scores, self.top_labels, finish, self.storage)
+
 
 Vectors = list[NDArray[np.float32] | None]
 Labels = list[NDArray[np.int32] | None]
@@ -196,7 +212,6 @@ class Fingerprinter:
 
     def __init__(self, spec: FingerprintSpec, locate: Locate = str) -> None:
         self._spec, self._locate = spec, locate
-        self._top_labels = spec.top_labels
 
     @cached_property
     def _runtime(self) -> Runtime:
@@ -216,7 +231,7 @@ class Fingerprinter:
         labels : list of ndarray of int32
         label_scores : list of ndarray of float32
             One entry per window in each; None for a window that is None or is refused (see
-            :func:`check_window`), or whose vector is not finite.
+            :func:`.windows.check_window`), or whose vector is not finite.
         """
         results: list[Fingerprint | None] = [None] * len(windows)
         kinds: dict[int, list[tuple[int, NDArray[np.uint8]]]] = {2: [], 3: []}
@@ -244,37 +259,14 @@ class Fingerprinter:
         Raises
         ------
         ImageError
-            As :func:`check_window`.
+            As :func:`.windows.check_window`.
         """
         check_window(window)
         return resize_window(window, self._spec.input_px)
 
     def run(self, windows: Sequence[NDArray[np.uint8]]) -> list[Fingerprint | ImageError]:
         """Fingerprint prepared windows of one kind; the error where a vector is not finite."""
-        answers = self._runtime(np.stack(windows))
-        return as_fingerprints(
-            *answers, self._top_labels, load_pca(self._spec.pca, self._locate), self._spec.storage
-        )
-
-
-def check_window(window: NDArray[np.uint8]) -> None:
-    """Refuse what is not a window of 8-bit pixels.
-
-    Raises
-    ------
-    ImageError
-        Of kind ``bad_pixels``: not uint8, empty, or neither (h, w) nor (h, w, 3).
-    """
-    shape = window.shape
-    if (
-        window.dtype != np.uint8
-        or len(shape) not in (2, 3)
-        or 0 in shape
-        or (len(shape) == 3 and shape[2] != 3)
-    ):
-        raise ImageError(
-            f"a window must be uint8 of shape (h, w) or (h, w, 3), got {window.dtype} {shape}", "bad_pixels"
-        )
+        return self._spec.fingerprints(*self._runtime(np.stack(windows)), self._locate)
 
 
 class _Held:

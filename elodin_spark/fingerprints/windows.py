@@ -1,4 +1,4 @@
-"""Windows on their way to the network: one size."""
+"""Windows on their way to the network: checked, and of one size."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from elodin_spark.errors import ImageError
 
 
 def resize_window(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
@@ -34,3 +36,23 @@ def resize_window(pixels: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     if small != (size_px, size_px):
         resized = cv2.resize(resized, (size_px, size_px), interpolation=cv2.INTER_LINEAR)
     return resized
+
+
+def check_window(window: NDArray[np.uint8]) -> None:
+    """Refuse what is not a window of 8-bit pixels.
+
+    Raises
+    ------
+    ImageError
+        Of kind ``bad_pixels``: not uint8, empty, or neither (h, w) nor (h, w, 3).
+    """
+    shape = window.shape
+    if (
+        window.dtype != np.uint8
+        or len(shape) not in (2, 3)
+        or 0 in shape
+        or (len(shape) == 3 and shape[2] != 3)
+    ):
+        raise ImageError(
+            f"a window must be uint8 of shape (h, w) or (h, w, 3), got {window.dtype} {shape}", "bad_pixels"
+        )

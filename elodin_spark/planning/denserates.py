@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from elodin_spark import schema
 from elodin_spark.fingerprints.dense import DenseSpec, DenseStage
-from elodin_spark.fingerprints.pca import PcaFile
+from elodin_spark.fingerprints.finish import FinishFile
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.settings import Settings
@@ -75,7 +75,10 @@ class _Timed:
 
 
 def measure_dense(
-    images: Sequence[Mapping[str, Any]], settings: Settings, weights: Weights, pca: PcaFile | None = None
+    images: Sequence[Mapping[str, Any]],
+    settings: Settings,
+    weights: Weights,
+    finish: FinishFile | None = None,
 ) -> tuple[DenseRate | None, pa.Table]:
     """Run the dense stage over a sample until some blocks are timed.
 
@@ -86,7 +89,7 @@ def measure_dense(
     settings : Settings
         In dense mode.
     weights : Weights
-    pca : PcaFile, optional
+    finish : FinishFile, optional
 
     Returns
     -------
@@ -95,7 +98,7 @@ def measure_dense(
     pyarrow.Table
         Rows of the table of fingerprints.
     """
-    spec = DenseSpec.from_settings(settings, weights, _RECIPE, pca=pca)
+    spec = DenseSpec.from_settings(settings, weights, _RECIPE, finish=finish)
     started = time.perf_counter()
     timed = _Timed(spec.network.load(str))
     built = time.perf_counter() - started

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from elodin_spark import schema
-from elodin_spark.catalog.components import FIRST_FILES
+from elodin_spark.catalog.finish import FIRST_FILES
 from elodin_spark.neighbors.labelsets import code_bytes
 from elodin_spark.neighbors.recipes import Recipe
 from elodin_spark.planning.headers import Headers, failure_row
@@ -126,13 +126,13 @@ def _described_bytes(
     return measure_table(table([*examples, *more])).bytes(rows, files) + empty
 
 
-def index_bytes(rows: int, recipe: Recipe, classes: int | None, set_size: int = 30) -> dict[str, int]:
+def index_bytes(rows: int, recipe: Recipe, n_labels: int | None, set_size: int = 30) -> dict[str, int]:
     """Bytes of the index files: vectors, codes and IDs; bit codes of label sets and IDs; their scores.
 
     Shards hold sets once for both; beside an exact index, sets with scores are in a shard of their own.
     """
     fixed = _L2_BYTES if recipe.exact else recipe.fixed_bytes
-    code = code_bytes(classes or recipe.dimension)
+    code = code_bytes(n_labels or recipe.dimension)
     scores = _SCORE_BYTES * set_size
     return {
         "l2": rows * recipe.disk_bytes + fixed,
@@ -163,12 +163,12 @@ def estimate_seconds(
         In the mode that is asked about.
     machines : Machines
     fits : bool
-        The principal components of the catalog are still to be fitted.
+        The finish of the catalog is still to be fitted to a sample.
 
     Returns
     -------
     dict
-        `describe`, `cut`, `network_start`, `network`, `pca`: core-seconds; `core_hours`; `wall_seconds`.
+        `describe`, `cut`, `network_start`, `network`, `finish`: core-seconds; `core_hours`; `wall_seconds`.
         Without Spark's own start, writing tables, indices, maps and figures.
     """
     kept = windows.kept or 0
@@ -183,13 +183,13 @@ def estimate_seconds(
         "network_start": start * (busy if kept else 0),
         "network": network,
     }
-    spent["pca"] = 0.0
+    spent["finish"] = 0.0
     if fits and kept:
         # The windows of the sample go through the network once more; the files they lie in are cut twice.
         chosen = settings.fingerprints
         part = min(1.0, FIRST_FILES / max(1, files_left))
         again = part if chosen.mode == "dense" else min(1.0, chosen.pca_sample / kept)
-        spent["pca"] = 2 * part * spent["cut"] + again * network
+        spent["finish"] = 2 * part * spent["cut"] + again * network
     total = sum(spent.values())
     cores = machines.threads
     return {

@@ -110,7 +110,7 @@ def memory_needs(
     machines: Machines,
     *,
     recipe: Recipe,
-    classes: int | None,
+    n_labels: int | None,
     fingerprints: int,
     images: int,
     largest_px: int,
@@ -125,8 +125,8 @@ def memory_needs(
     machines : Machines
     recipe : Recipe
         Of the L2 index.
-    classes : int or None
-        Of the network's head.
+    n_labels : int or None
+        How many labels there can be; None: as many as the vector has components.
     fingerprints : int
         Rows that are indexed.
     images : int
@@ -153,7 +153,7 @@ def memory_needs(
     if labels and not recipe.exact:
         index += 16 * fingerprints  # the IDs of sets, in order
     elif labels - {"labels"}:
-        index += 3 * fingerprints * (code_bytes(classes or recipe.dimension) + 8)
+        index += 3 * fingerprints * (code_bytes(n_labels or recipe.dimension) + 8)
     # As they come from Spark, as a matrix, and twice in the principal components.
     projection = 4 * vectors
     heap = HEAP_BYTES + 3 * vectors

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elodin_spark.catalog.checks import require_recipe
-from elodin_spark.catalog.precision import settled_precision
+from elodin_spark.catalog.precision import settle_finish, settled_network
 from elodin_spark.catalog.report import size_text
 from elodin_spark.catalog.shardedindex import wanted_recipe
 from elodin_spark.catalog.store import Store
@@ -96,7 +96,7 @@ def plan_config(
         raise ConfigError(f"a sample has 0 images or more, got {sample}")
     weights = resolve_settings(settings.fingerprints) if sample else None
     store = _catalog(settings, weights)
-    settings, unsettled = _settled(settings, store)
+    settings, unsettled = _settled(settings, store, weights)
     root = store.meta["root"] if store else settings.images.root
     files = list_files(settings.images.paths, root, settings.images.storage)
     done = {path for commit in store.commits() for path in commit.files} if store else set()
@@ -126,15 +126,20 @@ def _catalog(settings: Settings, weights: Weights | None) -> Store | None:
         return None
     store = Store(settings.catalog)
     if weights is not None:
-        require_recipe(store, settled_precision(store, settings), weights)
+        require_recipe(store, settled_network(store, settings), weights)
     return store
 
 
-def _settled(settings: Settings, store: Store | None) -> tuple[Settings, str | None]:
-    """Settings with a precision that can be measured, and a note where the run may take another."""
+def _settled(
+    settings: Settings, store: Store | None, weights: Weights | None = None
+) -> tuple[Settings, str | None]:
+    """Settings with a finish and a precision to measure, and a note where the run may take another."""
     if store is not None:
-        return settled_precision(store, settings), None
+        return settled_network(store, settings), None
     network = settings.fingerprints
+    if weights is not None:
+        network = settle_finish(network, weights)
+        settings = settings.model_copy(update={"fingerprints": network})
     if network.precision != "auto" and (network.precision != "int8" or network.int8_model is not None):
         return settings, None
     exact = network.model_copy(update={"precision": "f32", "int8_model": None})
@@ -156,9 +161,11 @@ def _facts(
     batches = math.ceil(len(left) / settings.run.batch_images)
     windows = estimate_windows(headers, rates, settings.cutouts.quality)
     units = vector_length(settings.fingerprints.backbone, settings.fingerprints.layer)
-    dimension = settings.fingerprints.pca or units
+    dimension = settings.fingerprints.components or units
     # Without weights nobody knows their classes: the units of the vector are the larger universe.
-    classes = (weights.classes if weights else None) or units
+    n_labels = (weights.classes if weights else None) or units
+    if settings.fingerprints.labels in ("units", "prototypes"):
+        n_labels = units if settings.fingerprints.labels == "units" else settings.fingerprints.prototypes
     held = store.n_rows("fingerprints") if store else 0
     indexed = None if windows.kept is None else windows.kept + held
     recipe = wanted_recipe(settings.neighbors, indexed or 1, dimension)
@@ -166,7 +173,7 @@ def _facts(
         settings,
         machines,
         recipe=recipe,
-        classes=classes,
+        n_labels=n_labels,
         fingerprints=indexed or 0,
         images=headers.images,
         largest_px=headers.largest_px,
@@ -174,7 +181,7 @@ def _facts(
         peak_bytes=_peak_bytes(settings, headers, rates, units) if rates else None,
     )
     set_size = settings.neighbors.labels or settings.fingerprints.top_labels
-    index = None if indexed is None else index_bytes(indexed, recipe, classes, set_size)
+    index = None if indexed is None else index_bytes(indexed, recipe, n_labels, set_size)
     if index and not {"jaccard", "blend"} & set(settings.neighbors.metrics):
         del index["jaccard"]
     if index and "labels" not in settings.neighbors.metrics:
@@ -182,7 +189,7 @@ def _facts(
     points = 0 if not settings.projection.methods else settings.projection.sample
     seconds = None
     if rates is not None:
-        fits = settings.fingerprints.pca is not None and (store is None or store.pca is None)
+        fits = settings.fingerprints.sampled and (store is None or store.finish is None)
         seconds = estimate_seconds(headers, rates, windows, batches, len(left), settings, machines, fits=fits)
     return {
         "catalog": settings.catalog,

@@ -26,7 +26,8 @@ import pyarrow.compute as pc
 from elodin_spark import schema
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import ConfigError, ElodinError, ImageError
-from elodin_spark.fingerprints.pca import Pca, PcaFile
+from elodin_spark.fingerprints.finish import Finish, FinishFile
+from elodin_spark.fingerprints.prototypes import Prototypes
 from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
@@ -152,17 +153,17 @@ def measure_here(images: Sequence[Row], settings: Settings, weights: Weights) ->
     dense: DenseRate | None = None
     offered = dense_settings(settings)
     with TemporaryDirectory() as folder:
-        pca = _stand_in(settings.fingerprints, Path(folder))
+        finish = _stand_in(settings.fingerprints, Path(folder))
         if offered is settings:
-            dense, fingerprints = measure_dense(images, settings, weights, pca)
+            dense, fingerprints = measure_dense(images, settings, weights, finish)
             start = None if dense is None else dense.start_s
         else:
             # Named by its network: as long as the ID of a recipe, which a row will hold.
-            spec = FingerprintSpec.from_settings(settings.fingerprints, weights, pca=pca)
+            spec = FingerprintSpec.from_settings(settings.fingerprints, weights, finish=finish)
             start, batch, fingerprints = _fingerprint(windows, spec)
     peak = _peak_bytes()  # before what is only offered
     if offered is not None and offered is not settings and start is not None:
-        plain = offered.fingerprints.model_copy(update={"pca": None})
+        plain = offered.fingerprints.unfinished()
         dense, _ = measure_dense(images, offered.model_copy(update={"fingerprints": plain}), weights)
         # The network is there already: it was built for the windows.
         dense = dense and replace(dense, start_s=dense.start_s + start)
@@ -178,17 +179,26 @@ def measure_here(images: Sequence[Row], settings: Settings, weights: Weights) ->
     )
 
 
-def _stand_in(settings: FingerprintsSettings, folder: Path) -> PcaFile | None:
-    """Components for the size of the rows: what is fitted to the archive is not known yet."""
-    if settings.pca is None:
+def _stand_in(settings: FingerprintsSettings, folder: Path) -> FinishFile | None:
+    """A finish for the size of the rows and the time it takes: what fits the archive is not known yet."""
+    if not settings.fitted:
         return None
     length = vector_length(settings.backbone, settings.layer)
-    if length < settings.pca:
+    if settings.pca is not None and length < settings.pca:
         raise ConfigError(
             f"fingerprints.pca is {settings.pca}, and vectors have {length} components: lower it"
         )
-    rows = np.random.default_rng(0).normal(0, length**-0.5, (settings.pca, length)).astype(np.float32)
-    return Pca(np.zeros(length, np.float32), rows, np.zeros(settings.pca)).save(folder)
+    normal = np.random.default_rng(0).normal
+    one, none = np.ones(length, np.float32), np.zeros(length, np.float32)
+    finish = Finish(length, none, one, settings.power)
+    if settings.components is not None:
+        count = min(settings.components, length)
+        rows = normal(0, length**-0.5, (count, length)).astype(np.float32)
+        finish = replace(finish, mean=none, components=rows, variance_ratio=np.zeros(count))
+    if settings.labels == "prototypes":
+        centers = normal(0, 1, (settings.prototypes, finish.dimension)).astype(np.float32)
+        finish = replace(finish, prototypes=Prototypes(centers, 1.0))
+    return finish.save(folder)
 
 
 def _describe(image: Row, settings: Settings) -> float:

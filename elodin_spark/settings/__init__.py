@@ -13,6 +13,7 @@ from elodin_spark.errors import ConfigError
 from elodin_spark.settings.backbones import get_backbone
 from elodin_spark.settings.base import Length, Model, length_px
 from elodin_spark.settings.colour import ColourSettings
+from elodin_spark.settings.finish import FinishSettings
 from elodin_spark.settings.generators import (
     Blobs,
     FullImage,
@@ -39,7 +40,6 @@ from elodin_spark.settings.steps import (
     Rotate,
     Step,
 )
-from elodin_spark.vectors import Storage
 
 __all__ = [
     "CELL_PX",
@@ -131,7 +131,7 @@ DENSE_BACKBONES = ("resnet50", "resnet101", "resnet152")
 RuntimeChoice = Literal["auto", "tensorflow", "openvino", "keras"]
 
 
-class FingerprintsSettings(Model):
+class FingerprintsSettings(FinishSettings):
     """The network that turns a window into a vector and a set of labels."""
 
     backbone: str = Field("resnet50", description="the network: one of keras.applications, by name")
@@ -165,11 +165,6 @@ class FingerprintsSettings(Model):
     )
     block_px: int = Field(1536, ge=128, le=8192, description="of dense: seen at once, halo included")
     halo_px: int = Field(128, ge=0, le=256, description="of dense: seen around the features of a block")
-    pca: int | None = Field(
-        None, ge=1, le=4096, description="principal components kept of a vector; empty: all"
-    )
-    pca_sample: int = Field(4096, ge=2, le=100_000, description="windows the components are fitted to")
-    storage: Storage = Field("float32", description="of the vectors in the table fingerprints")
 
     @field_validator("backbone")
     @classmethod
@@ -228,15 +223,6 @@ class FingerprintsSettings(Model):
                 "catalog: name f32, bf16 or int8 here"
             )
         return self.precision
-
-    @model_validator(mode="after")
-    def _enough_to_fit(self) -> FingerprintsSettings:
-        if self.pca is not None and self.pca_sample < self.pca:
-            raise ValueError(
-                f"pca_sample {self.pca_sample} is too few windows to fit pca {self.pca} components to: "
-                "raise it to some ten times as many"
-            )
-        return self
 
     @model_validator(mode="after")
     def _whole_cells(self) -> FingerprintsSettings:

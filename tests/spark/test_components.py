@@ -1,4 +1,4 @@
-"""Catalogs whose vectors are stored small, on Spark."""
+"""Catalogs whose vectors are finished, labelled by prototypes and stored small, on Spark."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ import pytest
 
 from elodin_spark import Catalog, register_vector_udf
 from elodin_spark.catalog.report import info_text
-from elodin_spark.errors import CatalogError
-from elodin_spark.fingerprints.pca import load_pca
+from elodin_spark.errors import CatalogError, InputError, TooManyFailuresError
+from elodin_spark.fingerprints.finish import load_finish
 from elodin_spark.spark.batches import read_parts
 
 pytestmark = pytest.mark.spark
 
-SMALL = {"pca": 6, "pca_sample": 40, "storage": "float16"}
+SMALL = {
+    "finish": "standardize",
+    "power": 0.5,
+    "pca": 6,
+    "pca_sample": 40,
+    "storage": "float16",
+    "labels": "prototypes",
+    "prototypes": 8,
+}
 STAGES = ["cutouts", "fingerprints", "index", "projection"]
 
 
@@ -56,15 +64,19 @@ def small(make, spark) -> Catalog:
     return catalog
 
 
-def test_vectors_are_the_projected_ones_of_the_network_and_labels_its_own(whole, small):
+def test_vectors_are_finished_and_labels_the_nearest_prototypes(whole, small):
     ids, vectors = whole.vectors()
     found_ids, found = small.vectors()
     np.testing.assert_array_equal(found_ids, ids)
-    pca = load_pca(small._store.pca)
-    expected = pca.project(vectors).astype(np.float16).astype(np.float32)
+    finish = load_finish(small._store.finish)
+    expected = finish.apply(vectors)
+    np.testing.assert_array_equal(small.finished(vectors), expected)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
-    labels = [catalog.table("fingerprints").sort_by("cutout_id")["labels"] for catalog in (whole, small)]
-    assert labels[0].to_pylist() == labels[1].to_pylist()
+    labels = small.table("fingerprints").sort_by("cutout_id")["labels"].to_pylist()
+    sets, _ = finish.prototypes.label_sets(expected, 30)
+    assert len(finish.prototypes.centers) == 8
+    assert [row.tolist() for row in sets] == labels
+    assert {len(row) for row in labels} == {2}
     some_ids, some = small.vectors(ids[[9, 3]].tolist())
     np.testing.assert_array_equal(some_ids, ids[[3, 9]])
     np.testing.assert_array_equal(some, found[[3, 9]])
@@ -76,15 +88,24 @@ def test_indices_maps_and_the_report_take_them(whole, small):
     rows = small.neighbors(query, k=3, allow_overlap=True)
     distances = np.linalg.norm(vectors.astype(float) - vectors[20], axis=1)
     assert [row["distance"] for row in rows] == pytest.approx(np.sort(distances)[1:4], rel=1e-5)
-    # Labels are units of the network, of which there are more than components.
     assert len(small.neighbors(query, k=3, metric="jaccard")) == 3
+    # A vector is one of the catalog's, whose prototypes are known.
+    asked = small.neighbors(vector=vectors[20], k=1, metric="jaccard", why=True)
+    assert (asked[0]["distance"], asked[0]["why"][0]["label"][:10]) == (0, "prototype ")
+    with pytest.raises(InputError, match="no label 'unit 3'; they are 'prototype 0' to 'prototype 7'"):
+        small.neighbors(query, where="score('unit 3') > 0.5")
     assert small._store.product("projection")["rows"] == 60
     facts = small.info()
-    assert (facts["pca"]["length"], facts["pca"]["components"], facts["pca"]["sample"]) == (2048, 6, 40)
-    assert facts["seconds"]["fitting components"] > 0
-    assert 0 < sum(facts["pca"]["variance_ratio"]) <= 1 + 1e-9
-    assert "6 principal components of 2048" in info_text(facts)
-    assert whole.info()["pca"] is None
+    finish = facts["finish"]
+    assert (finish["length"], finish["components"], finish["sample"]) == (2048, 6, 40)
+    assert facts["seconds"]["fitting the finish"] > 0
+    assert 0 < sum(finish["variance_ratio"]) <= 1 + 1e-9
+    share = f"{sum(finish['variance_ratio']):.1%}"
+    assert (
+        f"vectors    standardized, power 0.5, 6 principal components of 2048 ({share} of the variance), "
+        "labelled by 8 prototypes, fitted to 40 windows\n"
+    ) in info_text(facts)
+    assert whole.info()["finish"] is None
     recipes = {
         row for catalog in (whole, small) for row in catalog.table("fingerprints")["recipe"].to_pylist()
     }
@@ -104,31 +125,43 @@ def test_spark_sql_reads_them_as_arrays(small, spark):
 def test_the_fit_does_not_depend_on_the_way_it_was_come_by_and_is_kept(small, make, spark):
     twice = make("in two steps, 50% [ü] {a,b}", master="local[1]", **SMALL)
     twice.run(["cutouts"])
-    assert twice._store.pca is None
+    assert twice._store.finish is None
     before = twice._store.meta["recipe_id"]
     twice.run(["fingerprints"])
-    assert twice._store.pca.sha256 == small._store.pca.sha256
+    assert twice._store.finish.sha256 == small._store.finish.sha256
     assert twice._store.meta["recipe_id"] == small._store.meta["recipe_id"] != before
-    np.testing.assert_array_equal(twice.vectors()[1], small.vectors()[1])
+    tables = [each.table("fingerprints").sort_by("cutout_id") for each in (small, twice)]
+    assert tables[0].equals(tables[1])
 
 
 def test_runs_that_append_keep_the_components_and_others_are_refused(make, small, spark):
     part = make("appended", first=2, **SMALL)
     opened_before = Catalog.open(part.path)
     part.run(["cutouts", "fingerprints"])
-    kept = part._store.pca
+    kept = part._store.finish
     opened_before.run(["cutouts", "fingerprints"])
-    assert opened_before._store.pca == kept
-    assert kept.sha256 != small._store.pca.sha256
+    assert opened_before._store.finish == kept
+    assert kept.sha256 != small._store.finish.sha256
     settings = part.settings.model_copy(update={"images": small.settings.images})
     more = Catalog.open(part.path, settings)
     assert more.run(["cutouts", "fingerprints"]).n_images == 4
-    assert more._store.pca == kept
+    assert more._store.finish == kept
     assert len(more.vectors()[0]) == 100
-    assert json.loads((part.path / "catalog.json").read_text())["pca"]["sha256"] == kept.sha256
-    other = settings.fingerprints.model_copy(update={"pca": 7})
-    with pytest.raises(CatalogError, match=r"pca\.components: 6, not 7"):
-        Catalog.open(part.path, settings.model_copy(update={"fingerprints": other}))
+    assert json.loads((part.path / "catalog.json").read_text())["finish"]["sha256"] == kept.sha256
+    for change, message in (
+        ({"pca": 7}, "components: 6, not 7"),
+        ({"finish": "whiten"}, "kind: 'standardize', not 'whiten'"),
+        ({"power": 1.0}, "power: 0.5, not 1.0"),
+        ({"labels": "units"}, "prototypes: 8, not None"),
+    ):
+        other = settings.fingerprints.model_copy(update=change)
+        with pytest.raises(CatalogError, match=rf"fingerprints\.finish\.{message}"):
+            Catalog.open(part.path, settings.model_copy(update={"fingerprints": other}))
+    # What is left to the program is what the catalog was begun with.
+    left = settings.fingerprints.model_copy(update={"finish": "auto", "labels": "auto"})
+    again = Catalog.open(part.path, settings.model_copy(update={"fingerprints": left}))
+    chosen = again.settings.fingerprints
+    assert (chosen.finish, chosen.labels) == ("standardize", "prototypes")
 
 
 def test_components_of_colour_images_and_of_positions(small_settings, survey, tmp_path, spark):
@@ -140,7 +173,7 @@ def test_components_of_colour_images_and_of_positions(small_settings, survey, tm
     banded = Catalog.create(tmp_path / "colour", settings)
     assert banded.run(["cutouts", "fingerprints"]).n_cutouts == 25
     assert banded.vectors()[1].shape == (25, 6)
-    assert banded.info()["pca"]["sample"] == 25
+    assert banded.info()["finish"]["sample"] == 25
     sky = banded.table("cutouts").to_pylist()[:9]
     lines = [f"{row['cutout_id']},{row['ra']},{row['dec']}" for row in sky]
     (tmp_path / "stars.csv").write_text("\n".join(["id,ra,dec", *lines]))
@@ -148,4 +181,24 @@ def test_components_of_colour_images_and_of_positions(small_settings, survey, tm
     settings = small_settings(tmp_path, images=images, cutouts={"generator": generator}, fingerprints=SMALL)
     placed = Catalog.create(tmp_path / "positions", settings)
     placed.run(["cutouts", "fingerprints"])
-    assert placed.info()["pca"]["sample"] == len(placed.vectors()[0]) >= 9
+    assert placed.info()["finish"]["sample"] == len(placed.vectors()[0]) >= 9
+
+
+def test_an_archive_without_a_window_tells_why_and_waits_for_one(make, survey, tmp_path, spark):
+    (tmp_path / "broken.fits").write_bytes(b"SIMPLE  =                    T")
+    catalog = make("empty", finish="standardize", pca_sample=40)
+    images = catalog.settings.images
+    broken = images.model_copy(update={"paths": (str(tmp_path / "broken.fits"),), "root": None})
+    settings = catalog.settings.model_copy(update={"images": broken, "catalog": None})
+    waiting = Catalog.create(tmp_path / "catalog", settings)
+    for _ in range(2):
+        with pytest.raises(TooManyFailuresError, match="none of the 1 images could be used"):
+            waiting.run(["cutouts", "fingerprints"])
+        assert waiting._store.finish is None
+        with pytest.raises(CatalogError, match="not fitted yet"):
+            waiting.finished(np.zeros((1, 2048)))
+    (tmp_path / "good.fits").write_bytes(survey.tiles[0].read_bytes())
+    both = settings.model_copy(update={"images": broken.model_copy(update={"paths": (str(tmp_path),)})})
+    more = Catalog.open(waiting.path, both)
+    more.run(["cutouts", "fingerprints"])
+    np.testing.assert_allclose(more.vectors()[1].std(axis=0).mean(), 1, atol=0.2)

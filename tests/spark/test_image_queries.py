@@ -33,7 +33,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "dense": {
         "cutouts": {"generator": {"kind": "sliding_window", "size": 192, "step": 192, "edge": "drop"}},
-        "fingerprints": {"weights": "random:1", "mode": "dense"},
+        "fingerprints": {
+            "weights": "random:1",
+            "mode": "dense",
+            "finish": "standardize",
+            "labels": "prototypes",
+        },
     },
 }
 

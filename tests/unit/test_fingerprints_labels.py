@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from elodin_spark.fingerprints.labels import label_sets, top_labels
+from elodin_spark.errors import ConfigError
+from elodin_spark.fingerprints.labels import label_sets, settled_labels, top_labels
+from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.settings.finish import AUTO_LABELS
 
 # Few distinct values, so that ties are the rule; both zeros; the smallest and largest floats.
 VALUES = st.sampled_from([0.0, -0.0, 0.25, 0.5, 1.0, -1.0, -0.5, 1e-45, 3e38, -3e38])
@@ -72,3 +75,13 @@ def test_wrong_shapes_and_counts_are_refused():
         top_labels(np.zeros(3, np.float32), 1)
     with pytest.raises(ValueError, match="at least 1"):
         top_labels(np.zeros((1, 3), np.float32), 0)
+
+
+def test_labels_left_to_the_program_are_classes_where_there_is_a_head():
+    headless = Weights("random:0", "/w", "0" * 64, "resnet50")
+    trained = Weights("imagenet", "/w", "1" * 64, "resnet50", classes=1000)
+    assert settled_labels("auto", trained) == "classes"
+    assert settled_labels("auto", headless) == AUTO_LABELS
+    assert settled_labels("units", trained) == "units"
+    with pytest.raises(ConfigError, match="random:0 have no head: take auto, units or prototypes"):
+        settled_labels("classes", headless)

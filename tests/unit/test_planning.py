@@ -301,7 +301,7 @@ def test_memory_grows_with_the_catalog_the_cores_and_the_largest_image() -> None
     settings = parse_settings({"images": {"paths": "x"}, "projection": {"sample": 200_000}})
     values: dict[str, Any] = {
         "recipe": choose_recipe(10**6, 2048, 10**11),
-        "classes": 1000,
+        "n_labels": 1000,
         "images": 10,
         "sampled_px": 10**6,
     }

@@ -70,7 +70,7 @@ def test_dense_mode_costs_the_pixels_that_its_blocks_see() -> None:
     assert found["network"] == pytest.approx((seen + 3 * 2 * 32**2) * 1e-3)
     assert found["network_start"] == 6
     # All files are cut twice more, and gone through once more.
-    assert found["pca"] == pytest.approx(2 * found["cut"] + found["network"])
+    assert found["finish"] == pytest.approx(2 * found["cut"] + found["network"])
 
 
 def test_dense_mode_is_offered_where_it_gives_the_windows() -> None:

@@ -6,16 +6,20 @@ import json
 import multiprocessing
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from elodin_spark import schema
+from elodin_spark.catalog.checks import require_recipe
+from elodin_spark.catalog.precision import settled_network
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.config import parse_settings
 from elodin_spark.errors import CatalogError
+from elodin_spark.fingerprints.finish import Finish, FinishFile, load_finish
 from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.recipe import make_recipe
+from elodin_spark.recipe import make_recipe, recipe_id
 
 WEIGHTS = Weights("random:0", "/cache/w.weights.h5", "0" * 64, "resnet50")
 SETTINGS = parse_settings({"images": {"paths": "/data"}})
@@ -126,3 +130,38 @@ def test_labels_are_called_by_class_or_unit(tmp_path, store):
     classes = Weights("w.h5", "/w", "1" * 64, "resnet50", classes=2, label_names=("n1 cat", "n2 dog"))
     named = Store.create(tmp_path / "named", SETTINGS, store.meta["recipe"], classes, "/data")
     assert named.label_name(1) == "n2 dog"
+    assert (named.labels, named.label_count(64)) == ("classes", 2)
+
+
+@pytest.mark.parametrize(("labels", "count"), [("units", 6), ("prototypes", 3)])
+def test_labels_need_not_be_those_of_the_head(tmp_path, labels, count):
+    weights = Weights("w.h5", "/w", "1" * 64, "resnet50", classes=2, label_names=("n1 cat", "n2 dog"))
+    chosen = {"labels": labels, "prototypes": 3, "finish": "standardize", "pca": 4}
+    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": chosen})
+    recipe = make_recipe(settings, "w.h5", "1" * 64, units=labels == "units")
+    store = Store.create(tmp_path / "catalog", settings, recipe, weights, "/data")
+    before = store.meta["recipe_id"]
+    assert store.finish is None
+    vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    store.keep_finish(Finish.fit(vectors, settings.fingerprints), 40, 1.5)
+    assert (store.labels, store.label_name(1), store.label_count(4)) == (labels, f"{labels[:-1]} 1", count)
+    again = Store(store.path)
+    assert load_finish(again.finish).dimension == 4
+    assert again.meta["recipe"]["fingerprints"]["finish"]["sha256"] == again.finish.sha256
+    assert again.meta["recipe_id"] == recipe_id(again.meta["recipe"]) != before
+
+
+def test_catalogs_from_before_there_was_a_choice_of_finish_are_read(store):
+    recipe = json.loads(json.dumps(store.meta["recipe"]))
+    recipe["fingerprints"]["pca"] = {"components": 5, "sample": 40, "seed": 0, "sha256": "a" * 64}
+    record = {"file": "pca-0.npz", "sha256": "a" * 64, "length": 2048, "components": 5, "sample": 40}
+    meta = {name: value for name, value in store.meta.items() if name != "labels"}
+    meta |= {"recipe": recipe, "recipe_id": recipe_id(recipe), "pca": {**record, "seconds": 1.0}}
+    (store.path / "catalog.json").write_text(json.dumps(meta))
+    old = Store(store.path)
+    assert (old.labels, old.label_count(5)) == ("units", 2048)
+    assert old.finish == FinishFile(str(store.path / "pca-0.npz"), "a" * 64)
+    left = parse_settings({"images": {"paths": "/data"}, "fingerprints": {"pca": 5, "pca_sample": 40}})
+    settled = settled_network(old, left)
+    assert (settled.fingerprints.finish, settled.fingerprints.labels) == ("none", "units")
+    require_recipe(old, settled, WEIGHTS)

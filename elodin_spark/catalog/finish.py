@@ -1,4 +1,4 @@
-"""The principal components of a catalog: fitted once, to a stable sample of its own vectors.
+"""The finish of the vectors of a catalog: fitted once, to a stable sample of its own vectors.
 
 The sample is of the windows with the smallest hash of their ID, whatever the partitioning. Where an
 archive has many files, those whose path has the smallest hash are cut to find them.
@@ -18,7 +18,8 @@ from elodin_spark import ids, schema
 from elodin_spark.catalog.store import Store
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.fingerprints.dense import DenseSpec
-from elodin_spark.fingerprints.pca import Pca
+from elodin_spark.fingerprints.finish import Finish
+from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.listing import ImageFile
@@ -41,7 +42,7 @@ FIRST_FILES = 64
 def fit_to_files(
     store: Store, settings: Settings, weights: Weights, spark: SparkSession, files: Sequence[ImageFile]
 ) -> None:
-    """Fit the components to windows of files that are not cut yet, and keep them.
+    """Fit the finish to windows of files that are not cut yet, and keep it, if they have any.
 
     Parameters
     ----------
@@ -55,8 +56,10 @@ def fit_to_files(
     Raises
     ------
     ConfigError
-        There are too few windows, or the vectors are too short.
+        There are too few windows, or the vectors are too short; in dense mode, there are none at all.
     """
+    if _needs_no_sample(store, settings):
+        return
     started, plain = time.monotonic(), _plain(settings)
     tile = TileSpec.from_settings(settings.model_copy(update={"cutouts": _bare(settings)}))
     describe = DescribeSpec.from_settings(settings.images)
@@ -69,7 +72,7 @@ def fit_to_files(
         if len(found) >= plain.fingerprints.pca_sample:
             break
     chosen = stable_sample(found, plain.fingerprints.pca_sample, settings.seed)
-    log.info("fitting %d components to %d windows", settings.fingerprints.pca, len(chosen))
+    log.info("fitting the finish of the vectors to %d windows", len(chosen))
     if plain.fingerprints.mode == "dense":
         dense = DenseSpec.from_settings(plain, weights, "")
         last: list[StageSpec] = [dense, KeepCutoutsSpec(dense.output_schema, chosen)]
@@ -82,7 +85,7 @@ def fit_to_files(
 def fit_to_cutouts(
     store: Store, settings: Settings, weights: Weights, cutouts: DataFrame, found: NDArray[np.int64]
 ) -> None:
-    """Fit the components to cutouts that were written with their pixels, and keep them.
+    """Fit the finish to cutouts that were written with their pixels, and keep it, if there are any.
 
     Parameters
     ----------
@@ -98,6 +101,8 @@ def fit_to_cutouts(
     ConfigError
         As :func:`fit_to_files`.
     """
+    if _needs_no_sample(store, settings):
+        return
     started, plain = time.monotonic(), _plain(settings).fingerprints
     chosen = stable_sample(found, plain.pca_sample, settings.seed)
     network = FingerprintSpec.from_settings(plain, weights, "")
@@ -106,8 +111,15 @@ def fit_to_cutouts(
 
 def _plain(settings: Settings) -> Settings:
     """Settings whose vectors are those of the network itself."""
-    update = {"pca": None, "storage": "float32"}
-    return settings.model_copy(update={"fingerprints": settings.fingerprints.model_copy(update=update)})
+    return settings.model_copy(update={"fingerprints": settings.fingerprints.unfinished()})
+
+
+def _needs_no_sample(store: Store, settings: Settings) -> bool:
+    """Keep a finish that is but a power, which is not fitted."""
+    chosen = settings.fingerprints
+    if not chosen.sampled:
+        store.keep_finish(Finish(vector_length(chosen.backbone, chosen.layer), power=chosen.power), 0, 0.0)
+    return not chosen.sampled
 
 
 def _bare(settings: Settings) -> object:
@@ -156,9 +168,11 @@ def _fit(
         if table.num_rows:
             parts.append(to_matrix(table.column("vector").combine_chunks()))
     chosen = np.concatenate([*found, np.empty(0, np.int64)]).astype(np.int64)
-    vectors = np.concatenate(parts) if parts else np.empty((0, settings.fingerprints.pca or 0), np.float32)
+    vectors = np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
     # In the order of the sample, so that the sums of the fit are rounded alike in any partitioning.
     order = np.lexsort((chosen, sample_keys(chosen, settings.seed)))
-    assert settings.fingerprints.pca is not None
-    pca = Pca.fit(vectors[order], settings.fingerprints.pca)
-    store.keep_pca(pca, len(order), time.monotonic() - started)
+    if not len(order) and settings.fingerprints.mode == "window":
+        log.warning("no window was found to fit the finish of the vectors to")
+        return
+    finish = Finish.fit(vectors[order], settings.fingerprints, settings.seed)
+    store.keep_finish(finish, len(order), time.monotonic() - started)
