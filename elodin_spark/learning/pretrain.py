@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.windows import resize_window
@@ -22,7 +23,6 @@ from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.feed import Feed
 from elodin_spark.learning.labelled import LabelledSet
 from elodin_spark.learning.pretrainmodel import PretrainModel
-from elodin_spark.learning.quality import score
 from elodin_spark.learning.stamppool import stamp_pool
 from elodin_spark.settings.feed import FeedSettings
 from elodin_spark.settings.pretrain import PretrainSettings
@@ -193,11 +193,26 @@ class _Check:
         found = {}
         for each in self._sets:
             vectors = model.features(np.stack([resize_window(picture, px) for picture in each.pictures]))
-            spread = vectors.std(axis=0)
-            vectors = (vectors - vectors.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
-            scores = score(vectors, each.labels, each.objects, metric="cosine", probe=False)
-            found[each.name] = scores["precision"].value
+            found[each.name] = _precision(vectors, np.asarray(each.labels))
         return found
+
+
+def _precision(vectors: NDArray[np.float32], labels: NDArray[Any], k: int = 10) -> float:
+    """As ``quality.precision_at_k`` by cosine of standardized vectors, with NumPy alone.
+
+    Machines with GPUs often have little else.
+    """
+    spread = vectors.std(axis=0)
+    vectors = (vectors - vectors.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    hits = np.empty(len(unit))
+    for start in range(0, len(unit), 512):
+        likeness = unit[start : start + 512] @ unit.T
+        rows = np.arange(len(likeness))
+        likeness[rows, start + rows] = -np.inf
+        near = np.argpartition(-likeness, k, axis=1)[:, :k]
+        hits[start : start + 512] = (labels[near] == labels[start + rows, None]).mean(axis=1)
+    return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
 
 
 def _same(facts: dict[str, Any], described: dict[str, Any], backend: str, out: Path) -> None:
