@@ -43,6 +43,8 @@ extras = {
     "openvino": ["openvino>=2025.2", "nncf>=2.17"],
     # Keras on JAX; jax[cuda12] is for GPUs.
     "jax": ["jax>=0.6", "keras>=3.6"],
+    # What trains fastest; its CUDA build is the one PyPI has.
+    "torch": ["torch>=2.4", "keras>=3.6"],
     "simulate": ["galsim>=2.5"],
     "texture": ["mahotas>=1.4.15"],
     "s3": ["s3fs>=2024.2"],
