@@ -20,8 +20,8 @@ app = typer.Typer(
 class Encoding(StrEnum):
     """How kernels are stored."""
 
-    int8 = "int8"
     float16 = "float16"
+    int8 = "int8"
     float32 = "float32"
 
 
@@ -35,7 +35,7 @@ def pack(
         int, typer.Option("--input-px", min=32, max=1024, help="Side of the images of the training, px.")
     ],
     backbone: Annotated[str, typer.Option(help="The network, as in fingerprints.backbone.")] = "resnet50",
-    encoding: Annotated[Encoding, typer.Option(help="Of the kernels.")] = Encoding.int8,
+    encoding: Annotated[Encoding, typer.Option(help="Of the kernels.")] = Encoding.float16,
     card: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Data, recipe, seeds and scores, to go along.")
     ] = None,

@@ -7,7 +7,9 @@ float32. Nothing is pickled, and the same arrays always make the same file.
 
 >>> with np.load("survey-resnet50.npz") as file:                                # doctest: +SKIP
 ...     header = json.loads(file["header.json"])
-...     kernel = file["conv1_conv/kernel"] * file["conv1_conv/kernel.scale"]
+...     kernel = file["conv1_conv/kernel"]
+...     if header["arrays"]["conv1_conv/kernel"]["encoding"] == "int8":
+...         kernel = kernel * file["conv1_conv/kernel.scale"]
 """
 
 from __future__ import annotations
