@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.errors import ConfigError
+from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.learning.batches import view_batches
 from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
@@ -131,14 +132,17 @@ def pretrain(
                 reader="arrow",
             ),
         )
+    described = json.loads(settings.model_dump_json())
+    backend = str(load_keras(threads).config.backend())
+    held = latest_checkpoint(out)
+    if held is not None:
+        _same(held[1], described, backend, out)
     cores = len(os.sched_getaffinity(0))
     stamps = stamp_pool(out / "stamps", settings.stamp_pool, settings.stamp_px, settings.seed, cores, drawn)
     model = PretrainModel(settings, len(STAMP_KINDS), len(SHAPES), learning_rate(settings), threads)
-    described = json.loads(settings.model_dump_json())
     step = epoch = taken = 0
-    if (held := latest_checkpoint(out)) is not None:
+    if held is not None:
         state, facts = held
-        _same(facts, described, model.backend, out)
         model.load_state(state)
         step, epoch, taken = int(facts["step"]), int(facts["epoch"]), int(facts["taken"])
         log.info("going on from step %d in %s", step, out)

@@ -156,12 +156,13 @@ def _backbone(keras: Any, precision: str) -> tuple[Any, Callable[[], Weights], C
         module = ResNet50(precision == "bf16").to(device)
         layer = keras.layers.TorchModuleWrapper(module, name=BACKBONE, output_shape=(None, 2048))
         return layer, module.weights, module.load
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bf16" else "float32")
-    try:
-        model = build_model(BACKBONE, None)
-    finally:
-        keras.config.set_dtype_policy(before)
+    model = build_model(BACKBONE, None)
+    if precision == "bf16":
+
+        def in_bf16(layer: Any) -> Any:
+            return layer.__class__.from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
+
+        model = keras.models.clone_model(model, clone_function=in_bf16)
     named = named_weights(model)
 
     def read() -> Weights:
