@@ -71,7 +71,14 @@ def small_settings() -> Callable[..., Settings]:
         values: dict[str, Any] = {
             "images": {"paths": str(paths)},
             "cutouts": {"generator": {"kind": "sliding_window", "size": 64, "step": 32}},
-            "fingerprints": {"weights": "random:1", "input_px": 32, "batch_size": 16},
+            # Vectors and labels as the network gives them: what is fitted has tests of its own.
+            "fingerprints": {
+                "weights": "random:1",
+                "input_px": 32,
+                "batch_size": 16,
+                "finish": "none",
+                "labels": "units",
+            },
             "projection": {"methods": []},
             "spark": {"master": "local[2]"},
         }

@@ -87,12 +87,14 @@ def _card(
     cutouts: CutoutSet | None, settings: PretrainSettings, history: list[dict[str, Any]], backend: str
 ) -> dict[str, Any]:
     last = history[-1] if history else {}
+    views = 2 * (settings.cutouts + settings.stamps) * REPORTED_STEPS
     return {
         "made_with": f"elodin_spark {__version__}",
         "recipe": json.loads(settings.model_dump_json()),
         "cutouts": [] if cutouts is None else [_file(Path(name)) for name in cutouts.files],
         "keras_backend": backend,
         "machine": f"{platform.machine()}, {_processor()}",
+        "hours": round(sum(views / line["views_s"] for line in history) / 3600, 2),
         "finished": time.strftime("%Y-%m-%d", time.gmtime()),
         "losses": {name: last[name] for name in ("contrast", "profile", "kind", "shape") if name in last},
         "precision_at_10": last.get("precision", {}),

@@ -15,9 +15,9 @@ FinishChoice = Literal["auto", "none", "standardize", "whiten"]
 LabelsChoice = Literal["auto", "classes", "units", "prototypes"]
 
 #: What ``fingerprints.finish: auto`` is in a new catalog.
-AUTO_FINISH: Finish = "none"
+AUTO_FINISH: Finish = "standardize"
 #: What ``fingerprints.labels: auto`` is in a new catalog whose network has no head.
-AUTO_LABELS: Literal["units", "prototypes"] = "units"
+AUTO_LABELS: Literal["units", "prototypes"] = "prototypes"
 #: Components that ``whiten`` keeps where ``pca`` says nothing, at most.
 WHITENED = 64
 
