@@ -6,7 +6,7 @@ DEMO ?= demo
 FIELD ?=
 # A process that dies is a failure at once; pytest-xdist may wait for ever after replacing one.
 # tests/conftest.py puts the files that take longest first.
-PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
+PYTEST_ARGS ?= --numprocesses=3 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
