@@ -15,7 +15,7 @@ from elodin_spark.simulate import ARTEFACT_TYPES, FAINT_TYPES
 
 #: Artefacts that are lines of a length and a direction; all else is taken for a disk.
 LINE_TYPES = ("satellite_trail", "bad_column")
-#: What the type of a cutout is called where nothing of the truth table is in it.
+#: What the type of a cutout is called where next to nothing of the truth table is in it.
 SKY = "sky"
 #: A person says "a spiral", "4 spirals".
 NAMES = {
@@ -32,7 +32,7 @@ NAMES = {
     "saturated_star": ("saturated star", "saturated stars"),
     "faint_galaxy": ("faint galaxy", "faint galaxies"),
     "faint_star": ("faint star", "faint stars"),
-    SKY: ("empty sky", "empty sky"),
+    SKY: ("sky", "sky"),
 }
 #: A notable thing of which less is in a cutout does not give it its type: with its centre in a corner of
 #: the window, just this much of a disk is inside.

@@ -73,7 +73,8 @@ def typed_figure(rows: Sequence[TypedRow], *, title: str, note: str = "", footer
     """
     count = max(len(row.neighbors) for row in rows)
     left = _QUERY_IN + _AFTER_QUERY_IN
-    width = left + count * _SIDE_IN + max(0, count - 1) * _GAP_IN
+    pictures = count * _SIDE_IN + max(0, count - 1) * _GAP_IN
+    width = left + max(pictures, *(_note_left(row) + style.text_width_in(row.note, _NAME_PT) for row in rows))
     height_of_row = _QUERY_IN + _CAPTION_GAP_IN + style.line_height_in(_NAME_PT)
     height = len(rows) * height_of_row + (len(rows) - 1) * _ROW_GAP_IN
     page = style.new_page(width, height, title=title, note=note, footer=footer)
@@ -111,6 +112,10 @@ def _draw_row(page: style.Page, row: TypedRow, left: float, top: float) -> None:
         else:
             _name(page, text, left, bottom, _SIDE_IN, style.MUTED, "normal")
         left += _SIDE_IN + _GAP_IN
+
+
+def _note_left(row: TypedRow) -> float:
+    return style.text_width_in(row.title, _HEAD_PT, "bold") + 0.15
 
 
 def _name(
