@@ -2,8 +2,9 @@
 
     python docs/draw_examples.py demo docs/images
 
-Takes ``figures/spiral_l2.png`` and ``figures/map_tsne.png`` below the demonstration's folder,
-narrows them to 1000 px and to 128 colours, so that a clone of the project stays small.
+Takes ``figures/demo.png`` and ``figures/map_tsne.png`` below the demonstration's folder,
+narrows them to 1000 px, the wide one to 1500 px, and to 128 colours, so that a clone of the
+project stays small.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
-#: Name in the docs to the figure of the demonstration it is made from.
-EXAMPLES = {"neighbors.png": "spiral_l2.png", "map.png": "map_tsne.png"}
-WIDTH_PX = 1000
+#: Name in the docs to the figure of the demonstration it is made from, and its width, px.
+EXAMPLES = {"neighbors.png": ("demo.png", 1500), "map.png": ("map_tsne.png", 1000)}
 COLORS = 128
 
 
@@ -29,10 +29,10 @@ def draw_examples(demo: Path, out: Path) -> list[Path]:
     """
     out.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, source in EXAMPLES.items():
+    for name, (source, width) in EXAMPLES.items():
         with Image.open(demo / "figures" / source) as picture:
-            height = round(picture.height * WIDTH_PX / picture.width)
-            small = picture.convert("RGB").resize((WIDTH_PX, height), Image.Resampling.LANCZOS)
+            height = round(picture.height * width / picture.width)
+            small = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
         few = small.quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(out / name, optimize=True)
         written.append(out / name)

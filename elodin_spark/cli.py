@@ -72,7 +72,8 @@ def demo(
 ) -> None:
     """Simulate a small survey and run the main job on it.
 
-    Ends with the neighbors of three objects, figures, and the commands to type next.
+    Ends with the neighbors of three objects and an artefact, how many of them are of the same type,
+    figures, and the commands to type next.
     A second run in the same folder takes up what is there.
 
     Example: elodin-spark demo /tmp/demo

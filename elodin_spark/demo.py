@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from elodin_spark.catalog import Catalog, open_or_create
+from elodin_spark.catalog.answers import panels_of
+from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, parse_settings
+from elodin_spark.demo_truth import NAMES, Truth, write_share
+from elodin_spark.display.style import save_figure
+from elodin_spark.display.typed import TypedRow, typed_figure
 from elodin_spark.errors import InputError
 from elodin_spark.progress import Progress
 from elodin_spark.settings.shipped import SURVEY, shipped_weights
-from elodin_spark.simulate import ARTEFACT_TYPES, simulate
+from elodin_spark.simulate import simulate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WINDOW_PX, STEP_PX, INPUT_PX = 96, 48, 96
 #: Softer than the default: a network that was never trained is taken in by noise.
@@ -26,59 +31,18 @@ STRETCH = {
     "type": "AsinhStretch",
     "parameters": {"black_sigma": 0, "softening_sigma": 30, "white_percentile": 99.9},
 }
-#: Queries are taken of these types, in this order, where the survey has them well centred.
-QUERY_TYPES = ("spiral", "edge_on", "lens", "merger", "elliptical", "star")
-N_QUERIES = 3
-_CENTRED_PX = STEP_PX / 2
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The objects of a simulated survey, one element per row of its truth table.
-
-    Attributes
-    ----------
-    tile, kind : ndarray of str, shape (n,)
-    x, y : ndarray of float, shape (n,)
-        px, 0-based, x = column.
-    radius_px : ndarray of float, shape (n,)
-    """
-
-    tile: NDArray[np.str_]
-    kind: NDArray[np.str_]
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    radius_px: NDArray[np.float64]
-
-    @classmethod
-    def read(cls, path: Path) -> Truth:
-        """Read ``truth.csv``."""
-        with path.open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-        numbers = {name: np.array([float(row[name]) for row in rows]) for name in ("x", "y", "radius_px")}
-        return cls(
-            np.array([row["tile"] for row in rows]), np.array([row["type"] for row in rows]), **numbers
-        )
-
-    def inside(self, row: dict[str, Any]) -> NDArray[np.intp]:
-        """Objects whose centre lies in the window of a cutout, largest first."""
-        found = self.tile == row["image"].rsplit("/", 1)[-1]
-        found &= (self.x >= row["x0"] - 0.5) & (self.x < row["x1"] - 0.5)
-        found &= (self.y >= row["y0"] - 0.5) & (self.y < row["y1"] - 0.5)
-        rows = np.flatnonzero(found)
-        return rows[np.argsort(-self.radius_px[rows], kind="stable")]
-
-    def is_spoilt(self, row: dict[str, Any]) -> bool:
-        """Whether an artefact of the same tile may reach into the window of a cutout."""
-        found = np.isin(self.kind, ARTEFACT_TYPES) & (self.tile == row["image"].rsplit("/", 1)[-1])
-        dx, dy = self.x - (row["x0"] + row["x1"] - 1) / 2, self.y - (row["y0"] + row["y1"] - 1) / 2
-        reach = self.radius_px + (row["x1"] - row["x0"]) / 2
-        return bool((found & (np.hypot(dx, dy) < reach)).any())
-
-    def type_in(self, row: dict[str, Any]) -> str:
-        """Type of the largest object in the window of a cutout, or ``sky``."""
-        rows = self.inside(row)
-        return str(self.kind[rows[0]]) if rows.size else "sky"
+#: Queries are taken of these types, so many of each line, in this order, where the survey has them alone
+#: and well centred.
+QUERY_TYPES = (
+    (("spiral", "edge_on", "lens", "merger", "elliptical", "star"), 3),
+    (("satellite_trail", "saturated_star", "bad_column"), 1),
+)
+N_NEIGHBORS = 10
+UNTRAINED = "A network that was never trained sees brightness and texture and little else."
+EXPLAINED = (
+    "Framed and marked: what holds the same type of object by the truth table of the survey. "
+    "The percentage is the share of that type among all cutouts."
+)
 
 
 def run_demo(out: Path, *, tiles: int = 12, seed: int = 0) -> Catalog:
@@ -116,25 +80,29 @@ def run_demo(out: Path, *, tiles: int = 12, seed: int = 0) -> Catalog:
     catalog = open_or_create(catalog_path, settings)
     print(catalog.run().text())
     truth = Truth.read(truth_file)
-    queries = choose_queries(catalog, truth)
-    figures = out / "figures"
-    figures.mkdir(exist_ok=True)
+    rows = catalog.describe_cutouts(int(i) for i in catalog.cutout_ids())
+    types = [truth.type_in(row) for row in rows]
+    answers = [
+        _answer(catalog, truth, kind, row, types.count(kind) / len(types))
+        for row, kind in choose_queries(rows, truth)
+    ]
     print(f"\n{catalog.describe()}")
     if settings.fingerprints.weights != SURVEY:
-        print("A network that was never trained sees brightness and texture and little else.")
-    for query, kind in queries:
-        found = catalog.neighbors(query)
-        print(f"\n{kind} {query}: {_window(catalog.describe_cutouts([query])[0])}")
-        print(f"{'rank':>4}  {'cutout_id':>19}  {'L2 distance':>11}  {'holds':<16}window (px) and tile")
-        for row in found:
-            holds = truth.type_in(row)
-            distance = f"{row['distance']:>11.4f}"
-            print(f"{row['rank']:>4}  {row['cutout_id']:>19}  {distance}  {holds:<16}{_window(row)}")
+        print(UNTRAINED)
+    for answer in answers:
+        print(answer.text())
+    figures = out / "figures"
+    figures.mkdir(exist_ok=True)
+    for answer in answers:
         for metric in settings.neighbors.metrics:
-            catalog.plot_neighbors(query, figures / f"{kind}_{metric}.png", metric=metric)
+            name = f"{answer.kind}_{metric}.png"
+            catalog.plot_neighbors(answer.query["cutout_id"], figures / name, metric=metric)
+    if answers:
+        about = f"{tiles} simulated tiles, seed {seed}: {len(rows):,} cutouts of {WINDOW_PX} px"
+        save_figure(_figure(catalog, answers, about), figures / "demo.png")
     for figure in catalog.figures():
         (figures / figure.name).write_bytes(figure.read_bytes())
-    _next_commands(out, config, catalog_path, queries)
+    _next_commands(out, config, catalog_path, answers)
     return catalog
 
 
@@ -145,33 +113,74 @@ def demo_network(seed: int) -> dict[str, Any]:
     return {"weights": SURVEY}
 
 
-def choose_queries(catalog: Catalog, truth: Truth) -> list[tuple[int, str]]:
-    """Cutouts in which an object of the truth stands alone and well centred.
+def choose_queries(rows: Sequence[dict[str, Any]], truth: Truth) -> list[tuple[dict[str, Any], str]]:
+    """Cutouts in which a thing of the truth stands alone and well centred.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of :meth:`Catalog.describe_cutouts`.
+    truth : Truth
 
     Returns
     -------
-    list of (int, str)
-        Cutout ID and type; at most :data:`N_QUERIES`, each of another type.
+    list of (dict, str)
+        Row and type: at most as many as :data:`QUERY_TYPES` asks for, each of another type.
     """
-    ids = [int(i) for i in catalog.cutout_ids()]
-    rows = catalog.describe_cutouts(ids)
-    chosen: list[tuple[int, str]] = []
-    for kind in QUERY_TYPES:
-        best: tuple[float, int] | None = None
-        for row in rows:
-            there = truth.inside(row)
-            if not there.size or truth.kind[there[0]] != kind or truth.is_spoilt(row):
-                continue
-            dx = truth.x[there[0]] - (row["x0"] + row["x1"] - 1) / 2
-            dy = truth.y[there[0]] - (row["y0"] + row["y1"] - 1) / 2
-            offset = float(np.hypot(dx, dy))
-            if offset <= _CENTRED_PX and (best is None or (offset, row["cutout_id"]) < best):
-                best = (offset, row["cutout_id"])
-        if best is not None:
-            chosen.append((best[1], kind))
-        if len(chosen) == N_QUERIES:
-            break
+    best: dict[str, tuple[float, int, dict[str, Any]]] = {}
+    for row in rows:
+        if (alone := truth.stands_alone(row)) is not None:
+            kind, off = alone
+            one = (off, row["cutout_id"], row)
+            best[kind] = min(best.get(kind, one), one, key=lambda found: found[:2])
+    chosen: list[tuple[dict[str, Any], str]] = []
+    for kinds, count in QUERY_TYPES:
+        chosen += islice(((best[kind][2], kind) for kind in kinds if kind in best), count)
     return chosen
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A query, its neighbors by L2, and their types by the truth."""
+
+    kind: str
+    query: dict[str, Any]
+    chance: float  # share of the type among all cutouts
+    found: list[dict[str, Any]]
+    types: list[str]
+
+    def text(self) -> str:
+        lines = [
+            f"\n{NAMES[self.kind][0]} {self.query['cutout_id']}: {_window(self.query)}",
+            f"{'rank':>4}  {'cutout_id':>19}  {'L2 distance':>11}  {'holds':<16}window (px) and tile",
+        ]
+        for row, kind in zip(self.found, self.types, strict=True):
+            near = f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>11.4f}"
+            lines.append(f"{near}  {NAMES[kind][0]:<16}{_window(row)}")
+        lines.append(f"{self.share()}; {self.by_chance()}")
+        return "\n".join(lines)
+
+    def share(self) -> str:
+        return write_share(self.kind, self.types)
+
+    def by_chance(self) -> str:
+        return f"{self.chance:.0%} of all cutouts are"
+
+
+def _answer(catalog: Catalog, truth: Truth, kind: str, query: dict[str, Any], chance: float) -> _Answer:
+    found = catalog.neighbors(query["cutout_id"], N_NEIGHBORS)
+    return _Answer(kind, query, chance, found, [truth.type_in(row) for row in found])
+
+
+def _figure(catalog: Catalog, answers: Sequence[_Answer], about: str) -> Figure:
+    store = Store(catalog.path)
+    rows = []
+    for answer in answers:
+        query, *near = panels_of(store, [answer.query, *answer.found])
+        names = [NAMES[kind][0] for kind in answer.types]
+        rows.append(TypedRow(answer.share(), answer.by_chance(), query, near, NAMES[answer.kind][0], names))
+    title = f"Cutouts of a simulated survey and the {N_NEIGHBORS} nearest to each by L2 distance"
+    return typed_figure(rows, title=title, note=f"{catalog.describe()} · {about}", footer=EXPLAINED)
 
 
 def _survey(out: Path, tiles: int, seed: int) -> Path:
@@ -199,13 +208,14 @@ def _window(row: dict[str, Any]) -> str:
     return f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}"
 
 
-def _next_commands(out: Path, config: Path, catalog: Path, queries: Sequence[tuple[int, str]]) -> None:
+def _next_commands(out: Path, config: Path, catalog: Path, answers: Sequence[_Answer]) -> None:
     def quoted(*words: object) -> str:
         return shlex.join(str(word) for word in words)
 
     print(f"\nfigures: {out / 'figures'}\n\nnext:")
-    for query, kind in queries[:1]:
-        print(f"  {quoted('elodin-spark', 'neighbors', catalog, query, '-k', 20, '--plot', f'{kind}.png')}")
+    for answer in answers[:1]:
+        query, plot = answer.query["cutout_id"], f"{answer.kind}.png"
+        print(f"  {quoted('elodin-spark', 'neighbors', catalog, query, '-k', 20, '--plot', plot)}")
         print(f"  {quoted('elodin-spark', 'neighbors', catalog, query, '--metric', 'jaccard')}")
     print(f"  {quoted('elodin-spark', 'info', catalog)}")
     own = quoted(

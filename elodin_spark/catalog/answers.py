@@ -19,6 +19,7 @@ from elodin_spark.settings import Metric
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.catalog import Catalog
+    from elodin_spark.display.neighbors import Panel
 
 _NOT_SHOWN = ("query_id", "noise", "repeats")
 
@@ -67,6 +68,25 @@ def grouped_repeats(found: pa.Table, repeats: Repeats, index: HasCutouts) -> lis
     ]
 
 
+def panels_of(store: Store, rows: Sequence[dict[str, Any]]) -> list[Panel]:
+    """What a figure shows of cutouts.
+
+    Parameters
+    ----------
+    store : Store
+        Of their catalog.
+    rows : sequence of dict
+        From :meth:`Catalog.describe_cutouts` or, with rank and distance, :meth:`Catalog.neighbors`.
+    """
+    from elodin_spark.display.neighbors import Panel
+
+    thumbnails = thumbnails_of(store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
+    return [
+        Panel(**{name: value for name, value in row.items() if name not in _NOT_SHOWN}, thumbnail=image)
+        for row, image in zip(rows, thumbnails, strict=True)
+    ]
+
+
 def draw(
     catalog: Catalog,
     store: Store,
@@ -102,10 +122,6 @@ def draw(
         raise InputError(f"a figure shows the neighbors of one cutout or image, not of {query.name}")
     pictured = [] if query.picture is None else [Panel(**query.picture)]
     rows = [*catalog.describe_cutouts(query.cutout_ids), *found]
-    thumbnails = thumbnails_of(store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
-    panels = [
-        Panel(**{name: value for name, value in row.items() if name not in _NOT_SHOWN}, thumbnail=image)
-        for row, image in zip(rows, thumbnails, strict=True)
-    ]
+    panels = panels_of(store, rows)
     first, *others = [*pictured, *panels]
     return save_figure(neighbors_figure(first, others, metric=metric, subtitle=catalog.describe()), path)

@@ -12,6 +12,7 @@ from elodin_spark.display.thumbnails import decode_thumbnail
 from elodin_spark.settings import Metric
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: How a distance is named under a picture.
@@ -244,8 +245,58 @@ def _draw(
     is_query: bool = False,
 ) -> None:
     """Draw a picture whose upper left corner is at (left, top), inch, and its caption below."""
+    draw_picture(
+        page,
+        panel,
+        left,
+        top,
+        side,
+        label="query" if is_query else "neighbor",
+        color=style.ACCENT if is_query else style.LINE,
+        width_pt=3.0 if is_query else 0.8,
+    )
+    y = top - side - _CAPTION_GAP_IN
+    for line in lines:
+        page.write_below(left, y, line.text, size_pt=line.size_pt, weight=line.weight, color=line.color)
+        y -= style.line_height_in(line.size_pt)
+
+
+def draw_picture(
+    page: style.Page,
+    panel: Panel,
+    left: float,
+    top: float,
+    side: float,
+    *,
+    label: str,
+    color: str,
+    width_pt: float,
+) -> Axes:
+    """Draw the picture of a cutout in a square frame.
+
+    Parameters
+    ----------
+    page : Page
+    panel : Panel
+    left, top, side : float
+        Upper left corner, and side of the frame, inch.
+    label : str
+        Of the axes.
+    color : str
+    width_pt : float
+        Of the frame.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImageError
+        The thumbnail cannot be decoded.
+    """
     ax = page.axes(left, top - side, side, side, facecolor=style.EMPTY)
-    ax.set_label("query" if is_query else "neighbor")
+    ax.set_label(label)
     ax.set_xticks([])
     ax.set_yticks([])
     if panel.thumbnail is None:
@@ -259,9 +310,6 @@ def _draw(
         ax.set_xlim((nx - 1) / 2 - half, (nx - 1) / 2 + half)
         ax.set_ylim((ny - 1) / 2 + half, (ny - 1) / 2 - half)
     for spine in ax.spines.values():
-        spine.set_edgecolor(style.ACCENT if is_query else style.LINE)
-        spine.set_linewidth(3.0 if is_query else 0.8)
-    y = top - side - _CAPTION_GAP_IN
-    for line in lines:
-        page.write_below(left, y, line.text, size_pt=line.size_pt, weight=line.weight, color=line.color)
-        y -= style.line_height_in(line.size_pt)
+        spine.set_edgecolor(color)
+        spine.set_linewidth(width_pt)
+    return ax

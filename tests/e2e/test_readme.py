@@ -130,7 +130,12 @@ def test_every_command_of_the_readme_runs_in_its_order(
 
     assert "pytest" in printed["test"]
     assert "holds" in printed["make demo"]  # its neighbors, held against the truth
+    for kind in ("spirals?", "edge-on disks?", "lens(?:es)?", "satellite trails?"):
+        assert re.search(
+            rf"^\d+ of 10 (?:is|are) (?:an? )?{kind}; \d+% of all cutouts are$", printed["make demo"], re.M
+        )
     assert len(list((checkout / "demo" / "figures").glob("*.png"))) >= 5
+    assert (checkout / "demo" / "figures" / "demo.png").read_bytes().startswith(b"\x89PNG")
     for figure in ("similar.png", "similar_jaccard.png"):
         assert (checkout / figure).read_bytes().startswith(b"\x89PNG")
     local, clustered = (checkout / "runs" / name for name in ("mine", "cluster"))
