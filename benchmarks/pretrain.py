@@ -32,9 +32,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
     values = parser.parse_args()
-    rows = [
-        row for px in values.px for precision in values.precision for row in measure(values, px, precision)
-    ]
+    rows = [measure(values, px, precision) for px in values.px for precision in values.precision]
     versions = machine("keras", "tensorflow", "tensorflow-cpu", "jax", "torch")
     report({"machine": versions}, rows, as_json=values.json)
 

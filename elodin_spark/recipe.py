@@ -93,10 +93,15 @@ def _stored(settings: Settings, finish_sha256: str | None) -> dict[str, Any]:
     fitted = {"sample": chosen.pca_sample, "seed": settings.seed, "sha256": finish_sha256}
     finish = "none" if chosen.finish == "auto" else chosen.finish
     prototypes = chosen.prototypes if chosen.labels == "prototypes" else None
-    if (finish, chosen.power, prototypes) == ("none", 1, None):
+    if (finish, chosen.exponent, prototypes) == ("none", 1, None):
         # As it was before there was a choice, so that catalogs keep their recipe.
         return stored | {"pca": {"components": chosen.pca, **fitted}}
-    how = {"kind": finish, "power": chosen.power, "components": chosen.components, "prototypes": prototypes}
+    how = {
+        "kind": finish,
+        "power": chosen.exponent,
+        "components": chosen.components,
+        "prototypes": prototypes,
+    }
     return stored | {"finish": {**how, **fitted}}
 
 

@@ -118,7 +118,7 @@ def _needs_no_sample(store: Store, settings: Settings) -> bool:
     """Keep a finish that is but a power, which is not fitted."""
     chosen = settings.fingerprints
     if not chosen.sampled:
-        store.keep_finish(Finish(vector_length(chosen.backbone, chosen.layer), power=chosen.power), 0, 0.0)
+        store.keep_finish(Finish(vector_length(chosen.backbone, chosen.layer), power=chosen.exponent), 0, 0.0)
     return not chosen.sampled
 
 

@@ -17,7 +17,7 @@ from elodin_spark.fingerprints.runtimes.openvino import model_cache
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.recipe import PRECISIONS, finish_of
 from elodin_spark.settings import FingerprintsSettings, Settings
-from elodin_spark.settings.finish import AUTO_FINISH
+from elodin_spark.settings.finish import AUTO_FINISH, AUTO_POWER
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +89,12 @@ def settle_finish(fingerprints: FingerprintsSettings, weights: Weights) -> Finge
     ConfigError
         As :func:`~elodin_spark.fingerprints.labels.settled_labels`.
     """
-    finish = AUTO_FINISH if fingerprints.finish == "auto" else fingerprints.finish
-    return fingerprints.model_copy(
-        update={"finish": finish, "labels": settled_labels(fingerprints.labels, weights)}
-    )
+    update: dict[str, Any] = {"labels": settled_labels(fingerprints.labels, weights)}
+    if fingerprints.finish == "auto":
+        update["finish"] = AUTO_FINISH
+        if fingerprints.power is None:
+            update["power"] = AUTO_POWER
+    return fingerprints.model_copy(update=update)
 
 
 def settled_network(store: Store, settings: Settings) -> Settings:
@@ -103,7 +105,10 @@ def settled_network(store: Store, settings: Settings) -> Settings:
     asked = settings.fingerprints
     update: dict[str, Any] = {}
     if asked.finish == "auto":
-        update["finish"] = finish_of(store.meta["recipe"])["kind"]
+        held_finish = finish_of(store.meta["recipe"])
+        update["finish"] = held_finish["kind"]
+        if asked.power is None:
+            update["power"] = held_finish["power"]
     if asked.labels == "auto":
         update["labels"] = store.labels
     held = store.meta["recipe"]["fingerprints"].get("precision", "float32")

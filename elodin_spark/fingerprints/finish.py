@@ -117,7 +117,7 @@ class Finish:
                 "only 0 windows were found to fit the finish of the vectors to: run the stage cutouts alone, "
                 "and see in 'elodin-spark info CATALOG' why"
             )
-        values, fitted = vectors.astype(np.float64), cls(length, power=settings.power)
+        values, fitted = vectors.astype(np.float64), cls(length, power=settings.exponent)
         if settings.finish == "standardize":
             if count < FEWEST:
                 log.warning(
@@ -128,7 +128,7 @@ class Finish:
             center, scale = values.mean(axis=0), _deviations(values.var(axis=0), count, FLOOR)
             values = (values - center) / scale
             fitted = replace(fitted, center=center.astype(np.float32), scale=scale.astype(np.float32))
-        values = _raised(values, settings.power)
+        values = _raised(values, settings.exponent)
         if settings.components is not None:
             mean = values.mean(axis=0)
             rows, variances, ratio = _components(values - mean, settings)

@@ -190,7 +190,7 @@ def _stand_in(settings: FingerprintsSettings, folder: Path) -> FinishFile | None
         )
     normal = np.random.default_rng(0).normal
     one, none = np.ones(length, np.float32), np.zeros(length, np.float32)
-    finish = Finish(length, none, one, settings.power)
+    finish = Finish(length, none, one, settings.exponent)
     if settings.components is not None:
         count = min(settings.components, length)
         rows = normal(0, length**-0.5, (count, length)).astype(np.float32)

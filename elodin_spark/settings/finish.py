@@ -16,6 +16,8 @@ LabelsChoice = Literal["auto", "classes", "units", "prototypes"]
 
 #: What ``fingerprints.finish: auto`` is in a new catalog.
 AUTO_FINISH: Finish = "standardize"
+#: What ``fingerprints.power`` is then, where it is left out.
+AUTO_POWER = 0.5
 #: What ``fingerprints.labels: auto`` is in a new catalog whose network has no head.
 AUTO_LABELS: Literal["units", "prototypes"] = "prototypes"
 #: Components that ``whiten`` keeps where ``pca`` says nothing, at most.
@@ -28,8 +30,11 @@ class FinishSettings(Model):
     finish: FinishChoice = Field(
         "auto", description="of the vectors: none, standardize, or whiten to principal components"
     )
-    power: float = Field(
-        1.0, gt=0, le=1, description="signed power of each component before the finish; 0.5: square root"
+    power: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="signed power of each component; empty: 0.5 where finish is auto, else 1",
     )
     pca: int | None = Field(
         None, ge=1, le=4096, description="principal components kept of a vector; empty: all"
@@ -50,7 +55,12 @@ class FinishSettings(Model):
         ``auto`` that is not settled counts as the network's own answer: outside of a catalog there is
         nothing to fit to.
         """
-        return self.sampled or self.power != 1
+        return self.sampled or self.exponent != 1
+
+    @property
+    def exponent(self) -> float:
+        """The power; 1 where it is not settled."""
+        return 1.0 if self.power is None else self.power
 
     @property
     def sampled(self) -> bool:

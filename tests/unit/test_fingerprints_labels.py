@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from elodin_spark.catalog.precision import settle_finish
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.labels import label_sets, settled_labels, top_labels
 from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.settings import FingerprintsSettings
 from elodin_spark.settings.finish import AUTO_LABELS
 
 # Few distinct values, so that ties are the rule; both zeros; the smallest and largest floats.
@@ -85,3 +87,16 @@ def test_labels_left_to_the_program_are_classes_where_there_is_a_head():
     assert settled_labels("units", trained) == "units"
     with pytest.raises(ConfigError, match="random:0 have no head: take auto, units or prototypes"):
         settled_labels("classes", headless)
+
+
+def test_a_finish_left_to_the_program_has_its_power_unless_one_is_named():
+    headless = Weights("random:0", "/w", "0" * 64, "resnet50")
+
+    def settled(**values):
+        found = settle_finish(FingerprintsSettings(weights="random:0", **values), headless)
+        return found.finish, found.exponent
+
+    assert settled() == ("standardize", 0.5)
+    assert settled(power=0.7) == ("standardize", 0.7)
+    assert settled(finish="standardize") == ("standardize", 1.0)
+    assert settled(finish="none") == ("none", 1.0)
