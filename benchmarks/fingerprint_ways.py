@@ -107,6 +107,9 @@ def settings_of(
                 "mode": mode,
                 "batch_size": batch,
                 "int8_model": int8 if precision == "int8" else None,
+                # What the others do: the network alone.
+                "finish": "none",
+                "labels": "units",
             },
             "spark": {"master": f"local[{cores}]"},
         }

@@ -24,6 +24,8 @@ ROOT = TESTS.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Of drivers that live for seconds: compiling and collecting in ways that pay off after minutes costs more.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 # A loaded machine is no defect: time is measured by benchmarks, never by tests.
 settings.register_profile("any machine", deadline=None)

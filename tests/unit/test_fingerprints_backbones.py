@@ -232,7 +232,9 @@ def test_settings_name_networks_as_people_write_them():
 
 
 def test_the_size_is_the_networks_own_unless_one_is_given():
-    assert fingerprints().input_px == 224
+    assert fingerprints(weights="imagenet").input_px == 224
+    assert fingerprints(weights="random:0").input_px == 224
+    assert fingerprints().input_px == 64  # of the weights that come with the package
     assert fingerprints(input_px=None, backbone="nasnetlarge").input_px == 331
     assert fingerprints(input_px=96, backbone="xception").input_px == 96
     with pytest.raises(ConfigError, match="InceptionV3 takes 75 px or more"):
@@ -246,9 +248,9 @@ def test_the_recipe_holds_the_size_and_the_layer():
         settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": values})
         return make_recipe(settings, "w", "1" * 64)
 
-    assert recipe()["fingerprints"]["input_px"] == 224
+    assert recipe()["fingerprints"]["input_px"] == 64
     assert "layer" not in recipe()["fingerprints"]
     assert recipe(layer="conv4_block6_out")["fingerprints"]["layer"] == "conv4_block6_out"
-    assert recipe_id(recipe()) == recipe_id(recipe(input_px=224))
+    assert recipe_id(recipe()) == recipe_id(recipe(input_px=64))
     assert len({recipe_id(recipe(layer=layer)) for layer in (None, "a", "b")}) == 3
     assert len({network_id("1" * 64, "f32", layer=layer) for layer in (None, "a", "b")}) == 3
