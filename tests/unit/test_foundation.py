@@ -163,7 +163,7 @@ def test_spelling_out_a_default_does_not_change_the_recipe():
 
 def test_differences_name_the_setting_and_both_values():
     found = recipe_differences(recipe(), recipe(fingerprints={"input_px": 96}))
-    assert found == ["fingerprints.input_px: 224, not 96"]
+    assert found == ["fingerprints.input_px: 64, not 96"]
 
 
 # ---- progress ----------------------------------------------------------------------------
