@@ -41,13 +41,15 @@ def test_what_is_not_known_does_not_count() -> None:
     scores = np.array([[4.0, 0, 0], [0, 9, 0], [0, 0, 2]], np.float32)
     kinds = np.array([0, -1, 2])
     each = [np.log(np.exp(scores[i]).sum()) - scores[i, kinds[i]] for i in (0, 2)]
-    assert float(kind_loss(ops, scores, kinds)) == pytest.approx(np.mean(each), rel=1e-4)
-    assert float(kind_loss(ops, scores, np.full(3, -1))) == 0
+    held = ops.convert_to_tensor
+    assert float(kind_loss(ops, held(scores), held(kinds))) == pytest.approx(np.mean(each), rel=1e-4)
+    assert float(kind_loss(ops, held(scores), held(np.full(3, -1)))) == 0
     found, known = np.array([[0.2, 7.0], [2.0, 0.0]], np.float32), np.array([[1, 0], [1, 0]], np.float32)
     # Half of the square of 0.2, and 0.5 (2 - 0.25).
     expected = (0.02 + 0.875) / 2
-    assert float(shape_loss(ops, found, np.zeros((2, 2), np.float32), known)) == pytest.approx(expected)
-    assert float(shape_loss(ops, found, np.zeros((2, 2), np.float32), 0 * known)) == 0
+    none = held(np.zeros((2, 2), np.float32))
+    assert float(shape_loss(ops, held(found), none, held(known))) == pytest.approx(expected)
+    assert float(shape_loss(ops, held(found), none, none)) == 0
 
 
 def test_the_rate_rises_and_then_falls() -> None:
