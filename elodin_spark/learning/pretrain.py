@@ -22,6 +22,7 @@ from elodin_spark.learning.batches import view_batches
 from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.feed import Feed
+from elodin_spark.learning.history import append_history, cut_history
 from elodin_spark.learning.labelled import LabelledSet
 from elodin_spark.learning.pretrainmodel import PretrainModel
 from elodin_spark.learning.stamppool import stamp_pool
@@ -31,7 +32,6 @@ from elodin_spark.simulate.stamps import SHAPES, STAMP_KINDS, draw_stamps
 
 log = logging.getLogger(__name__)
 
-HISTORY = "history.jsonl"
 #: Steps between two reports.
 REPORTED_STEPS = 10
 
@@ -146,7 +146,7 @@ def pretrain(
         model.load_state(state)
         step, epoch, taken = int(facts["step"]), int(facts["epoch"]), int(facts["taken"])
         log.info("going on from step %d in %s", step, out)
-    _cut_history(out / HISTORY, step)
+    cut_history(out, step)
     check = _Check(settings, watched)
     since, sums, views = time.monotonic(), dict[str, float](), 0
     for batch in view_batches(feed, stamps, settings, step=step, epoch=epoch, taken=taken):
@@ -168,7 +168,7 @@ def pretrain(
                 )
             precision = check(model, settings.px_at(batch.step)) if checked else {}
             told = StepReport(step, means, learning_rate(settings)(batch.step), speed, precision)
-            _append(out / HISTORY, told)
+            append_history(out, _line(told))
             if report:
                 report(told)
             since, sums, views = time.monotonic(), {}, 0
@@ -238,21 +238,7 @@ def _same(facts: dict[str, Any], described: dict[str, Any], backend: str, out: P
         )
 
 
-def _append(path: Path, told: StepReport) -> None:
-    line: dict[str, Any] = {
-        "step": told.step,
-        "rate": told.rate,
-        "views_s": round(told.views_s, 1),
-        **told.losses,
-    }
-    if told.precision:
-        line["precision"] = told.precision
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def _cut_history(path: Path, step: int) -> None:
-    """Forget the steps after the checkpoint: they come again."""
-    if path.exists():
-        lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in lines))
+def _line(told: StepReport) -> dict[str, Any]:
+    line: dict[str, Any] = {"step": told.step, "rate": told.rate, "views_s": round(told.views_s, 1)}
+    line |= told.losses
+    return line | {"precision": told.precision} if told.precision else line

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import itertools
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.learning.views import Place
+from elodin_spark.learning.views import Place, sampled
 
 _SIDE = 32
 #: Limits of the rings, of half a side; they widen outwards, as objects do.
@@ -51,16 +50,7 @@ def profile(window: NDArray[np.uint8], place: Place) -> NDArray[np.float32]:
     scale = place.side / _SIDE
     middle = (_SIDE - 1) / 2
     matrix = np.array([[scale, 0, place.x - scale * middle], [0, scale, place.y - scale * middle]])
-    if scale > 1.4:
-        window = np.asarray(cv2.GaussianBlur(window, (0, 0), 0.4 * scale), np.uint8)
-    found = cv2.warpAffine(
-        window,
-        matrix,
-        (_SIDE, _SIDE),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
-    pixels = np.asarray(found, np.float32).reshape(-1, 3)
+    pixels = sampled(window, matrix, scale, _SIDE).astype(np.float32).reshape(-1, 3)
     means = _WEIGHTS @ pixels
     deviations = np.sqrt(np.maximum(_WEIGHTS @ pixels**2 - means**2, 0))
     scaled = [(means - _MEANS[0]) / _MEANS[1], (deviations - _DEVIATIONS[0]) / _DEVIATIONS[1]]

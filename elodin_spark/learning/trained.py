@@ -15,8 +15,9 @@ from elodin_spark import __version__
 from elodin_spark.display.training import draw_training
 from elodin_spark.fingerprints.packing import pack_weights
 from elodin_spark.learning.cutoutset import CutoutSet
+from elodin_spark.learning.history import read_history
 from elodin_spark.learning.labelled import LabelledSet
-from elodin_spark.learning.pretrain import HISTORY, REPORTED_STEPS, StepReport, pretrain
+from elodin_spark.learning.pretrain import REPORTED_STEPS, StepReport, pretrain
 from elodin_spark.learning.pretrainmodel import BACKBONE
 from elodin_spark.progress import Progress
 from elodin_spark.settings.pretrain import PretrainSettings
@@ -67,12 +68,6 @@ def train_and_pack(
     card = _card(cutouts, settings, history, model.backend)
     pack_weights(model.weights(), path, card, input_px=settings.stretches[-1].px, backbone=BACKBONE)
     return path
-
-
-def read_history(out: Path) -> list[dict[str, Any]]:
-    """Lines of the history of a training, by step."""
-    path = out / HISTORY
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _line(report: StepReport) -> str:

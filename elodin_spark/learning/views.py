@@ -91,17 +91,39 @@ def view(window: Window, place: Place, px: int, rng: np.random.Generator) -> Win
     middle = (px - 1) / 2
     matrix = np.array([[c * flip, -s, 0], [s * flip, c, 0]])
     matrix[:, 2] = np.array([x, y]) - matrix[:, :2] @ [middle, middle]
-    if scale > 1.4:  # what lies between the samples counts as well
+    values = sampled(window, matrix, scale, px).astype(np.float32)
+    values *= np.float32(1 / 255)
+    return _seen(values, rng)
+
+
+def sampled(window: Window, matrix: NDArray[np.float64], scale: float, px: int) -> Window:
+    """Pixels of a cutout at the points of a grid.
+
+    Parameters
+    ----------
+    window : ndarray of uint8, shape (side, side, 3)
+    matrix : ndarray of float64, shape (2, 3)
+        From x, y and 1 on the grid to x and y on the cutout, px.
+    scale : float
+        Px of the cutout from one point to the next; where there are more, those between count as well.
+    px : int
+        Side of the grid.
+
+    Returns
+    -------
+    ndarray of uint8, shape (px, px, 3)
+        Beyond the edges the cutout goes on as its mirror image.
+    """
+    if scale > 1.4:
         window = np.asarray(cv2.GaussianBlur(window, (0, 0), 0.4 * scale), np.uint8)
-    values = cv2.warpAffine(
+    found = cv2.warpAffine(
         window,
         matrix,
         (px, px),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
-    ).astype(np.float32)
-    values *= np.float32(1 / 255)
-    return _seen(values, rng)
+    )
+    return np.asarray(found, np.uint8)
 
 
 def _seen(values: NDArray[np.float32], rng: np.random.Generator) -> Window:

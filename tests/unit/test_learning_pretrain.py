@@ -20,6 +20,7 @@ from elodin_spark.errors import ConfigError, InputError
 from elodin_spark.fingerprints.runtimes.framework import installed, load_keras
 from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
 from elodin_spark.learning.cutoutset import CutoutSet
+from elodin_spark.learning.history import HISTORY, append_history, cut_history, read_history
 from elodin_spark.learning.objective import contrastive_loss, kind_loss, shape_loss
 from elodin_spark.learning.pretrain import learning_rate, pretrain
 from elodin_spark.settings.pretrain import PretrainSettings
@@ -89,6 +90,19 @@ def test_of_damaged_checkpoints_the_one_before_is_taken(tmp_path: Path) -> None:
     paths[1].write_bytes(paths[1].read_bytes()[:-40])
     with pytest.raises(InputError, match="all checkpoints"):
         latest_checkpoint(tmp_path)
+
+
+def test_a_history_that_a_kill_cut_off_is_read_and_cut_to_the_checkpoint(tmp_path: Path) -> None:
+    assert read_history(tmp_path) == []
+    for step in (10, 20, 30):
+        append_history(tmp_path, {"step": step, "loss": 1 / step})
+    path = tmp_path / HISTORY
+    path.write_text(path.read_text() + '{"step": 40, "lo')
+    assert [line["step"] for line in read_history(tmp_path)] == [10, 20, 30]
+    cut_history(tmp_path, 20)
+    assert read_history(tmp_path) == [{"step": step, "loss": 1 / step} for step in (10, 20)]
+    append_history(tmp_path, {"step": 30})
+    assert [line["step"] for line in read_history(tmp_path)] == [10, 20, 30]
 
 
 #: A training of seconds.
