@@ -18,8 +18,9 @@ from machine import machine, report
 from elodin_spark.learning.batches import view_batches
 from elodin_spark.learning.pretrain import learning_rate
 from elodin_spark.learning.pretrainmodel import PretrainModel
+from elodin_spark.learning.stamppool import KINDS
 from elodin_spark.settings.pretrain import PretrainSettings
-from elodin_spark.simulate.stamps import SHAPES, STAMP_KINDS, draw_stamps
+from elodin_spark.simulate.stamps import SHAPES, draw_stamps
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def measure(values: argparse.Namespace, px: int, precision: str) -> dict[str, ob
             "precision": precision,
         }
     )
-    model = PretrainModel(settings, len(STAMP_KINDS), len(SHAPES), learning_rate(settings), values.threads)
+    model = PretrainModel(settings, len(KINDS), len(SHAPES), learning_rate(settings), values.threads)
     taken = []
     for batch in list(view_batches(None, draw_stamps(0, values.stamps, 96, 0), settings)):
         started = time.perf_counter()

@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 from elodin_spark.config import parse_settings
 from elodin_spark.cutouts.texture import LENGTHS, texture
 from elodin_spark.errors import ConfigError
+from elodin_spark.fingerprints.finish import Finish
 from elodin_spark.fingerprints.labels import label_sets
+from elodin_spark.fingerprints.runtimes.network import layer_lengths
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights, resolve_weights
 from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.learning.labelled import Picture
+from elodin_spark.settings.finish import AUTO_FINISH, AUTO_POWER, FinishSettings
+from elodin_spark.settings.shipped import own_network
 
 Matrix = NDArray[np.float32]
 Sets = list[NDArray[np.int32]]
@@ -48,7 +52,7 @@ class Recipe:
     finish : str
         Steps joined by +, see :func:`fit_finish`.
     metric : {"l2", "cosine"}
-    backbone, layer : str
+    backbone, layer, turns : str
         Of networks, as in the settings.
     pool : {"avg"}
         Over rows and columns; all networks of the package end so.
@@ -61,6 +65,7 @@ class Recipe:
     backbone: str = "resnet50"
     layer: str | None = None
     pool: str = "avg"
+    turns: str | None = None
 
     @classmethod
     def parse(cls, text: str, px: int) -> Recipe:
@@ -69,7 +74,7 @@ class Recipe:
         if not re.fullmatch(r"[a-z]+=[^,=]+(,[a-z]+=[^,=]+)*", options):
             source, options = text, ""
         given: dict[str, Any] = dict(item.split("=") for item in options.split(",") if item)
-        names = ("px", "finish", "metric", "backbone", "layer", "pool")
+        names = ("px", "finish", "metric", "backbone", "layer", "pool", "turns")
         if wrong := sorted(set(given) - set(names)):
             raise ConfigError(
                 f"recipe {text}: there is no option {', '.join(wrong)}: choose of {', '.join(names)}"
@@ -89,7 +94,8 @@ class Recipe:
     def name(self) -> str:
         """Short, for tables: of a file its name alone."""
         title = self.source if self.source in BASELINES else self.source.rpartition("/")[2]
-        return title if self.layer is None else f"{title} {self.layer}"
+        named = [title, self.layer, self.turns and f"{self.turns} turns"]
+        return " ".join(part for part in named if part)
 
 
 def crossed(recipes: Sequence[Recipe], finishes: Sequence[str], metrics: Sequence[str]) -> list[Recipe]:
@@ -136,7 +142,9 @@ class Vectors:
         if recipe.source == "pca":
             return pixels.reshape(len(pixels), -1).astype(np.float32) / 255, None
         weights = self.weights(recipe)
-        made_of = ("haralick", "1") if weights is None else (weights.sha256, recipe.backbone, recipe.layer)
+        made_of: Sequence[object] = ("haralick", "1")
+        if weights is not None:
+            made_of = (weights.sha256, recipe.backbone, layer_of(recipe), turns_of(recipe))
         digest = hashlib.sha256(json.dumps([*made_of, pixels.shape]).encode())
         digest.update(pixels.data)
         kept = None if self._cache is None else self._cache / f"{digest.hexdigest()[:32]}.npz"
@@ -157,7 +165,8 @@ class Vectors:
         network = {
             "weights": recipe.source,
             "backbone": recipe.backbone,
-            "layer": recipe.layer,
+            "layer": layer_of(recipe),
+            "turns": turns_of(recipe),
             "input_px": recipe.px,
             "precision": "f32",
             "batch_size": self._batch_size,
@@ -174,20 +183,34 @@ def _haralick(pixels: NDArray[np.uint8]) -> tuple[Matrix, None]:
     return np.stack([nothing if values is None else values for values in found]), None
 
 
-Finish = Callable[[Matrix], Matrix]
+Steps = Callable[[Matrix], Matrix]
 
 
-def fit_finish(recipe: Recipe, vectors: Matrix, seed: int) -> Finish:
+def layer_of(recipe: Recipe) -> str | None:
+    """The layer of a network whose output is its vector: the one named, or what its weights want."""
+    return recipe.layer or own_network(recipe.source, recipe.backbone).get("layer")
+
+
+def turns_of(recipe: Recipe) -> int:
+    """Turns that are averaged: as named, or what the weights want."""
+    return int(recipe.turns or own_network(recipe.source, recipe.backbone)["turns"])
+
+
+def fit_finish(recipe: Recipe, vectors: Matrix, seed: int) -> Steps:
     """What is done to all vectors before they are compared, fitted to a set without its labels.
 
     Steps, in the order they are joined by +: ``none``; ``standardize``: mean 0 and deviation 1 of each
     component; ``whitenD``: projected to the first D principal components (256), each then of deviation 1;
-    ``power``: the square root of each component, with its sign; ``l2``: length 1. The
-    pixels of ``pca`` are projected to 64 components before, and ``haralick`` standardised.
+    ``power``: the square root of each component, with its sign; ``l2``: length 1. Or ``auto`` alone: what a
+    new catalog does. The pixels of ``pca`` are projected to 64 components before, and ``haralick``
+    standardised.
     """
     names = list(_steps(recipe.finish))
+    if names == ["auto"]:
+        chosen = FinishSettings(finish=AUTO_FINISH, power=AUTO_POWER, labels="units")
+        return Finish.fit(vectors, chosen, seed, layer_lengths(recipe.backbone, layer_of(recipe))).apply
     names = {"pca": ["pca64"], "haralick": ["standardize"]}.get(recipe.source, []) + names
-    steps: list[Finish] = []
+    steps: list[Steps] = []
     for name in names:
         step = _fit(name, vectors, seed)
         vectors = step(vectors)
@@ -203,15 +226,18 @@ def fit_finish(recipe: Recipe, vectors: Matrix, seed: int) -> Finish:
 
 def _steps(finish: str) -> list[str]:
     steps = [step for step in finish.split("+") if step != "none"]
+    if "auto" in steps and len(steps) > 1:
+        raise ConfigError(f"finish {finish}: auto is a finish by itself")
     for step in steps:
-        if not re.fullmatch(r"standardize|power|l2|(whiten|pca)([1-9]\d*)?", step):
+        if not re.fullmatch(r"auto|standardize|power|l2|(whiten|pca)([1-9]\d*)?", step):
             raise ConfigError(
-                f"finish {finish}: {step} is none of none, standardize, whiten, whitenD, pcaD, power, l2"
+                f"finish {finish}: {step} is none of none, auto, standardize, whiten, whitenD, pcaD, power "
+                "and l2"
             )
     return steps
 
 
-def _fit(name: str, vectors: Matrix, seed: int) -> Finish:
+def _fit(name: str, vectors: Matrix, seed: int) -> Steps:
     if name == "power":
         return lambda some: np.sign(some) * np.sqrt(np.abs(some))
     if name == "l2":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -39,6 +39,10 @@ def pack(
     card: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Data, recipe, seeds and scores, to go along.")
     ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Whose output makes the better vectors; several joined by +.")
+    ] = None,
+    turns: Annotated[int, typer.Option(help="Turns of a window to average by default: 1, 4 or 8.")] = 1,
 ) -> None:
     """Pack the weights of a trained network, without its head, into a small file.
 
@@ -55,7 +59,18 @@ def pack(
             raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise InputError(f"the card {card} cannot be read as a JSON object: {error}") from None
-    packed = pack_weights(model, out, facts, input_px=input_px, backbone=backbone, encoding=encoding.value)
+    if turns not in (1, 4, 8):
+        raise InputError(f"--turns is 1, 4 or 8, got {turns}")
+    packed = pack_weights(
+        model,
+        out,
+        facts,
+        input_px=input_px,
+        backbone=backbone,
+        encoding=encoding.value,
+        layer=layer,
+        turns=cast("Literal[1, 4, 8]", turns),
+    )
     typer.echo(f"{out}: {packed.size_bytes:,} bytes, SHA-256 {packed.sha256}")
 
 

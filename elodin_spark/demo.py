@@ -14,13 +14,13 @@ from elodin_spark.catalog import Catalog, open_or_create
 from elodin_spark.catalog.answers import panels_of
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, parse_settings
-from elodin_spark.demo_truth import NAMES, Truth, write_share
 from elodin_spark.display.style import save_figure
 from elodin_spark.display.typed import TypedRow, typed_figure
 from elodin_spark.errors import InputError
 from elodin_spark.progress import Progress
 from elodin_spark.settings.shipped import SURVEY, shipped_weights
 from elodin_spark.simulate import simulate
+from elodin_spark.simulate.truth import NAMES, Truth, write_share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -68,7 +68,7 @@ def make_recipe(
             "weights": weights,
             "weights_sha256": weights_sha256,
             **_input(fingerprints),
-            **_layer(fingerprints.layer),
+            **_layer(fingerprints.layer, fingerprints.turns),
             "top_labels": fingerprints.top_labels,
             **_arithmetic(fingerprints.arithmetic, runtime, model_sha256),
             **({"labels": "units"} if units else {}),
@@ -131,18 +131,20 @@ def network_id(
     runtime: str | None = None,
     model_sha256: str | None = None,
     layer: str | None = None,
+    turns: int = 1,
 ) -> str:
-    """Twelve hexadecimal digits that name a network, its layer and its arithmetic."""
-    if precision == "f32" and layer is None:
+    """Twelve hexadecimal digits that name a network, its layer, its arithmetic and how it looks."""
+    if precision == "f32" and layer is None and turns == 1:
         return weights_sha256[:12]
     arithmetic = _arithmetic(precision, runtime, model_sha256)
-    text = json.dumps([weights_sha256, arithmetic | _layer(layer)], sort_keys=True)
+    text = json.dumps([weights_sha256, arithmetic | _layer(layer, turns)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _layer(layer: str | None) -> dict[str, str]:
-    # Nothing without one, so that catalogs from before there was a choice keep their recipe.
-    return {} if layer is None else {"layer": layer}
+def _layer(layer: str | None, turns: int) -> dict[str, Any]:
+    # Nothing of the plain case, so that catalogs from before there was a choice keep their recipe.
+    named: dict[str, Any] = {} if layer is None else {"layer": layer}
+    return named if turns == 1 else named | {"turns": turns}
 
 
 def _arithmetic(precision: Precision, runtime: str | None, model_sha256: str | None) -> dict[str, Any]:

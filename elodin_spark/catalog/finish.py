@@ -19,7 +19,7 @@ from elodin_spark.catalog.store import Store
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.fingerprints.dense import DenseSpec
 from elodin_spark.fingerprints.finish import Finish
-from elodin_spark.fingerprints.runtimes.network import vector_length
+from elodin_spark.fingerprints.runtimes.network import layer_lengths, vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.listing import ImageFile
@@ -174,5 +174,7 @@ def _fit(
     if not len(order) and settings.fingerprints.mode == "window":
         log.warning("no window was found to fit the finish of the vectors to")
         return
-    finish = Finish.fit(vectors[order], settings.fingerprints, settings.seed)
+    network = settings.fingerprints
+    layers = layer_lengths(network.backbone, network.layer)
+    finish = Finish.fit(vectors[order], network, settings.seed, layers)
     store.keep_finish(finish, len(order), time.monotonic() - started)

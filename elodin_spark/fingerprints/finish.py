@@ -3,7 +3,7 @@
 What happens to the network's vector x of d_in components, in this order, each step where it is asked for:
 
 1. ``standardize``: the mean of the sample is taken off, and each component is divided by its standard
-   deviation;
+   deviation; where several layers are joined, each then counts as much as another, whatever its length;
 2. ``power``: the signed power of each component, ``sign(x) |x|**power``;
 3. ``pca``: what is left is projected to its first principal components;
 4. ``whiten``: each of these is divided by its standard deviation (PCA whitening).
@@ -21,6 +21,7 @@ import hashlib
 import io
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -94,7 +95,13 @@ class Finish:
     prototypes: Prototypes | None = None
 
     @classmethod
-    def fit(cls, vectors: NDArray[np.float32], settings: FinishSettings, seed: int = 0) -> Finish:
+    def fit(
+        cls,
+        vectors: NDArray[np.float32],
+        settings: FinishSettings,
+        seed: int = 0,
+        parts: Sequence[int] | None = None,
+    ) -> Finish:
         """Fit to a sample, exactly.
 
         Parameters
@@ -105,6 +112,8 @@ class Finish:
             Settled: ``auto`` is none.
         seed : int, optional
             Of the prototypes.
+        parts : sequence of int, optional
+            Lengths of the layers that are joined in the vectors, whose sum is d_in; one by default.
 
         Raises
         ------
@@ -125,7 +134,8 @@ class Finish:
                     "their mean. Begin the catalog again when there are %d or more",
                     count, FEWEST,
                 )  # fmt: skip
-            center, scale = values.mean(axis=0), _deviations(values.var(axis=0), count, FLOOR)
+            center = values.mean(axis=0)
+            scale = _deviations_of_parts(values.var(axis=0), count, parts or (length,), settings.exponent)
             values = (values - center) / scale
             fitted = replace(fitted, center=center.astype(np.float32), scale=scale.astype(np.float32))
         values = _raised(values, settings.exponent)
@@ -264,6 +274,22 @@ def _deviations(variances: NDArray[np.float64], count: int, floor: float) -> NDA
         return np.ones(variances.shape)
     shrink = max(0.0, 1 - count / FEWEST)
     return np.sqrt(np.maximum((1 - shrink) * variances + shrink * mean, floor**2 * mean))
+
+
+def _deviations_of_parts(
+    variances: NDArray[np.float64], count: int, parts: Sequence[int], power: float
+) -> NDArray[np.float64]:
+    """Standard deviations of joined layers, enlarged so that each layer counts the same after the power.
+
+    A squared distance of n components, each of variance 1 and raised then, is about n times one of them.
+    """
+    ends = np.cumsum(parts)[:-1]
+    shares = [len(variances) / (len(parts) * part) for part in parts]
+    scales = [
+        _deviations(some, count, FLOOR) / share ** (0.5 / power)
+        for some, share in zip(np.split(variances, ends), shares, strict=True)
+    ]
+    return np.concatenate(scales)
 
 
 def _components(

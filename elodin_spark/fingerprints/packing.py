@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from elodin_spark.errors import InputError, WeightsError
 from elodin_spark.fingerprints.backbones import HEAD_LAYER, preprocessing_of
@@ -30,6 +30,8 @@ def pack_weights(
     input_px: int,
     backbone: str = "resnet50",
     encoding: Encoding = "float16",
+    layer: str | None = None,
+    turns: Literal[1, 4, 8] = 1,
 ) -> ShippedWeights:
     """Write trained weights as one small file, and beside it a JSON file that describes it.
 
@@ -48,6 +50,11 @@ def pack_weights(
     encoding : {"float16", "int8", "float32"}
         Of kernels, see :mod:`elodin_spark.fingerprints.weightpack`. ``int8`` takes half the bytes of
         ``float16`` and changes neighbors; docs/fingerprints.md has figures.
+    layer : str, optional
+        Whose output makes the better vectors, or several joined by +: the default of
+        ``fingerprints.layer`` where these are the weights of the package.
+    turns : {1, 4, 8}
+        Likewise of ``fingerprints.turns``.
 
     Returns
     -------
@@ -60,7 +67,13 @@ def pack_weights(
         The weights are not of that network, or hold numbers that cannot be stored.
     InputError
         `path` does not end in ``.npz``, or the card is not plain.
+    ConfigError
+        There is no such layer.
     """
+    if layer is not None:
+        from elodin_spark.fingerprints.runtimes.network import vector_length
+
+        vector_length(backbone, layer)
     entry, path = get_backbone(backbone), Path(path)
     if path.suffix != ".npz":
         raise InputError(f"packed weights are named NAME.npz, got {path}")
@@ -90,6 +103,8 @@ def pack_weights(
         backbone=entry.name,
         input_px=input_px,
         encoding=encoding,
+        layer=layer,
+        turns=turns,
         card=plain,
     )
     path.with_suffix(".json").write_text(described.model_dump_json(indent=1) + "\n", encoding="utf-8")

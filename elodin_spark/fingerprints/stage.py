@@ -66,6 +66,8 @@ class FingerprintSpec:
         The converted network, where the runtime reads one in place of the weights.
     layer : str, optional
         Whose output is the vector.
+    turns : {1, 4, 8}
+        Ways of looking at each window, whose vectors are averaged.
     finish : FinishFile, optional
         What is made of the vectors, and the prototypes that label them.
     storage : {"float32", "float16"}
@@ -86,6 +88,7 @@ class FingerprintSpec:
     precision: Precision = "f32"
     model: ModelFile | None = None
     layer: str | None = None
+    turns: int = 1
     finish: FinishFile | None = None
     storage: Storage = "float32"
     units: bool = False
@@ -125,7 +128,9 @@ class FingerprintSpec:
         model = model_for(settings, runtime, weights)
         if recipe is None:
             converted = None if model is None else model.sha256
-            recipe = network_id(weights.sha256, settings.arithmetic, runtime, converted, settings.layer)
+            recipe = network_id(
+                weights.sha256, settings.arithmetic, runtime, converted, settings.layer, settings.turns
+            )
         return cls(
             weights=weights,
             backbone=settings.backbone,
@@ -139,6 +144,7 @@ class FingerprintSpec:
             precision=settings.arithmetic,
             model=model,
             layer=settings.layer,
+            turns=settings.turns,
             finish=finish,
             storage=settings.storage,
             units=settings.labels == "units",
@@ -182,6 +188,7 @@ class FingerprintSpec:
                 self.precision,
                 model,
                 self.layer,
+                self.turns,
             )
         )
 

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.errors import ConfigError
+from elodin_spark.fingerprints.packing import find_shipped
 from elodin_spark.fingerprints.runtimes.framework import load_keras
+from elodin_spark.fingerprints.weightfiles import read_arrays
 from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.learning.batches import view_batches
 from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
@@ -24,16 +26,20 @@ from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.feed import Feed
 from elodin_spark.learning.history import append_history, cut_history
 from elodin_spark.learning.labelled import LabelledSet
-from elodin_spark.learning.pretrainmodel import PretrainModel
-from elodin_spark.learning.stamppool import stamp_pool
+from elodin_spark.learning.pretrainmodel import BACKBONE, PretrainModel
+from elodin_spark.learning.stamppool import KINDS, stamp_pool, tile_stamps
+from elodin_spark.settings.backbones import get_backbone
 from elodin_spark.settings.feed import FeedSettings
 from elodin_spark.settings.pretrain import PretrainSettings
+from elodin_spark.settings.shipped import SURVEY
 from elodin_spark.simulate.stamps import SHAPES, STAMP_KINDS, draw_stamps
 
 log = logging.getLogger(__name__)
 
 #: Steps between two reports.
 REPORTED_STEPS = 10
+#: Simulated tiles whose windows are checked and not learned from.
+_CHECKED_TILES = 12
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class StepReport:
         Views per second.
     precision : dict of str to float
         Where neighbors were checked, by set: share of the ten nearest of the same label, mean over
-        labels. ``simulated`` are objects that are not learned from.
+        labels. ``simulated`` are objects that are not learned from, ``windows`` those of tiles.
     """
 
     step: int
@@ -114,6 +120,8 @@ def pretrain(
         The folder holds a training with other settings or on another backend of Keras.
     InputError
         All its checkpoints are damaged, or there are no cutouts.
+    WeightsError
+        The weights to begin with are damaged or of another network.
     """
     feed = None
     if settings.cutouts:
@@ -137,10 +145,15 @@ def pretrain(
     held = latest_checkpoint(out)
     if held is not None:
         _same(held[1], described, backend, out)
+    begun = None if held is not None or settings.start is None else _start(settings.start)
     cores = len(os.sched_getaffinity(0))
-    stamps = stamp_pool(out / "stamps", settings.stamp_pool, settings.stamp_px, settings.seed, cores, drawn)
-    model = PretrainModel(settings, len(STAMP_KINDS), len(SHAPES), learning_rate(settings), threads)
+    stamps = stamp_pool(
+        out / "stamps", settings.stamp_pool, settings.tiles, settings.stamp_px, settings.seed, cores, drawn
+    )
+    model = PretrainModel(settings, len(KINDS), len(SHAPES), learning_rate(settings), threads)
     step = epoch = taken = 0
+    if begun is not None:
+        model.load_weights(begun)
     if held is not None:
         state, facts = held
         model.load_state(state)
@@ -192,6 +205,10 @@ class _Check:
         stamps = draw_stamps(settings.stamp_pool, settings.checked, settings.stamp_px, settings.seed)
         kinds = [STAMP_KINDS[kind] for kind in stamps.kinds]
         self._sets = [LabelledSet("simulated", list(stamps.windows), kinds), *watched]
+        if settings.tiles:
+            some = tile_stamps(settings.tiles, _CHECKED_TILES, settings.stamp_px, settings.seed)
+            held = LabelledSet("windows", list(some.windows), [KINDS[kind] for kind in some.kinds])
+            self._sets.insert(1, held)
 
     def __call__(self, model: PretrainModel, px: int) -> dict[str, float]:
         found = {}
@@ -217,6 +234,13 @@ def _precision(vectors: NDArray[np.float32], labels: NDArray[Any], k: int = 10) 
         near = np.argpartition(-likeness, k, axis=1)[:, :k]
         hits[start : start + 512] = (labels[near] == labels[start + rows, None]).mean(axis=1)
     return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
+
+
+def _start(source: str) -> dict[str, NDArray[np.float32]]:
+    backbone = get_backbone(BACKBONE)
+    if source != SURVEY and not Path(source).exists():
+        raise ConfigError(f"start is survey or a file of weights, and there is no {source}")
+    return read_arrays(find_shipped(backbone)[0] if source == SURVEY else Path(source), backbone)
 
 
 def _same(facts: dict[str, Any], described: dict[str, Any], backend: str, out: Path) -> None:

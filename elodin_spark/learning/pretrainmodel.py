@@ -108,6 +108,10 @@ class PretrainModel:
         """Of the backbone, by Keras' paths."""
         return self._weights()
 
+    def load_weights(self, weights: Weights) -> None:
+        """Begin with a backbone that was trained before, by Keras' paths."""
+        self._load(weights)
+
     def state(self) -> dict[str, NDArray[Any]]:
         """All that a training needs to go on: backbone, heads and optimizer."""
         to_numpy = self._keras.ops.convert_to_numpy

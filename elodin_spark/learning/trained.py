@@ -43,6 +43,7 @@ def train_and_pack(
         Of the weights.
     """
     out.mkdir(parents=True, exist_ok=True)
+    start = _start(settings.start)
     with ExitStack() as shown:
         bars: dict[str, Progress] = {}
 
@@ -65,7 +66,7 @@ def train_and_pack(
     history = read_history(out)
     draw_training(history, out / FIGURE)
     path = out / WEIGHTS
-    card = _card(cutouts, settings, history, model.backend)
+    card = {**_card(cutouts, settings, history, model.backend), "start": start}
     pack_weights(model.weights(), path, card, input_px=settings.stretches[-1].px, backbone=BACKBONE)
     return path
 
@@ -94,6 +95,12 @@ def _card(
         "losses": {name: last[name] for name in ("contrast", "profile", "kind", "shape") if name in last},
         "precision_at_10": last.get("precision", {}),
     }
+
+
+def _start(source: str | None) -> dict[str, Any] | None:
+    if source is None or not Path(source).exists():
+        return None if source is None else {"name": source}
+    return _file(Path(source))
 
 
 def _file(path: Path) -> dict[str, Any]:

@@ -18,6 +18,8 @@ Window = NDArray[np.uint8]
 
 #: Of a cutout, windows about a source are at least so wide, px.
 _LEAST_SIDE_PX = 28.0
+#: The farthest that a view is shifted along each axis, of its side: in sliding windows, and about sources.
+_FAR, _NEAR = 0.22, 0.06
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,11 @@ def view(window: Window, place: Place, px: int, rng: np.random.Generator) -> Win
         Beyond the edges of the cutout it goes on as its mirror image.
     """
     side = place.side * np.exp(rng.uniform(-0.22, 0.22))
-    x, y = np.array([place.x, place.y]) + rng.uniform(-0.07, 0.07, 2) * side
+    most = _FAR if rng.random() < 0.5 else _NEAR
+    x, y = np.array([place.x, place.y]) + rng.uniform(-most, most, 2) * side
+    if rng.random() < 0.5:
+        # As of a cutout that is turned after it was cut: its corners are mirrored, not of the sky.
+        window, x, y = _cut_out(window, place, x, y)
     angle = rng.uniform(0, 2 * np.pi)
     scale = side / px
     c, s = scale * np.cos(angle), scale * np.sin(angle)
@@ -96,12 +102,19 @@ def view(window: Window, place: Place, px: int, rng: np.random.Generator) -> Win
     return _seen(values, rng)
 
 
+def _cut_out(window: Window, place: Place, x: float, y: float) -> tuple[Window, float, float]:
+    side = window.shape[0]
+    x0, x1 = np.clip(np.rint([place.x - place.side / 2, place.x + place.side / 2]), 0, side).astype(int)
+    y0, y1 = np.clip(np.rint([place.y - place.side / 2, place.y + place.side / 2]), 0, side).astype(int)
+    return window[y0:y1, x0:x1], x - x0, y - y0
+
+
 def sampled(window: Window, matrix: NDArray[np.float64], scale: float, px: int) -> Window:
     """Pixels of a cutout at the points of a grid.
 
     Parameters
     ----------
-    window : ndarray of uint8, shape (side, side, 3)
+    window : ndarray of uint8, shape (height, width, 3)
     matrix : ndarray of float64, shape (2, 3)
         From x, y and 1 on the grid to x and y on the cutout, px.
     scale : float

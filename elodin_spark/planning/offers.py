@@ -7,6 +7,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from elodin_spark.settings import Settings, SlidingWindow
+from elodin_spark.settings.shipped import own_network
 
 
 class Dense(NamedTuple):
@@ -33,6 +34,11 @@ def dense_settings(settings: Settings) -> Settings | None:
     if not isinstance(settings.cutouts.generator, SlidingWindow):
         return None
     values = settings.model_dump(mode="json")
+    network = settings.fingerprints
+    own = own_network(network.weights, network.backbone)
+    if (network.layer, network.turns) == (own.get("layer"), own["turns"]):
+        # What the weights want of windows, and nobody asked for.
+        values["fingerprints"] |= {"layer": None, "turns": None}
     values["fingerprints"]["mode"] = "dense"
     values["cutouts"]["generator"]["edge"] = "drop"
     try:

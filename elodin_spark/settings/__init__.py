@@ -149,7 +149,14 @@ class FingerprintsSettings(FinishSettings):
     input_px: int = Field(  # type: ignore[assignment]
         None, ge=32, le=1024, description="windows are resized to this side; empty: the network's own"
     )
-    layer: str | None = Field(None, description="whose output is the vector; empty: the last features")
+    layer: str | None = Field(
+        None, description="whose output is the vector, several joined by +; empty: as the weights want it"
+    )
+    #: A number whatever was given: see _own_weights_and_size.
+    turns: Literal[1, 4, 8] = Field(
+        None,  # type: ignore[arg-type]
+        description="1, or the mean of 4 quarter turns, or of 8 with their mirrors; empty: as the weights",
+    )
     top_labels: int = Field(30, ge=1, le=1000, description="labels of the Jaccard set")
     batch_size: int = Field(32, ge=1, le=1024)
     threads: int = Field(1, ge=1, description="of the network, in each worker")
@@ -180,9 +187,17 @@ class FingerprintsSettings(FinishSettings):
         if not isinstance(values, dict):
             return values
         try:
-            own = own_network(values.get("weights"), str(values.get("backbone", "resnet50")))
+            own = own_network(
+                values.get("weights"),
+                str(values.get("backbone", "resnet50")),
+                str(values.get("mode", "window")),
+            )
         except ConfigError:
-            own = {"weights": "imagenet", "input_px": 224}  # the name of the network is the error to report
+            own = {
+                "weights": "imagenet",
+                "input_px": 224,
+                "turns": 1,
+            }  # the name of the network is the error to report
         return {**values, **{name: own[name] for name in own if values.get(name) is None}}
 
     @model_validator(mode="after")
@@ -235,10 +250,11 @@ class FingerprintsSettings(FinishSettings):
             )
         if self.mode == "dense" and self.precision == "int8":
             raise ValueError("mode dense runs in precision f32 or bf16, not int8")
-        if self.mode == "dense" and (self.backbone not in DENSE_BACKBONES or self.layer is not None):
+        whole = self.layer is None and self.turns == 1
+        if self.mode == "dense" and (self.backbone not in DENSE_BACKBONES or not whole):
             raise ValueError(
                 f"mode dense takes the last features of {', '.join(DENSE_BACKBONES)}, whose cells lie on "
-                f"multiples of {CELL_PX} px: choose one of these and no layer"
+                f"multiples of {CELL_PX} px, of the image as it is: choose one of these, no layer and 1 turn"
             )
         return self
 

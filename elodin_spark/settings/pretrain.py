@@ -19,6 +19,9 @@ class Stretch(Model):
 class PretrainSettings(Model):
     """How a backbone is trained on cutouts without labels."""
 
+    start: str | None = Field(
+        None, description="weights to begin with: survey or a file; by default random ones, drawn by the seed"
+    )
     stretches: tuple[Stretch, ...] = Field(
         (Stretch(px=32, steps=2000), Stretch(px=64, steps=2000)),
         min_length=1,
@@ -27,6 +30,9 @@ class PretrainSettings(Model):
     cutouts: int = Field(48, ge=0, le=65536, description="real ones of a step; of each there are two views")
     stamps: int = Field(48, ge=0, le=65536, description="simulated ones of a step")
     stamp_pool: int = Field(30_000, ge=1, description="simulated objects; each comes again in other views")
+    tiles: int = Field(
+        0, ge=0, description="of the simulated survey, whose windows join the simulated objects"
+    )
     stamp_px: int = Field(96, ge=32, le=512, description="side of the simulated cutouts")
     source_px: int = Field(200, ge=32, le=1024, description="side to which real cutouts are brought")
     temperature: float = Field(0.2, gt=0, le=10, description="of the contrastive loss")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -43,6 +43,11 @@ class ShippedWeights(Model):
         Side of the images it was trained with, px: the default of ``fingerprints.input_px``.
     encoding : str
         How kernels are stored.
+    layer : str, optional
+        Whose output makes the better vectors, if it is not the last: the default of ``fingerprints.layer``
+        where windows are seen one by one.
+    turns : {1, 4, 8}
+        The default of ``fingerprints.turns``, likewise.
     card : dict
         Where the weights come from, and how good they are: see docs/model-card.md.
     """
@@ -54,6 +59,8 @@ class ShippedWeights(Model):
     backbone: str
     input_px: int = Field(ge=32, le=1024)
     encoding: str
+    layer: str | None = None
+    turns: Literal[1, 4, 8] = 1
     card: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -78,22 +85,23 @@ def shipped_weights() -> ShippedWeights | None:
         ) from None
 
 
-def own_network(weights: str | None, backbone: str) -> dict[str, Any]:
-    """What ``fingerprints.weights`` and ``fingerprints.input_px`` are where they are left out.
+def own_network(weights: str | None, backbone: str, mode: str = "window") -> dict[str, Any]:
+    """What ``weights``, ``input_px``, ``layer`` and ``turns`` of the settings are where they are left out.
 
     Weights: ``survey`` where those come with the package and are of the backbone, else ``imagenet``. The
-    size: the one that the weights of the package were trained at, or that the backbone was made for.
+    size: the one that the weights of the package were trained at, or that the backbone was made for. The
+    layer and turns: what the weights of the package want, in mode ``window``; of others the last, and 1.
 
     Parameters
     ----------
     weights : str or None
         As given.
-    backbone : str
+    backbone, mode : str
 
     Returns
     -------
     dict
-        ``weights`` and ``input_px``.
+        ``weights``, ``input_px``, ``turns`` and, where there is one, ``layer``.
 
     Raises
     ------
@@ -102,7 +110,11 @@ def own_network(weights: str | None, backbone: str) -> dict[str, Any]:
     """
     entry, shipped = get_backbone(backbone), shipped_weights()
     if shipped is None or shipped.backbone != entry.name:
-        return {"weights": weights or "imagenet", "input_px": entry.input_px}
+        return {"weights": weights or "imagenet", "input_px": entry.input_px, "turns": 1}
     if weights in (None, SURVEY):
-        return {"weights": SURVEY, "input_px": shipped.input_px}
-    return {"weights": weights, "input_px": entry.input_px}
+        own: dict[str, Any] = {"weights": SURVEY, "input_px": shipped.input_px, "turns": 1}
+        if mode == "dense":  # sees no windows
+            return own
+        layer = {} if shipped.layer is None else {"layer": shipped.layer}
+        return {**own, "turns": shipped.turns, **layer}
+    return {"weights": weights, "input_px": entry.input_px, "turns": 1}

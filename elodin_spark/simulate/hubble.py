@@ -95,8 +95,11 @@ class Galaxy:
     disk_r_i: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, stage: float, radius: float) -> Galaxy:
-        """Draw a galaxy of a stage, and of a size as large as it is wanted."""
+    def draw(cls, rng: np.random.Generator, stage: float, radius: float, dwarf: bool = False) -> Galaxy:
+        """Draw a galaxy of a stage, and of a size as large as it is wanted.
+
+        A `dwarf` elliptical is nearly exponential and bluer (Graham and Guzman 2003, AJ 125, 2936).
+        """
         late = float(np.clip((stage + 1) / 10, 0, 1))
         spiral = stage > _SPIRALS_FROM
         elliptical = stage < -3.5
@@ -107,7 +110,6 @@ class Galaxy:
         red = rng.normal(0.78, 0.05)
         blue = 0.72 - 0.45 * late + rng.normal(0, 0.08)
         irregular = stage > _IRREGULARS_FROM
-        dwarf = elliptical and rng.random() < 0.3
         return cls(
             stage=stage,
             radius=radius,

@@ -31,14 +31,31 @@ class RadioSource:
     edge: float
 
 
+def sidelobes(frame: Frame, rng: np.random.Generator) -> Plane:
+    """What is left of the beam of a short observation with three arms of antennas: six spokes, rings.
+
+    Returns
+    -------
+    ndarray of float32, shape (px, px)
+        About 1 where it is brightest.
+    """
+    right, up = frame.at(0.0, 0.0)
+    r = np.hypot(right, up)
+    turned = np.arctan2(up, right) + np.float32(rng.uniform(0, np.pi))
+    across = r * np.abs(np.sin(3 * turned)) / 3
+    spokes = np.exp(-0.5 * (across / np.float32(rng.uniform(0.012, 0.04))) ** 2)
+    waves = np.cos(r * np.float32(2 * np.pi / rng.uniform(0.06, 0.3)) + np.float32(rng.uniform(0, 2 * np.pi)))
+    return np.asarray(spokes * waves * np.exp(-r / np.float32(rng.uniform(0.2, 1.0))), np.float32)
+
+
 def radio_source(frame: Frame, rng: np.random.Generator, kind: str) -> RadioSource:
     """Draw a source, ``edge_darkened`` (FR I), ``edge_brightened`` (FR II) or ``compact``."""
     x, y = rng.normal(0, 0.05, 2)
     core = np.array([x]), np.array([y])
-    beam = rng.uniform(0.02, 0.05)
+    beam = rng.uniform(0.012, 0.045)
     if kind == "compact":
         return RadioSource(blobs(frame, *core, np.full(1, beam), np.ones(1)), 0.0, 0.0)
-    half = 2 ** rng.uniform(-4.0, -0.6)
+    half = 2 ** rng.uniform(-4.8, -0.8)
     angle, bend = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.25) * (2.2 if kind == "edge_darkened" else 0.6)
     light = np.zeros((frame.px, frame.px), np.float32)
     peaks = []

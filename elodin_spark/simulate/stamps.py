@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.simulate.hubble import Frame, Galaxy, Plane, bands, blobs, irregular, sersic
-from elodin_spark.simulate.radio import radio_source
+from elodin_spark.simulate.radio import radio_source, sidelobes
 
 #: What a cutout shows in its middle.
 STAMP_KINDS = (
     "elliptical",
+    "dwarf_elliptical",
     "lenticular",
     "spiral",
     "irregular",
@@ -33,7 +34,7 @@ STAMP_KINDS = (
     "radio_edge_brightened",
     "radio_compact",
 )
-_SHARES = np.array([2.4, 2.6, 6.5, 1.8, 1, 0.7, 0.7, 0.6, 0.4, 0.4, 1.3, 1.3, 0.5])
+_SHARES = np.array([2.2, 1.2, 2.6, 6.5, 1.8, 0.8, 0.6, 0.5, 0.6, 0.3, 0.3, 1.5, 1.5, 0.5])
 
 #: Shape parameters, each of about unit spread; NaN where an object has none such.
 SHAPES = (
@@ -111,7 +112,7 @@ def _draw(kind: str, px: int, rng: np.random.Generator) -> tuple[NDArray[np.uint
     fwhm = rng.uniform(1.0, 5.0) * px / 96
     light = 0.8 * _blur(light, fwhm / 2.6) + 0.2 * _blur(light, fwhm / 1.3)
     peak = float(np.quantile(light[1], 0.998))
-    signal = 10 ** rng.uniform(0.9, 2.6)
+    signal = 10 ** rng.uniform(*((0.7, 1.7) if kind == "dwarf_elliptical" else (0.9, 2.6)))
     sigma = peak / signal
     noise = (
         rng.standard_normal(light.shape, dtype=np.float32)
@@ -149,11 +150,13 @@ def _color_window(light: Plane, peak: float, sigma: float, rng: np.random.Genera
 
 def _radio_window(light: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
     px = light.shape[-1]
-    plane = _blur(light[1], rng.uniform(0.8, 2.2) * px / 96)
+    plane = _blur(light[1], rng.uniform(0.4, 1.8) * px / 96)
     plane = plane / plane.max()
-    sigma = 10 ** rng.uniform(-2.6, -1.2)
+    sigma = 10 ** rng.uniform(-3.0, -1.2)
     plane = plane + sigma * _blur(rng.standard_normal(plane.shape, dtype=np.float32), 1.0) * 3
-    if rng.random() < 0.7:  # below three times the noise all is black, as such archives have it
+    if rng.random() < 0.5:
+        plane = plane + sigma * np.float32(rng.uniform(1, 9)) * sidelobes(Frame(px), rng)
+    if rng.random() < 0.85:  # below three times the noise all is black, as such archives have it
         plane = np.where(plane > 3 * sigma, plane, 0)
     power = rng.uniform(0.4, 1.1)
     grey = np.rint(np.clip(plane, 0, 1) ** power * 255).astype(np.uint8)
@@ -161,15 +164,16 @@ def _radio_window(light: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _galaxy(
-    low: float, high: float
+    low: float, high: float, dwarf: bool = False
 ) -> Callable[[Frame, np.random.Generator], tuple[Plane, dict[str, float]]]:
     def draw(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
         radius = 2 ** rng.uniform(-3.2, -0.9)
-        galaxy = Galaxy.draw(rng, rng.uniform(low, high), radius)
+        galaxy = Galaxy.draw(rng, rng.uniform(low, high), radius, dwarf)
         x, y = rng.normal(0, 0.03, 2)
         light = galaxy.light(frame, rng, x, y)
         known = {
-            "stage": galaxy.stage / 5,
+            # The sequence has no place for dwarfs.
+            "stage": np.nan if dwarf else galaxy.stage / 5,
             "bulge": galaxy.bulge,
             "sersic_n": float(np.log(galaxy.sersic_n)),
             "arms": galaxy.arms,
@@ -330,6 +334,7 @@ def _g_r(light: Plane) -> float:
 
 _KINDS: dict[str, Callable[[Frame, np.random.Generator], tuple[Plane, dict[str, float]]]] = {
     "elliptical": _galaxy(-6, -3.5),
+    "dwarf_elliptical": _galaxy(-5, -4, dwarf=True),
     "lenticular": _galaxy(-3.5, -0.5),
     "spiral": _galaxy(-0.5, 8.5),
     "irregular": _irregular,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ def fingerprint_udf(
     weights_storage: Mapping[str, Any] | None = None,
     input_px: int | None = None,
     layer: str | None = None,
+    turns: Literal[1, 4, 8] | None = None,
     top_labels: int = 30,
     batch_size: int = 32,
     threads: int = 1,
@@ -55,8 +56,8 @@ def fingerprint_udf(
     ----------
     spark : pyspark.sql.SparkSession
         Ships the weights to its executors.
-    backbone, weights, weights_sha256, weights_storage, input_px, layer, top_labels, batch_size, \
-    threads, runtime, precision, int8_model
+    backbone, weights, weights_sha256, weights_storage, input_px, layer, turns, top_labels, \
+    batch_size, threads, runtime, precision, int8_model
         As in :class:`~elodin_spark.settings.FingerprintsSettings`.
 
     Returns
@@ -85,6 +86,7 @@ def fingerprint_udf(
         weights_storage=dict(weights_storage or {}),
         input_px=input_px,  # type: ignore[arg-type]  # None: the network's own
         layer=layer,
+        turns=turns,  # type: ignore[arg-type]  # None: likewise
         top_labels=top_labels,
         batch_size=batch_size,
         threads=threads,

@@ -133,6 +133,7 @@ def fingerprint(
     weights_storage: Mapping[str, Any] | None = None,
     input_px: int | None = None,
     layer: str | None = None,
+    turns: Literal[1, 4, 8] | None = None,
     top_labels: int = 30,
     batch_size: int = 32,
     threads: int = 1,
@@ -144,8 +145,8 @@ def fingerprint(
 
     Parameters
     ----------
-    backbone, weights, weights_sha256, weights_storage, input_px, layer, top_labels, batch_size, \
-    threads, runtime, precision, int8_model
+    backbone, weights, weights_sha256, weights_storage, input_px, layer, turns, top_labels, \
+    batch_size, threads, runtime, precision, int8_model
         As in :class:`~elodin_spark.settings.FingerprintsSettings`.
 
     Returns
@@ -162,6 +163,7 @@ def fingerprint(
         weights_storage=dict(weights_storage or {}),
         input_px=input_px,  # type: ignore[arg-type]  # None: the network's own
         layer=layer,
+        turns=turns,  # type: ignore[arg-type]  # None: likewise
         top_labels=top_labels,
         batch_size=batch_size,
         threads=threads,

@@ -24,7 +24,7 @@ LAYERS = (
     DOMAIN,
     ("spark",),
     ("catalog",),
-    ("demo", "demo_truth", "jobs", "web", "planning"),
+    ("demo", "jobs", "web", "planning"),
     ("cli_weights", "cli_pretrain"),
     ("cli",),
     ("__main__",),

@@ -13,6 +13,7 @@ from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.backbones import build_model, named_weights, preprocessing_of
 from elodin_spark.fingerprints.runtimes.network import (
     fold_normalization,
+    layer_lengths,
     load_folded,
     load_model,
     take_layer,
@@ -198,6 +199,48 @@ def test_a_layer_is_pooled_and_keeps_the_classes():
     assert take_layer(model, None) is model
 
 
+def test_layers_are_joined_in_the_order_they_are_named(tmp_path):
+    names, joined = ("conv_pw_5_relu", "conv_pw_2_relu"), "conv_pw_5_relu+conv_pw_2_relu"
+    model = build_model("mobilenet", PX)
+    apart = [answers(take_layer(model, name), pictures()) for name in names]
+    vectors = answers(take_layer(model, joined), pictures())
+    np.testing.assert_allclose(vectors, np.concatenate(apart, axis=1), rtol=1e-5)
+    assert layer_lengths("mobilenet", joined) == tuple(part.shape[1] for part in apart)
+    assert vector_length("mobilenet", joined) == vectors.shape[1]
+    assert layer_lengths("mobilenet") == (1024,)
+    with pytest.raises(ConfigError, match="names a layer twice"):
+        take_layer(model, "conv_pw_5_relu+conv_pw_5_relu")
+    weights = resolve_weights("random:0", "mobilenet", cache=tmp_path)
+    found = {}
+    for runtime, precision in (("tensorflow", "f32"), ("openvino", "f32"), ("tensorflow", "bf16")):
+        network = {"backbone": "mobilenet", "input_px": PX, "layer": joined}
+        chosen = fingerprints(**network, runtime=runtime, precision=precision)
+        loaded = FingerprintSpec.from_settings(chosen, weights).load(str)
+        found[runtime, precision], _ = loaded(pictures().astype(np.uint8))
+    exact = found["tensorflow", "f32"]
+    np.testing.assert_allclose(found["openvino", "f32"], exact, atol=1e-4 * np.abs(exact).max())
+    np.testing.assert_allclose(found["tensorflow", "bf16"], exact, atol=0.05 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize(("turns", "alike"), [(1, 1), (4, 4), (8, 8)])
+def test_turned_windows_have_one_vector_where_turns_are_averaged(turns, alike, tmp_path):
+    weights = resolve_weights("random:0", "mobilenet", cache=tmp_path)
+    network = {"backbone": "mobilenet", "input_px": PX, "batch_size": 4, "runtime": "tensorflow"}
+    spec = FingerprintSpec.from_settings(fingerprints(**network, turns=turns), weights)
+    window = pictures(1).astype(np.uint8)[0]
+    views = [np.rot90(one, quarter) for one in (window, window[:, ::-1]) for quarter in range(4)]
+    vectors, _ = spec.load(str)(np.stack(views))
+    size = np.abs(vectors).max()
+    same = [bool(np.allclose(vectors[0], vector, atol=1e-4 * size)) for vector in vectors]
+    assert same == [i < alike for i in range(8)]
+    grey, _ = spec.load(str)(np.stack(views)[..., 0])
+    assert np.allclose(grey[0], grey[1], atol=1e-4 * size) == (turns > 1)
+    plain = FingerprintSpec.from_settings(fingerprints(**network, turns=1), weights)
+    each, _ = plain.load(str)(np.stack(views[:turns]))
+    np.testing.assert_allclose(vectors[0], each.mean(axis=0), atol=1e-4 * size)
+    assert (spec.recipe == plain.recipe) == (turns == 1)
+
+
 def test_a_layer_of_any_network_is_the_same_in_each_runtime(tmp_path, monkeypatch):
     monkeypatch.setenv("ELODIN_CACHE", str(tmp_path))
     values = {"backbone": "efficientnetb0", "input_px": PX, "layer": "block3a_expand_conv"}
@@ -221,6 +264,8 @@ def test_an_unknown_layer_is_refused_with_near_ones():
         vector_length("mobilenet", "conv_pw5")
     with pytest.raises(ConfigError, match="the last are"):
         vector_length("mobilenet", "!")
+    with pytest.raises(ConfigError, match=r"mobilenet has no layer 'conv_pw5'"):
+        vector_length("mobilenet", "conv_pw_5_relu+conv_pw5")
 
 
 def test_settings_name_networks_as_people_write_them():
@@ -251,6 +296,8 @@ def test_the_recipe_holds_the_size_and_the_layer():
     assert recipe()["fingerprints"]["input_px"] == 64
     assert "layer" not in recipe()["fingerprints"]
     assert recipe(layer="conv4_block6_out")["fingerprints"]["layer"] == "conv4_block6_out"
+    assert "turns" not in recipe(turns=1)["fingerprints"]
+    assert recipe(turns=4)["fingerprints"]["turns"] == 4
     assert recipe_id(recipe()) == recipe_id(recipe(input_px=64))
     assert len({recipe_id(recipe(layer=layer)) for layer in (None, "a", "b")}) == 3
     assert len({network_id("1" * 64, "f32", layer=layer) for layer in (None, "a", "b")}) == 3

@@ -98,6 +98,25 @@ def test_standardized_vectors_have_mean_0_and_variance_1():
     np.testing.assert_allclose(np.square(rotated).sum(axis=1), np.square(found).sum(axis=1), rtol=1e-4)
 
 
+@pytest.mark.parametrize("power", [None, 0.5])
+def test_joined_layers_count_alike_whatever_their_length(power):
+    vectors = np.concatenate([cloud(200, 8), 100 * cloud(200, 56, seed=1)], axis=1)
+    chosen = FinishSettings(finish="standardize", power=power)
+    found = Finish.fit(vectors, chosen, parts=(8, 56)).apply(vectors).astype(float)
+    alone = [
+        fit(part, finish="standardize", power=power).apply(part) for part in (vectors[:, :8], vectors[:, 8:])
+    ]
+    sizes = [np.square(part).sum() for part in (found[:, :8], found[:, 8:])]
+    assert sizes[0] / sizes[1] == pytest.approx(
+        np.square(alone[0]).mean() / np.square(alone[1]).mean(), rel=1e-4
+    )
+    assert sum(sizes) == pytest.approx(
+        32 * (np.square(alone[0]).sum() / 8 + np.square(alone[1]).sum() / 56), rel=1e-4
+    )
+    one = Finish.fit(vectors, chosen, parts=(64,)).apply(vectors)
+    np.testing.assert_array_equal(one, Finish.fit(vectors, chosen).apply(vectors))
+
+
 def test_whitened_vectors_have_unit_covariance():
     vectors = cloud(200)
     found = fit(vectors, finish="whiten", pca=12)

@@ -91,6 +91,9 @@ def test_dense_mode_is_offered_where_it_gives_the_windows() -> None:
     assert offer({"size": "6 arcsec"}) is None
     assert offer({}, backbone="vgg16") is None
     assert offer({}, layer="conv4_block6_out") is None
+    assert offer({}, weights="random:0", turns=8) is None
+    # What the weights of the package want of windows is not asked for.
+    assert (offered.fingerprints.layer, offered.fingerprints.turns) == (None, 1)
     assert (
         dense_settings(
             parse_settings({"images": {"paths": "x"}, "cutouts": {"generator": {"kind": "blobs"}}})

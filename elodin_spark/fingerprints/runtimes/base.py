@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
@@ -53,6 +53,8 @@ class NetworkSpec:
         The converted network, for runtimes that read one in place of the weights.
     layer : str, optional
         Whose output is the vector.
+    turns : {1, 4, 8}
+        Ways of looking at each window, see :func:`turned`, whose answers are averaged.
     """
 
     weights: Weights
@@ -64,6 +66,21 @@ class NetworkSpec:
     precision: Precision = "f32"
     model: ModelFile | None = None
     layer: str | None = None
+    turns: int = 1
+
+
+def turned(batch: NDArray[np.uint8], turns: int) -> Iterator[NDArray[np.uint8]]:
+    """Square windows as they are; by 4 also in quarter turns; by 8 also all these mirrored.
+
+    Parameters
+    ----------
+    batch : ndarray of uint8, shape (n, px, px, channels)
+    turns : {1, 4, 8}
+    """
+    for mirrored in range(2 if turns == 8 else 1):
+        seen = batch[:, :, ::-1] if mirrored else batch
+        for quarter in range(4 if turns > 1 else 1):
+            yield np.ascontiguousarray(np.rot90(seen, quarter, (1, 2)))
 
 
 class Runtime(ABC):
@@ -210,8 +227,10 @@ class Runtime(ABC):
                 batch = np.zeros((size, side, side, channels), np.uint8)
                 for i, window in enumerate(chunk):
                     batch[i] = resize_window(window, side).reshape(side, side, channels)
-            for output, found in zip(outputs, self._programs[channels](batch), strict=True):
-                output[start : start + len(chunk)] = found[: len(chunk)]
+            seen = [self._programs[channels](view) for view in turned(batch, self.spec.turns)]
+            for output, *found in zip(outputs, *seen, strict=True):
+                mean = found[0] if len(found) == 1 else np.mean(found, axis=0)
+                output[start : start + len(chunk)] = mean[: len(chunk)]
         return outputs[0], outputs[1] if len(outputs) > 1 else None
 
 
@@ -257,6 +276,7 @@ def get_runtime(spec: NetworkSpec) -> Runtime:
         spec.precision,
         spec.model and spec.model.sha256,
         spec.layer,
+        spec.turns,
         chosen_device(),
     )
     with _cache_lock:

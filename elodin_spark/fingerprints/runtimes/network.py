@@ -16,6 +16,9 @@ from elodin_spark.fingerprints.weights import Weights, digest_arrays
 from elodin_spark.settings.backbones import get_backbone
 from elodin_spark.settings.base import near_misses
 
+#: Name of what joins the vectors of several layers.
+_JOINED = "joined_layers"
+
 
 def load_model(weights: Weights, backbone: str, input_px: int) -> Any:
     """Build the network and load its weights, checked against their hash.
@@ -60,19 +63,19 @@ def load_folded(
 
 
 def take_layer(model: Any, layer: str | None) -> Any:
-    """Let the output of one layer be the vector of a network.
+    """Let the output of one layer, or of several joined, be the vector of a network.
 
     Parameters
     ----------
     model : keras.Model
         Of :func:`~elodin_spark.fingerprints.backbones.build_model`.
     layer : str or None
-        Name of a layer; None leaves the network as it is.
+        Name of a layer, or of several joined by +; None leaves the network as it is.
 
     Returns
     -------
     keras.Model
-        With the output of the layer, averaged over rows and columns where it has them, in place
+        With the output of each layer, averaged over rows and columns where it has them, in place
         of the vector. The class probabilities, where there is a head, remain; without one,
         what stands behind the layer is gone.
 
@@ -85,24 +88,31 @@ def take_layer(model: Any, layer: str | None) -> Any:
         return model
     keras = load_keras()
     found = {item.name: item for item in model.layers if not isinstance(item, keras.layers.InputLayer)}
-    if layer not in found:
-        raise ConfigError(
-            f"fingerprints.layer: {model.name} has no layer {layer!r}; {near_misses(layer, found)}"
-        )
-    vector = found[layer].output
-    if len(vector.shape) == 4:
-        vector = keras.layers.GlobalAveragePooling2D(name="pooled_layer")(vector)
-    elif len(vector.shape) != 2:
-        raise ConfigError(
-            f"fingerprints.layer: the output of {layer!r} has shape {vector.shape}; choose a layer of shape "
-            "(n, height, width, channels) or (n, length)"
-        )
+    names = layer.split("+")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"fingerprints.layer: {layer!r} names a layer twice")
+    parts = []
+    for name in names:
+        if name not in found:
+            raise ConfigError(
+                f"fingerprints.layer: {model.name} has no layer {name!r}; {near_misses(name, found)}"
+            )
+        part = found[name].output
+        if len(part.shape) == 4:
+            part = keras.layers.GlobalAveragePooling2D(name=f"pooled_{name}")(part)
+        elif len(part.shape) != 2:
+            raise ConfigError(
+                f"fingerprints.layer: the output of {name!r} has shape {part.shape}; choose a layer of shape "
+                "(n, height, width, channels) or (n, length)"
+            )
+        parts.append(part)
+    vector = keras.layers.Concatenate(name=_JOINED)(parts) if len(parts) > 1 else parts[0]
     return keras.Model(model.inputs[0], [vector, *model.outputs[1:]], name=model.name)
 
 
 @cache
-def vector_length(backbone: str, layer: str | None = None) -> int:
-    """Length of the vectors of a network, or of one of its layers, which needs Keras.
+def layer_lengths(backbone: str, layer: str | None = None) -> tuple[int, ...]:
+    """Lengths of the parts of the vectors of a network: of each layer joined, which needs Keras.
 
     Raises
     ------
@@ -111,9 +121,15 @@ def vector_length(backbone: str, layer: str | None = None) -> int:
     """
     entry = get_backbone(backbone)
     if layer is None:
-        return entry.vector_length
+        return (entry.vector_length,)
     model = take_layer(build_model(backbone, entry.min_px, 2 if entry.head else None), layer)
-    return int(model.outputs[0].shape[-1])
+    joined = as_list(model.get_layer(_JOINED).input) if "+" in layer else [model.outputs[0]]
+    return tuple(int(part.shape[-1]) for part in joined)
+
+
+def vector_length(backbone: str, layer: str | None = None) -> int:
+    """Length of the vectors of a network, or of the layers that are joined; see :func:`layer_lengths`."""
+    return sum(layer_lengths(backbone, layer))
 
 
 def with_preprocessing(model: Any, preprocessing: Preprocessing, channels: int) -> Any:
@@ -247,7 +263,7 @@ def fold_normalization(model: Any, precision: Literal["f32", "bf16"] = "f32") ->
 def _layer_type(layer: Any, precision: str) -> str:
     kind = type(layer).__name__
     # Pixels, of which bfloat16 has too few steps, and what stands behind the features.
-    exact = kind in ("Rescaling", "Normalization") or kind.startswith("Global")
+    exact = kind in ("Rescaling", "Normalization") or kind.startswith("Global") or layer.name == _JOINED
     last = exact or (kind == "Dense" and len(layer.input.shape) == 2)
     return "bfloat16" if precision == "bf16" and not last else "float32"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.simulate import ARTEFACT_TYPES, FAINT_TYPES
+from elodin_spark.simulate.layout import ARTEFACT_TYPES, FAINT_TYPES
 
 #: Artefacts that are lines of a length and a direction; all else is taken for a disk.
 LINE_TYPES = ("satellite_trail", "bad_column")
@@ -78,11 +78,26 @@ class Truth:
     def read(cls, path: Path) -> Truth:
         """Read ``truth.csv``."""
         with path.open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-        names = ("x", "y", "radius_px", "position_angle_deg")
-        numbers = {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
+            return cls._of_rows(list(csv.DictReader(handle)))
+
+    @classmethod
+    def of(cls, tile: str, rows: Sequence[Mapping[str, Any]]) -> Truth:
+        """Truth of one tile that was just drawn, see :class:`~elodin_spark.simulate.tile.Tile`."""
+        return cls._of_rows([{**row, "tile": tile} for row in rows])
+
+    @classmethod
+    def _of_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Truth:
+        def numbers(name: str) -> NDArray[np.float64]:
+            given = (row.get(name) for row in rows)
+            return np.array([np.nan if value in (None, "") else float(value) for value in given])
+
         return cls(
-            np.array([row["tile"] for row in rows]), np.array([row["type"] for row in rows]), **numbers
+            np.array([row["tile"] for row in rows], np.str_),
+            np.array([row["type"] for row in rows], np.str_),
+            numbers("x"),
+            numbers("y"),
+            numbers("radius_px"),
+            numbers("position_angle_deg"),
         )
 
     def parts(self, row: dict[str, Any]) -> dict[int, float]:
@@ -128,10 +143,10 @@ class Truth:
             Of :meth:`Catalog.describe_cutouts`.
         """
         parts = self.parts(row)
-        notable = [i for i, part in parts.items() if self._is_notable(i) and part >= _LEAST_PART]
+        notable = [i for i, part in parts.items() if self.is_notable(i) and part >= _LEAST_PART]
         if notable:
             return str(self.kind[min(notable, key=lambda i: self._order(i, parts[i]))])
-        faint = [i for i in parts if not self._is_notable(i) and self._has_centre_in(row, i)]
+        faint = [i for i in parts if not self.is_notable(i) and self._has_centre_in(row, i)]
         return str(self.kind[max(faint, key=lambda i: self.radius_px[i])]) if faint else SKY
 
     def stands_alone(self, row: dict[str, Any]) -> tuple[str, float] | None:
@@ -149,7 +164,7 @@ class Truth:
             of its points. None where no notable thing is within a quarter of the window's side, or
             where a tenth of another one is in the window.
         """
-        seen = [i for i, part in self.parts(row).items() if self._is_notable(i) and part >= _ALONE_PART]
+        seen = [i for i, part in self.parts(row).items() if self.is_notable(i) and part >= _ALONE_PART]
         if len(seen) != 1:
             return None
         kind = str(self.kind[seen[0]])
@@ -160,6 +175,13 @@ class Truth:
             (kind, off) if off <= _CENTRED_PART * min(row["x1"] - row["x0"], row["y1"] - row["y0"]) else None
         )
 
+    def draw_place(self, i: int, rng: np.random.Generator) -> tuple[float, float]:
+        """Place of an object, px: its middle, of a line any of its points."""
+        if self.kind[i] not in LINE_TYPES:
+            return float(self.x[i]), float(self.y[i])
+        x, y = rng.choice(self._extent(i))
+        return float(x), float(y)
+
     def _extent(self, i: int) -> NDArray[np.float64]:
         """Points of an object, evenly over all of it, shape (k, 2), px."""
         if self.kind[i] in LINE_TYPES:
@@ -169,7 +191,8 @@ class Truth:
             shape = _DISK
         return np.asarray(shape * self.radius_px[i] + (self.x[i], self.y[i]))
 
-    def _is_notable(self, i: int) -> bool:
+    def is_notable(self, i: int) -> bool:
+        """Whether an object is none of the faint ones between the others."""
         return self.kind[i] not in FAINT_TYPES
 
     def _has_centre_in(self, row: dict[str, Any], i: int) -> bool:

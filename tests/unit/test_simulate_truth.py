@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elodin_spark.demo import choose_queries
-from elodin_spark.demo_truth import NAMES, SKY, Truth, write_share
 from elodin_spark.simulate import ARTEFACT_TYPES, FAINT_TYPES, SKY_TYPES
+from elodin_spark.simulate.truth import NAMES, SKY, Truth, write_share
 
 HEAD = "object_id,type,tile,x,y,ra,dec,radius_px,mag,ellipticity,position_angle_deg"
 
