@@ -3,12 +3,13 @@
     python benchmarks/fingerprint_quality.py --sets efigi radio --recipes pca haralick random --px 64
     python benchmarks/fingerprint_quality.py --sets efigi --recipes model.weights.h5 --scores precision
     python benchmarks/fingerprint_quality.py --recipes random:px=96,finish=standardize,metric=cosine
+    python benchmarks/fingerprint_quality.py --recipes survey survey:turns=1,layer=avg_pool --finishes auto
     python benchmarks/fingerprint_quality.py --recipes random --finishes none standardize whiten64 power+l2
     python benchmarks/fingerprint_quality.py --set mine=cutouts/ --set other=labels.csv --sets mine other
 
 A recipe is pca (pixels to 64 principal components), haralick (texture), or what fingerprints.weights
 takes: random:SEED, imagenet, survey, a file or URI. Options follow a colon: px, finish, metric,
-backbone, layer. A set is efigi or radio below --data, or NAME=PATH of a folder with a folder for each
+backbone, layer, turns. A set is efigi or radio below --data, or NAME=PATH of a folder with a folder for each
 class, or of a CSV of file,label[,object].
 
 precision: share of the 10 nearest others of the same class, mean by class, mean of the classes;

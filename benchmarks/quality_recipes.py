@@ -83,6 +83,8 @@ class Recipe:
             raise ConfigError(f"recipe {text}: metric is l2 or cosine")
         if given.get("pool", "avg") != "avg":
             raise ConfigError(f"recipe {text}: pool is avg, which is how all networks here end")
+        if given.get("turns", "1") not in ("1", "4", "8"):
+            raise ConfigError(f"recipe {text}: turns is 1, 4 or 8")
         if not str(given.get("px", px)).isdecimal():
             raise ConfigError(f"recipe {text}: px is a whole number")
         source = "random:0" if source == "random" else source

@@ -57,7 +57,7 @@ def test_a_folder_and_a_csv_are_scored_by_baselines_and_a_network(tmp_path: Path
     write_set(tmp_path / "shapes")
     arguments = [
         *("--set", f"folder={tmp_path / 'shapes'}", "--set", f"csv={tmp_path / 'shapes' / 'labels.csv'}"),
-        *("--recipes", "pca", "haralick", "random:0:finish=standardize+l2", "pca:px=16"),
+        *("--recipes", "pca", "haralick", "random:0:finish=auto,turns=4", "pca:px=16"),
         *("--px", "32", "--top", "3", "--k", "3", "--found", "10", "--cache", str(tmp_path / "cache")),
         *("--figure", str(tmp_path / "scores.svg")),
     ]
@@ -65,7 +65,7 @@ def test_a_folder_and_a_csv_are_scored_by_baselines_and_a_network(tmp_path: Path
     assert [(row["set"], row["recipe"], row["px"]) for row in found["rows"]] == [
         (name, recipe, px)
         for name in ("folder", "csv")
-        for recipe, px in (("pca", 32), ("haralick", 32), ("random:0", 32), ("pca", 16))
+        for recipe, px in (("pca", 32), ("haralick", 32), ("random:0 4 turns", 32), ("pca", 16))
     ]
     assert found["sets"]["csv"] == {"cutouts": 24, "classes": 2}
     for row in found["rows"]:
@@ -113,6 +113,8 @@ def test_recipes_are_read_and_misspelt_ones_refused(benchmark_module) -> None:
         ("random:finish=whitened", "whitened is none of"),
         ("random:metric=l1", "metric is l2 or cosine"),
         ("random:px=many", "px is a whole number"),
+        ("random:turns=3", "turns is 1, 4 or 8"),
+        ("random:finish=auto+l2", "auto is a finish by itself"),
     ]:
         with pytest.raises(ElodinError, match=re.escape(wrong)):
             recipes.Recipe.parse(text, 64)
@@ -132,3 +134,5 @@ def test_finishes_do_what_their_names_say(benchmark_module) -> None:
     assert np.cov(finished("whiten3").T) == pytest.approx(np.eye(3), abs=1e-4)
     assert finished("power") == pytest.approx(np.sqrt(vectors))
     assert np.linalg.norm(finished("standardize+l2"), axis=1) == pytest.approx(1)
+    vectors = np.random.default_rng(0).gamma(2, 1, (50, 2048)).astype(np.float32)  # as long as the network's
+    assert finished("auto") == pytest.approx(finished("standardize+power"), abs=1e-4)

@@ -294,7 +294,9 @@ def test_the_recipe_holds_the_size_and_the_layer():
         return make_recipe(settings, "w", "1" * 64)
 
     assert recipe()["fingerprints"]["input_px"] == 64
-    assert "layer" not in recipe()["fingerprints"]
+    plain = recipe(weights="random:0")["fingerprints"]
+    assert plain["input_px"] == 224
+    assert not plain.keys() & {"layer", "turns"}
     assert recipe(layer="conv4_block6_out")["fingerprints"]["layer"] == "conv4_block6_out"
     assert "turns" not in recipe(turns=1)["fingerprints"]
     assert recipe(turns=4)["fingerprints"]["turns"] == 4
