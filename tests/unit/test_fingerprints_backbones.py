@@ -222,10 +222,11 @@ def test_layers_are_joined_in_the_order_they_are_named(tmp_path):
     np.testing.assert_allclose(found["tensorflow", "bf16"], exact, atol=0.05 * np.abs(exact).max())
 
 
+@pytest.mark.parametrize("runtime", ["tensorflow", "openvino"])
 @pytest.mark.parametrize(("turns", "alike"), [(1, 1), (4, 4), (8, 8)])
-def test_turned_windows_have_one_vector_where_turns_are_averaged(turns, alike, tmp_path):
+def test_turned_windows_have_one_vector_where_turns_are_averaged(turns, alike, runtime, tmp_path):
     weights = resolve_weights("random:0", "mobilenet", cache=tmp_path)
-    network = {"backbone": "mobilenet", "input_px": PX, "batch_size": 4, "runtime": "tensorflow"}
+    network = {"backbone": "mobilenet", "input_px": PX, "batch_size": 4, "runtime": runtime}
     spec = FingerprintSpec.from_settings(fingerprints(**network, turns=turns), weights)
     window = pictures(1).astype(np.uint8)[0]
     views = [np.rot90(one, quarter) for one in (window, window[:, ::-1]) for quarter in range(4)]

@@ -227,10 +227,16 @@ class Runtime(ABC):
                 batch = np.zeros((size, side, side, channels), np.uint8)
                 for i, window in enumerate(chunk):
                     batch[i] = resize_window(window, side).reshape(side, side, channels)
-            seen = [self._programs[channels](view) for view in turned(batch, self.spec.turns)]
-            for output, *found in zip(outputs, *seen, strict=True):
-                mean = found[0] if len(found) == 1 else np.mean(found, axis=0)
-                output[start : start + len(chunk)] = mean[: len(chunk)]
+            for number, view in enumerate(turned(batch, self.spec.turns)):
+                # Added at once: a program may give the same memory each time.
+                for output, found in zip(outputs, self._programs[channels](view), strict=True):
+                    if number:
+                        output[start : start + len(chunk)] += found[: len(chunk)]
+                    else:
+                        output[start : start + len(chunk)] = found[: len(chunk)]
+        if self.spec.turns > 1:
+            for output in outputs:
+                output /= self.spec.turns
         return outputs[0], outputs[1] if len(outputs) > 1 else None
 
 
