@@ -104,6 +104,11 @@ def tile_stamps(first: int, count: int, px: int, seed: int) -> Stamps:
         Numbers of the tiles.
     px, seed : int
         See :func:`~elodin_spark.simulate.windows.draw_windows`.
+
+    Returns
+    -------
+    Stamps
+        56 windows of each tile; kinds are numbers in :data:`KINDS`, shapes NaN.
     """
     from elodin_spark.simulate.windows import draw_windows  # needs GalSim
 

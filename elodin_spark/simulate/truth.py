@@ -176,7 +176,15 @@ class Truth:
         )
 
     def draw_place(self, i: int, rng: np.random.Generator) -> tuple[float, float]:
-        """Place of an object, px: its middle, of a line any of its points."""
+        """Place of an object, x and y in 0-based px: its middle, of a line any of its points.
+
+        Parameters
+        ----------
+        i : int
+            Index of the object.
+        rng : numpy.random.Generator
+            Chooses the point of a line.
+        """
         if self.kind[i] not in LINE_TYPES:
             return float(self.x[i]), float(self.y[i])
         x, y = rng.choice(self._extent(i))
