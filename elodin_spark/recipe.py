@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from elodin_spark.settings import FingerprintsSettings, Precision, Settings, Step
+from elodin_spark.settings.finish import LabelsKind
 
 #: What recipes call them.
 PRECISIONS: dict[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "int8": "int8"}
@@ -110,6 +111,43 @@ def finish_of(recipe: dict[str, Any]) -> dict[str, Any]:
     stored = recipe["fingerprints"]
     plain = {"kind": "none", "power": 1.0, "components": None, "prototypes": None}
     return plain | stored.get("pca", {}) | stored.get("finish", {})
+
+
+def labels_of(recipe: dict[str, Any], classes: int | None) -> LabelsKind:
+    """What the labels of a recipe are.
+
+    Parameters
+    ----------
+    recipe : dict
+    classes : int or None
+        Length of the head of its weights; None without one.
+    """
+    if finish_of(recipe)["prototypes"] is not None:
+        return "prototypes"
+    return "units" if classes is None or "labels" in recipe["fingerprints"] else "classes"
+
+
+def settled_of(recipe: dict[str, Any], classes: int | None) -> dict[str, Any]:
+    """Settings of the section ``fingerprints`` that may be left open, as a recipe has settled them.
+
+    Parameters
+    ----------
+    recipe, classes
+        As of :func:`labels_of`.
+
+    Returns
+    -------
+    dict
+        `finish`, `power`, `labels` and `precision`.
+    """
+    finish = finish_of(recipe)
+    held = recipe["fingerprints"].get("precision", PRECISIONS["f32"])
+    return {
+        "finish": finish["kind"],
+        "power": finish["power"],
+        "labels": labels_of(recipe, classes),
+        "precision": next(name for name, long in PRECISIONS.items() if long == held),
+    }
 
 
 def wants_finish(recipe: dict[str, Any]) -> bool:

@@ -15,7 +15,6 @@ from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
 from elodin_spark.fingerprints.runtimes.base import release_runtimes
 from elodin_spark.fingerprints.runtimes.openvino import model_cache
 from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.recipe import PRECISIONS, finish_of
 from elodin_spark.settings import FingerprintsSettings, Settings
 from elodin_spark.settings.finish import AUTO_FINISH, AUTO_POWER
 
@@ -103,17 +102,9 @@ def settled_network(store: Store, settings: Settings) -> Settings:
     Nothing is measured. What is named stays as it is; int8 takes the quantized network of the catalog.
     """
     asked = settings.fingerprints
-    update: dict[str, Any] = {}
-    if asked.finish == "auto":
-        held_finish = finish_of(store.meta["recipe"])
-        update["finish"] = held_finish["kind"]
-        if asked.power is None:
-            update["power"] = held_finish["power"]
-    if asked.labels == "auto":
-        update["labels"] = store.labels
-    held = store.meta["recipe"]["fingerprints"].get("precision", "float32")
-    if asked.precision == "auto":
-        update["precision"] = next(name for name, long in PRECISIONS.items() if long == held)
+    update = {name: held for name, held in store.settled.items() if getattr(asked, name) in ("auto", None)}
+    if asked.finish != "auto":
+        update.pop("power", None)  # left out beside a finish that is named, it is 1
     if update.get("precision", asked.precision) == "int8" and asked.int8_model is None:
         update["int8_model"] = _network_of(store)
     return settings.model_copy(update={"fingerprints": asked.model_copy(update=update)})

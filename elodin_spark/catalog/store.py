@@ -35,8 +35,9 @@ from elodin_spark.config import dump_settings
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.finish import Finish, FinishFile
 from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.recipe import recipe_id, with_finish
+from elodin_spark.recipe import labels_of, recipe_id, settled_of, with_finish
 from elodin_spark.settings import Settings
+from elodin_spark.settings.finish import LabelsKind
 from elodin_spark.vectors import with_storage
 
 FORMAT = 1
@@ -91,6 +92,7 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.meta: dict[str, Any] = {}
+        self._mended = False
         self.refresh()
 
     def refresh(self) -> None:
@@ -108,6 +110,8 @@ class Store:
                 f"{self.path} has catalog format {meta.get('format')!r} and this version reads {FORMAT}; "
                 "use the version that wrote it"
             )
+        # Catalogs were written that name their labels twice, here and, rightly, by their recipe.
+        self._mended = meta.pop("labels", None) is not None
         self.meta = meta
 
     @classmethod
@@ -131,7 +135,7 @@ class Store:
         recipe : dict
             See :mod:`elodin_spark.recipe`.
         weights : Weights
-            What the labels mean is kept, so that a query needs no network.
+            The names of classes are kept, so that a query needs no network.
         root : str
             Archive root that the paths of images are relative to.
         runtime : str, optional
@@ -163,15 +167,12 @@ class Store:
                 f"another run is making a catalog in {path}: wait for it, or choose another folder"
             ) from None
         (path / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
-        kind = settings.fingerprints.labels
-        kind = weights.head_kind if kind == "auto" else kind
-        head = kind == "classes"
+        head = labels_of(recipe, weights.classes) == "classes"
         meta = {
             "format": FORMAT,
             "recipe_id": recipe_id(recipe),
             "recipe": recipe,
             "network": weights.describe(),
-            "labels": kind,
             "classes": weights.classes if head else None,
             "label_names": weights.label_names if head else None,
             "root": root,
@@ -191,9 +192,17 @@ class Store:
         return f"{_LABEL_WORDS[self.labels]} {label}" if names is None else str(names[label])
 
     @property
-    def labels(self) -> str:
+    def labels(self) -> LabelsKind:
         """What labels are: ``classes``, ``units`` or ``prototypes``."""
-        return str(self.meta.get("labels") or ("units" if self.meta["classes"] is None else "classes"))
+        return labels_of(self.meta["recipe"], self.meta["classes"])
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        """What this catalog settled of the settings that may be left open; kept in its recipe alone.
+
+        See :func:`elodin_spark.recipe.settled_of`.
+        """
+        return settled_of(self.meta["recipe"], self.meta["classes"])
 
     def label_count(self, components: int) -> int:
         """How many labels there can be: classes, units of the network's vector, or prototypes.
@@ -349,7 +358,13 @@ class Store:
         return locked(self.path)
 
     def sweep(self) -> None:
-        """Delete what no commit names: the remains of killed runs. Only with the lock held."""
+        """Delete what no commit names: the remains of killed runs. Only with the lock held.
+
+        What was mended as ``catalog.json`` was read is also written here: reading writes nothing.
+        """
+        if self._mended:
+            write_json(self.path / "catalog.json", self.meta)
+            self._mended = False
         named = {part for commit in self.commits() for parts in commit.tables.values() for part in parts}
         for part in (self.path / "tables").glob("*/*"):
             if str(part.relative_to(self.path)) not in named:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -74,11 +74,6 @@ class Weights:
     backbone: str
     classes: int | None = None
     label_names: tuple[str, ...] | None = None
-
-    @property
-    def head_kind(self) -> Literal["classes", "units"]:
-        """What labels are: ``classes`` of the head or, without one, ``units`` of the vector."""
-        return "units" if self.classes is None else "classes"
 
     def label_name(self, label: int) -> str:
         """What label number `label` is called, such as ``unit 12`` or ``n02119789 kit_fox``."""

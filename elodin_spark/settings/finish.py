@@ -13,6 +13,8 @@ Finish = Literal["none", "standardize", "whiten"]
 #: What may be asked for: ``auto`` is settled when a catalog is begun.
 FinishChoice = Literal["auto", "none", "standardize", "whiten"]
 LabelsChoice = Literal["auto", "classes", "units", "prototypes"]
+#: What labels are, once that is settled.
+LabelsKind = Literal["classes", "units", "prototypes"]
 
 #: What ``fingerprints.finish: auto`` is in a new catalog.
 AUTO_FINISH: Finish = "standardize"

@@ -77,7 +77,7 @@ def test_random_weights_are_the_same_arrays_for_the_same_seed_only(tmp_path, cac
     assert again.path != headless.path
     assert other.sha256 != headless.sha256
     assert Path(headless.path).name == f"{headless.sha256}.weights.h5"
-    assert (headless.name, headless.classes, headless.head_kind) == ("random:0", None, "units")
+    assert (headless.name, headless.classes) == ("random:0", None)
     assert headless.describe() == "ResNet50, random weights (seed 0): not trained"
     assert headless.label_name(12) == "unit 12"
 
@@ -141,7 +141,6 @@ def test_every_layout_keras_writes_gives_the_same_arrays(files, cache, file, cla
     # The hash is of the content, not of the file: three layouts, one hash.
     assert found.sha256 == hashes[file.split(".")[0]]
     assert (found.name, found.classes) == (file, classes)
-    assert found.head_kind == ("units" if classes is None else "classes")
     assert found.label_name(3) == ("unit 3" if classes is None else "class 3")
 
 

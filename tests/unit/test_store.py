@@ -12,14 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from elodin_spark import schema
-from elodin_spark.catalog.checks import require_recipe
-from elodin_spark.catalog.precision import settled_network
+from elodin_spark.catalog.checks import recipe_of, require_recipe
+from elodin_spark.catalog.precision import settle_finish, settled_network
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.config import parse_settings
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.finish import Finish, FinishFile, load_finish
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.recipe import make_recipe, recipe_id
+from elodin_spark.settings import FingerprintsSettings
 
 WEIGHTS = Weights("random:0", "/cache/w.weights.h5", "0" * 64, "resnet50")
 SETTINGS = parse_settings({"images": {"paths": "/data"}})
@@ -165,3 +166,70 @@ def test_catalogs_from_before_there_was_a_choice_of_finish_are_read(store):
     settled = settled_network(old, left)
     assert (settled.fingerprints.finish, settled.fingerprints.labels) == ("none", "units")
     require_recipe(old, settled, WEIGHTS)
+
+
+HEADED = Weights("w.h5", "/w", "1" * 64, "resnet50", classes=2, label_names=("n1 cat", "n2 dog"))
+#: Settings of which a catalog settles what they leave open, and what that is.
+LEFT_OPEN = [
+    ({}, {"finish": "standardize", "power": 0.5, "precision": "f32"}),
+    ({"power": 0.7}, {"finish": "standardize", "power": 0.7}),
+    ({"finish": "standardize"}, {"finish": "standardize", "power": None}),
+    ({"finish": "none"}, {"finish": "none", "power": None}),
+    ({"finish": "none", "labels": "units"}, {"finish": "none", "labels": "units"}),
+    ({"finish": "whiten", "power": 1.0}, {"finish": "whiten", "power": 1.0}),
+    ({"labels": "units"}, {"labels": "units", "power": 0.5}),
+    ({"labels": "prototypes", "prototypes": 7}, {"labels": "prototypes"}),
+    ({"precision": "auto"}, {"precision": "f32"}),
+    ({"precision": "bf16"}, {"precision": "bf16"}),
+    ({"weights": "imagenet", "layer": None, "input_px": None, "turns": None}, {"turns": 1}),
+]
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, HEADED], ids=["no head", "head"])
+@pytest.mark.parametrize(("asked", "right"), LEFT_OPEN, ids=[str(asked) for asked, _ in LEFT_OPEN])
+@pytest.mark.parametrize("fitted", [False, True])
+def test_what_a_catalog_settled_is_read_back_as_it_was_settled(tmp_path, weights, asked, right, fitted):
+    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": asked})
+    network = settle_finish(settings.fingerprints, weights)
+    if network.precision == "auto":  # measured elsewhere
+        network = network.model_copy(update={"precision": "f32"})
+    settled = settings.model_copy(update={"fingerprints": network})
+    store = Store.create(
+        tmp_path / "c", settings, recipe_of(settled, weights, "openvino"), weights, "/data", "openvino"
+    )
+    if fitted and network.fitted:
+        vectors = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+        store.keep_finish(Finish.fit(vectors, network), 200, 1.5)
+    labels = "prototypes" if weights is WEIGHTS else "classes"
+    again = Store(store.path)
+    for once in (settings, settled):  # a settled one is settled already
+        found = settled_network(again, once)
+        assert found == settled
+        require_recipe(again, found, weights)
+    assert {name: getattr(network, name) for name in right} == right
+    assert again.labels == network.labels == asked.get("labels", labels)
+    # The runtime is kept beside the recipe, as its vectors are the same: any other "auto" must be settled.
+    assert [name for name in type(network).model_fields if getattr(network, name) == "auto"] == ["runtime"]
+    assert set(again.settled) >= {
+        name for name, field in FingerprintsSettings.model_fields.items() if field.default == "auto"
+    } - {"runtime"}
+
+
+def test_labels_of_a_catalog_that_called_them_units_beside_prototypes_are_mended_by_the_next_run(tmp_path):
+    network = settle_finish(SETTINGS.fingerprints, WEIGHTS)
+    settled = SETTINGS.model_copy(update={"fingerprints": network})
+    store = Store.create(
+        tmp_path / "c", SETTINGS, recipe_of(settled, WEIGHTS, "openvino"), WEIGHTS, "/data", "openvino"
+    )
+    vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    store.keep_finish(Finish.fit(vectors, network), 40, 1.5)
+    file = store.path / "catalog.json"
+    faulty = json.dumps({**json.loads(file.read_text()), "labels": "units"})
+    file.write_text(faulty)
+    opened = Store(store.path)
+    assert (opened.labels, opened.label_name(50)) == ("prototypes", "prototype 50")
+    require_recipe(opened, settled_network(opened, SETTINGS), WEIGHTS)
+    assert file.read_text() == faulty
+    with opened.lock():
+        opened.sweep()
+    assert json.loads(file.read_text()) == store.meta == Store(store.path).meta
