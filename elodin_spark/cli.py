@@ -167,6 +167,12 @@ def neighbors(
         float | None,
         typer.Option(metavar="ARCSEC", help="How far that may be; half the window by default."),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGE:X,Y", help="Ask with the cutout that shows this pixel of an image best; px from 0."
+        ),
+    ] = None,
     vector: Annotated[
         Path | None, typer.Option(metavar="FILE.npy", help="Ask with a vector like the catalog's.")
     ] = None,
@@ -202,12 +208,16 @@ def neighbors(
         RepeatsRule,
         typer.Option(help="Known repeats of the query or a nearer one; group lists them with that one."),
     ] = RepeatsRule.keep,
+    fold_duplicates: Annotated[
+        bool,
+        typer.Option("--fold-duplicates", help="List cutouts of the same pixels with the nearest of them."),
+    ] = False,
     output: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw query and neighbors.")] = None,
 ) -> None:
     """Print the nearest neighbors of a cutout, nearest first.
 
-    The cutout is given by its ID or by a position; a vector or an image file can be asked with too.
+    The cutout is given by its ID, a position or a pixel; a vector or an image file can be asked with too.
     Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2),
     1 - Jaccard index, 1 - cosine, Euclidean of label scores, or 1 - relative score of the fused ranks;
     of noise: times the median distance of known repeats.
@@ -217,6 +227,8 @@ def neighbors(
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 --cone 150.1 2.2 0.5 --min-separation 2
 
     Example: elodin-spark neighbors runs/coadds --position 150.1 2.2
+
+    Example: elodin-spark neighbors runs/coadds --at field_7/a.fits:456,1470
 
     Example: elodin-spark neighbors runs/coadds --image lens.fits --plot similar.png
 
@@ -232,9 +244,10 @@ def neighbors(
         "moc": None if moc is None else str(moc),
         "where": where,
         "repeats": repeats.value,
+        "fold_duplicates": fold_duplicates,
     }
     ids = cutout_ids if cutout_ids is None or len(cutout_ids) > 1 else cutout_ids[0]
-    query = opened.query(ids, position=position, radius_arcsec=radius, vector=vector, image=image)
+    query = opened.query(ids, position=position, radius_arcsec=radius, at=at, vector=vector, image=image)
     found = opened.neighbors(query, k, metric.value, why=why, **how)
     if plot is not None:
         opened.plot_neighbors(query, plot, k, metric.value, **how)
@@ -280,7 +293,7 @@ def remove(
     vanished: Annotated[
         bool, typer.Option("--vanished", help="Images whose files are gone from the archive.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list these images.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing: list what would be.")] = False,
 ) -> None:
     """Take images or cutouts out of a catalog: no neighbors any more, and no run brings them back.
 
@@ -296,13 +309,13 @@ def remove(
     named: list[str | int] = [int(image) if image.isdecimal() else image for image in images or []]
     if vanished:
         found = opened.vanished_images()
-        typer.echo(f"{len(found):,} images are gone from the archive" + "".join(f"\n  {f}" for f in found))
+        images_are = "image is" if len(found) == 1 else "images are"
+        listed = "" if dry_run else "".join(f"\n  {file}" for file in found)
+        typer.echo(f"{len(found):,} {images_are} gone from the archive{listed}")
         named += found
         if not found and not images and not cutouts:
             return
-    if dry_run:
-        return
-    typer.echo(opened.remove(named, cutouts or []).text())
+    typer.echo(opened.remove(named, cutouts or [], dry_run=dry_run).text())
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from elodin_spark.catalog.catalog import Catalog
     from elodin_spark.display.neighbors import Panel
 
-_NOT_SHOWN = ("query_id", "noise", "repeats")
+_NOT_SHOWN = ("query_id", "noise", "repeats", "duplicates")
 
 
 def answer_rows(
@@ -59,13 +59,18 @@ def answer_rows(
 
 def grouped_repeats(found: pa.Table, repeats: Repeats, index: HasCutouts) -> list[list[int]]:
     """Known repeats of the neighbors of an answer, one list a row; see :meth:`Repeats.grouped`."""
-    asked, near = (found.column(name).to_pylist() for name in ("cutout_id", "neighbor_id"))
-    starts = [at for at, rank in enumerate(found.column("rank").to_pylist()) if rank == 1]
     return [
         group.tolist()
-        for start, end in pairwise([*starts, len(near)])
-        for group in repeats.grouped(asked[start], near[start:end], index)
+        for query_id, near in answers_of(found)
+        for group in repeats.grouped(query_id, near, index)
     ]
+
+
+def answers_of(found: pa.Table) -> Iterator[tuple[int, list[int]]]:
+    """Each query of an answer with its neighbors, in order."""
+    asked, near = (found.column(name).to_pylist() for name in ("cutout_id", "neighbor_id"))
+    starts = [at for at, rank in enumerate(found.column("rank").to_pylist()) if rank == 1]
+    return ((asked[start], near[start:end]) for start, end in pairwise([*starts, len(near)]))
 
 
 def panels_of(store: Store, rows: Sequence[dict[str, Any]]) -> list[Panel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,10 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.removed import Removed
 from elodin_spark.errors import ConfigError, InputError, UnknownCutoutError
+from elodin_spark.neighbors.approximate import ApproximateL2Index
+from elodin_spark.neighbors.duplicates import DuplicateWindows, folded_duplicates
 from elodin_spark.neighbors.filtered import only
+from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.lookup import checked_k, ids_array
 from elodin_spark.neighbors.outside import FromOutside, Outside
-from elodin_spark.neighbors.overlap import WindowTable
+from elodin_spark.neighbors.overlap import Windows, WindowTable
 from elodin_spark.neighbors.repeats import Repeats, RepeatWindows
 from elodin_spark.neighbors.search import Index, WindowsOf, neighbors_of
 from elodin_spark.neighbors.skyfilter import Cone, PlacedWindows, directions, within_moc
@@ -53,6 +57,8 @@ class Question:
     repeats : {"keep", "leave-out", "group"}
         Of the pairs that ``run.repeats_arcsec`` found: leave out known repeats of the query or of a
         nearer neighbor, or only the latter, which are listed with that neighbor.
+    fold_duplicates : bool
+        Leave out cutouts whose vector is that of a nearer neighbor but for rounding: the same pixels again.
 
     Raises
     ------
@@ -70,6 +76,7 @@ class Question:
     moc: str | None = None
     where: str | None = None
     repeats: RepeatsRule = "keep"
+    fold_duplicates: bool = False
 
     def __post_init__(self) -> None:
         checked_k(self.k)
@@ -102,6 +109,8 @@ class Answerer:
         What was taken out of it.
     repeats : Repeats, optional
         Those known, where the question asks for more than to keep them.
+    l2 : L2Index or ApproximateL2Index, optional
+        Needed where duplicates are folded.
     """
 
     def __init__(
@@ -113,13 +122,16 @@ class Answerer:
         kept: NDArray[np.int64] | None = None,
         removed: Removed | None = None,
         repeats: Repeats | None = None,
+        l2: L2Index | ApproximateL2Index | None = None,
     ) -> None:
         self._question, self._windows, self._source = question, windows, source
+        self._l2 = l2
         self._removed, self._repeats = removed or Removed(), repeats
         self._ids = windows.column("cutout_id").to_numpy()
         self._whole = index
         free = question.cone is None and question.moc is None and kept is None
-        self._index = index if free else only(index, self._allowed(kept))
+        self._among = None if free else self._allowed(kept)
+        self._index = index if self._among is None else only(index, self._among)
 
     def __call__(self, cutout_ids: ArrayLike) -> pa.Table:
         """Return neighbors of :data:`elodin_spark.schema.NEIGHBORS`.
@@ -157,8 +169,17 @@ class Answerer:
             windows_of=self._windows_of(),
             allow_overlap=question.allow_overlap
             and question.min_separation_arcsec is None
-            and self._repeats is None,
+            and self._repeats is None
+            and not question.fold_duplicates,
         )
+
+    def folded(self, query: int | None, listed: Sequence[int]) -> list[list[int]]:
+        """The cutouts that were folded into the neighbors of a query, of those that could be neighbors."""
+        assert self._l2 is not None
+        groups = folded_duplicates(query, listed, self._l2)
+        if self._among is not None:
+            groups = [np.intersect1d(group, self._among) for group in groups]
+        return [group.tolist() for group in groups]
 
     def _allowed(self, kept: NDArray[np.int64] | None) -> NDArray[np.int64]:
         ra, dec = _positions(self._windows)
@@ -170,13 +191,22 @@ class Answerer:
         return self._ids[inside]
 
     def _windows_of(self) -> WindowsOf:
-        windows_of, repeats, question = self._in_the_way(), self._repeats, self._question
-        if repeats is None:
+        windows_of, repeats, question, l2 = self._in_the_way(), self._repeats, self._question, self._l2
+        if repeats is None and not question.fold_duplicates:
             return windows_of
         nothing_else = question.allow_overlap and question.min_separation_arcsec is None
-        return lambda ids: RepeatWindows(
-            ids, repeats, question.repeats == "leave-out", None if nothing_else else windows_of(ids)
-        )
+
+        def windows(ids: NDArray[np.int64]) -> Windows:
+            found: Windows | None = None if nothing_else else windows_of(ids)
+            if repeats is not None:
+                found = RepeatWindows(ids, repeats, question.repeats == "leave-out", found)
+            if question.fold_duplicates:
+                assert l2 is not None
+                found = DuplicateWindows.of(ids, l2.vectors_of, found)
+            assert found is not None
+            return found
+
+        return windows
 
     def _in_the_way(self) -> WindowsOf:
         apart = self._question.min_separation_arcsec

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.catalog.answers import answer_rows, grouped_repeats
+from elodin_spark.catalog.answers import answer_rows, answers_of, grouped_repeats
 from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, RepeatsRule, rows_of
 from elodin_spark.catalog.checks import (
     check_index,
@@ -25,7 +25,15 @@ from elodin_spark.catalog.noise import noise_floor
 from elodin_spark.catalog.places import Places
 from elodin_spark.catalog.precision import keep_network, settle_network, settled_network
 from elodin_spark.catalog.products import load_l2
-from elodin_spark.catalog.queries import Query, by_id, by_image, by_position, by_vector, require_one
+from elodin_spark.catalog.queries import (
+    Query,
+    by_id,
+    by_image,
+    by_pixel,
+    by_position,
+    by_vector,
+    require_one,
+)
 from elodin_spark.catalog.reading import Contents
 from elodin_spark.catalog.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
@@ -144,9 +152,11 @@ class Catalog(Contents):
         self._forget()
         return report
 
-    def remove(self, images: Iterable[str | int] = (), cutouts: Iterable[int] = ()) -> Removal:
+    def remove(
+        self, images: Iterable[str | int] = (), cutouts: Iterable[int] = (), *, dry_run: bool = False
+    ) -> Removal:
         """Take images or cutouts out of all answers; see :func:`elodin_spark.catalog.removal.remove`."""
-        removal = remove(self._store, images, cutouts)
+        removal = remove(self._store, images, cutouts, dry_run=dry_run)
         self._forget()
         return removal
 
@@ -178,6 +188,7 @@ class Catalog(Contents):
         *,
         position: tuple[float, float] | None = None,
         radius_arcsec: float | None = None,
+        at: str | tuple[str, float, float] | None = None,
         vector: ArrayLike | str | Path | None = None,
         image: str | Path | None = None,
     ) -> Query:
@@ -185,7 +196,7 @@ class Catalog(Contents):
 
         Parameters
         ----------
-        cutout_id, position, radius_arcsec, vector, image
+        cutout_id, position, radius_arcsec, at, vector, image
             As of :meth:`neighbors`.
 
         Raises
@@ -193,11 +204,13 @@ class Catalog(Contents):
         InputError, CatalogError, WeightsError
             As of :meth:`neighbors`.
         """
-        require_one(cutout_id=cutout_id, position=position, vector=vector, image=image)
+        require_one(cutout_id=cutout_id, position=position, at=at, vector=vector, image=image)
         if radius_arcsec is not None and position is None:
             raise InputError("a radius goes with a position")
         if position is not None:
             return by_position(self.places, position, radius_arcsec)
+        if at is not None:
+            return by_pixel(self._store, self._windows, self._l2.contains, at)
         if vector is not None:
             return by_vector(self._store, self.settings, vector, self._l2.dimension)
         if image is not None:
@@ -214,6 +227,7 @@ class Catalog(Contents):
         *,
         position: tuple[float, float] | None = None,
         radius_arcsec: float | None = None,
+        at: str | tuple[str, float, float] | None = None,
         vector: ArrayLike | str | Path | None = None,
         image: str | Path | None = None,
         allow_overlap: bool = False,
@@ -222,11 +236,12 @@ class Catalog(Contents):
         moc: str | None = None,
         where: str | None = None,
         repeats: RepeatsRule = "keep",
+        fold_duplicates: bool = False,
         why: bool = False,
     ) -> list[dict[str, Any]]:
         """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
 
-        One of `cutout_id`, `position`, `vector` and `image` is asked with.
+        One of `cutout_id`, `position`, `at`, `vector` and `image` is asked with.
 
         Parameters
         ----------
@@ -239,11 +254,15 @@ class Catalog(Contents):
             RA and Dec, ICRS, deg: ask with the cutout whose centre is nearest.
         radius_arcsec : float, optional
             How far that may be; by default half the longer side of its window.
+        at : str or (str, float, float), optional
+            ``"IMAGE:X,Y"``, or the three: ask with the cutout that shows this pixel best. The image by its
+            path below the archive root or an end of it that no other has, with ``[HDU]`` where it has
+            several; px from 0, x the column and y the row, as in the answers.
         vector : array_like of float, shape (d,), or str or Path, optional
             A vector as those of the catalog, or an ``.npy`` file with one.
         image : str or Path, optional
             An image file, fingerprinted whole by the recipe of the catalog.
-        metric, allow_overlap, min_separation_arcsec, cone, moc, where, repeats
+        metric, allow_overlap, min_separation_arcsec, cone, moc, where, repeats, fold_duplicates
             As in :class:`~elodin_spark.catalog.asking.Question`.
         why : bool
             Say which labels each shares with the query.
@@ -252,10 +271,11 @@ class Catalog(Contents):
         -------
         list of dict
             `cutout_id`, `rank`, `distance`, `image` (path below the archive root), `x0`, `y0`,
-            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`. Asked by several IDs
-            or by position, also `query_id`, the cutout whose neighbor it is. By l2, where the noise floor is
-            known, `noise`: the distance over the median one of repeats. Where repeats are grouped,
-            `repeats`: IDs of the known ones of this neighbor. With `why` also `why`: `label` and
+            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`. Asked by several IDs,
+            by position or by pixel, also `query_id`, the cutout whose neighbor it is. By l2, where the noise
+            floor is known, `noise`: the distance over the median one of repeats. Where repeats are grouped,
+            `repeats`: IDs of the known ones of this neighbor. Where duplicates are folded, `duplicates`: IDs
+            of those folded into it. With `why` also `why`: `label` and
             `weight` of up to five, see :meth:`LabelIndices.why`.
 
         Raises
@@ -270,14 +290,16 @@ class Catalog(Contents):
         WeightsError
             The weights of the network, which an image needs, cannot be had.
         """
-        ways = {"position": position, "radius_arcsec": radius_arcsec, "vector": vector, "image": image}
+        ways = {"position": position, "at": at, "vector": vector, "image": image}
         if isinstance(cutout_id, Query):
-            require_one(query=cutout_id, **{name: ways[name] for name in ("position", "vector", "image")})
+            require_one(query=cutout_id, **ways)
             query = cutout_id
         else:
-            query = self.query(cutout_id, **ways)  # type: ignore[arg-type]
+            query = self.query(cutout_id, radius_arcsec=radius_arcsec, **ways)  # type: ignore[arg-type]
         k = self.settings.neighbors.k if k is None else k
-        question = Question(k, metric, allow_overlap, min_separation_arcsec, cone, moc, where, repeats)
+        question = Question(
+            k, metric, allow_overlap, min_separation_arcsec, cone, moc, where, repeats, fold_duplicates
+        )
         answer = self.answerer(question)
         found = answer(query.cutout_ids) if query.outside is None else answer.outside(query.outside)
         described = self.describe_cutouts(found.column("neighbor_id").to_pylist())
@@ -286,6 +308,10 @@ class Catalog(Contents):
             extra["noise"] = [distance / floor for distance in found.column("distance").to_pylist()]
         if repeats == "group":
             extra["repeats"] = grouped_repeats(found, self._repeats, self._l2)
+        if fold_duplicates:
+            extra["duplicates"] = [
+                group for query_id, near in answers_of(found) for group in answer.folded(query_id, near)
+            ]
         if why:
             extra["why"] = self._by_label.why(query, found)
         return answer_rows(found, described, query.several, extra)
@@ -356,7 +382,7 @@ class Catalog(Contents):
         kept = None if question.where is None else self._kept(question.where)
         repeats = None if question.repeats == "keep" else self._repeats
         index, removed = self._index(question.metric), self._store.removed
-        return Answerer(question, index, self._windows, str(self.path), kept, removed, repeats)
+        return Answerer(question, index, self._windows, str(self.path), kept, removed, repeats, self._l2)
 
     def _kept(self, condition: str) -> NDArray[np.int64]:
         """The cutouts that a condition keeps; those of the last one are remembered."""

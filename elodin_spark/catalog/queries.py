@@ -1,17 +1,18 @@
-"""What neighbors are asked of: cutouts by ID or position, a vector, a picture."""
+"""What neighbors are asked of: cutouts by ID, position or pixel, a vector, a picture."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.catalog.pixels import nearest_to_pixel
 from elodin_spark.catalog.places import Places, within
 from elodin_spark.catalog.store import Store
 from elodin_spark.cutouts.tile import TileSpec
@@ -30,7 +31,7 @@ from elodin_spark.stage import StageSpec, fuse, run_plain
 from elodin_spark.vectors import to_matrix
 
 #: The ways to ask; each question takes one.
-WAYS = ("cutout_id", "position", "vector", "image")
+WAYS = ("cutout_id", "position", "at", "vector", "image")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +117,17 @@ def by_position(places: Places, position: tuple[float, float], radius_arcsec: fl
     return Query(
         f"cutout {cutout}, {apart:.3g} arcsec from RA {ra:g}, Dec {dec:g} deg", (cutout,), several=True
     )
+
+
+def by_pixel(
+    store: Store,
+    windows: pa.Table,
+    contains: Callable[[ArrayLike], NDArray[np.bool_]],
+    at: str | tuple[str, float, float],
+) -> Query:
+    """Ask by the cutout that shows a pixel best: :func:`~elodin_spark.catalog.pixels.nearest_to_pixel`."""
+    cutout, said = nearest_to_pixel(store, windows, contains, at)
+    return Query(f"cutout {cutout}, {said}", (cutout,), several=True)
 
 
 def by_vector(store: Store, settings: Settings, vector: ArrayLike | str | Path, dimension: int) -> Query:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,26 +24,46 @@ from elodin_spark.images.uris import is_remote
 from elodin_spark.neighbors.lookup import ids_array, some_ids
 from elodin_spark.settings import Settings
 
+_LISTED = 20  # images and cutouts that a dry run names
+
 
 @dataclass(frozen=True)
 class Removal:
-    """What was taken out.
+    """What was taken out, or would be.
 
     Attributes
     ----------
     n_images, n_cutouts : int
         Now, not counting what was out already.
+    dry_run : bool
+        Nothing was removed.
+    parts : tuple of str
+        What is meant, a line each: images with the number of their cutouts, and single cutouts; those of a
+        dry run only.
     """
 
     n_images: int
     n_cutouts: int
+    dry_run: bool = False
+    parts: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """One line for a terminal."""
-        return f"removed {self.n_cutouts:,} cutouts and {self.n_images:,} images; 'compact' frees their space"
+        """One line for a terminal; of a dry run what would be removed in further ones."""
+        what = f"{_counted(self.n_cutouts, 'cutout')} and {_counted(self.n_images, 'image')}"
+        if not self.dry_run:
+            return f"removed {what}; 'compact' frees their space"
+        more = len(self.parts) - _LISTED
+        lines = [f"would remove {what}; nothing was removed", *(f"  {part}" for part in self.parts[:_LISTED])]
+        return "\n".join([*lines, *([f"  and {more:,} more"] if more > 0 else [])])
 
 
-def remove(store: Store, images: Iterable[str | int] = (), cutouts: Iterable[int] = ()) -> Removal:
+def remove(
+    store: Store,
+    images: Iterable[str | int] = (),
+    cutouts: Iterable[int] = (),
+    *,
+    dry_run: bool = False,
+) -> Removal:
     """Take images, with all their cutouts, and single cutouts out of a catalog.
 
     No index finds them from then on, in this process or in those that open the catalog later, and no
@@ -55,6 +76,8 @@ def remove(store: Store, images: Iterable[str | int] = (), cutouts: Iterable[int
         Paths below the archive root, which stand for all planes of the file, or image IDs.
     cutouts : iterable of int
         Cutout IDs; those that were removed before are skipped.
+    dry_run : bool
+        Remove nothing; say what would be.
 
     Returns
     -------
@@ -90,12 +113,37 @@ def remove(store: Store, images: Iterable[str | int] = (), cutouts: Iterable[int
             raise CatalogError(
                 f"that would remove all {gone.size:,} cutouts of {store.path}: delete the folder instead"
             )
+        if dry_run:
+            parts = _parts(store, known, image_ids, alone)
+            return Removal(int(image_ids.size), int(gone.size), True, parts)
         if gone.size or image_ids.size:
             write_removed(
                 store.path,
                 Removed(np.union1d(before.cutouts, gone), np.union1d(before.images, image_ids)),
             )
     return Removal(int(image_ids.size), int(gone.size))
+
+
+def _parts(
+    store: Store, known: pa.Table, image_ids: NDArray[np.int64], alone: NDArray[np.int64]
+) -> tuple[str, ...]:
+    """What would be removed, a line each: images by path, then the cutouts that are named by themselves."""
+    paths = dict(zip(*(known.column(name).to_pylist() for name in ("image_id", "path")), strict=True))
+    columns = ["cutout_id", "image_id", "x0", "y0", "x1", "y1"]
+    wanted = pc.field("image_id").isin(pa.array(image_ids)) | pc.field("cutout_id").isin(pa.array(alone))
+    rows = store.dataset("cutouts").to_table(columns=columns, filter=wanted).to_pylist()
+    counts = Counter(row["image_id"] for row in rows)
+    of_images = [
+        (paths[image], f"{paths[image]}, {_counted(counts[image], 'cutout')}") for image in image_ids
+    ]
+    singles = [row for row in rows if row["image_id"] not in set(image_ids.tolist())]
+    return (
+        *(line for _, line in sorted(of_images)),
+        *(
+            "cutout {cutout_id}, [{x0}:{x1}, {y0}:{y1}] of {path}".format(**row, path=paths[row["image_id"]])
+            for row in sorted(singles, key=lambda row: int(row["cutout_id"]))
+        ),
+    )
 
 
 def vanished_images(store: Store, settings: Settings) -> list[str]:
@@ -159,3 +207,7 @@ def _of_numbers(known: pa.Table, numbers: list[Any], before: Removed) -> NDArray
     if unknown.size:
         raise InputError(f"no image {some_ids(unknown)} in the catalog: nothing was removed")
     return np.intersect1d(asked, held)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -18,6 +18,7 @@ from elodin_spark.settings import Metric
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
 _SHARDS_SHOWN = 20
+_LISTS = ("labels", "repeats", "duplicates")  # columns of an answer
 
 
 def gather(store: Store) -> dict[str, Any]:
@@ -212,11 +213,11 @@ def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:
     columns = ["cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec", "labels"]
     if found and "query_id" in found[0]:
         columns.insert(0, "query_id")
-    columns += [name for name in ("noise", "repeats", "why") if found and name in found[0]]
+    columns += [name for name in ("noise", "repeats", "duplicates", "why") if found and name in found[0]]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in found:
-        joined = {name: ";".join(map(str, row[name])) for name in row if name in ("labels", "repeats")}
+        joined = {name: ";".join(map(str, row[name])) for name in row if name in _LISTS}
         values = row | joined
         if "why" in row:
             values["why"] = ";".join(f"{each['label']}:{each['weight']:.4g}" for each in row["why"])
@@ -279,7 +280,10 @@ def _of_noise(row: dict[str, Any]) -> str:
 
 
 def _of_source(row: dict[str, Any]) -> str:
-    return f"  and {len(row['repeats'])} repeats" if row.get("repeats") else ""
+    counts = {name: len(row.get(name, ())) for name in ("repeats", "duplicates")}
+    return "".join(
+        f"  and {count} {name if count > 1 else name[:-1]}" for name, count in counts.items() if count
+    )
 
 
 def _degrees(value: float | None) -> str:
