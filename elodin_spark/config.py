@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from elodin_spark.errors import ConfigError
 from elodin_spark.settings import Settings
-from elodin_spark.settings.base import near_miss
+from elodin_spark.settings.base import models_in, parts_of
+from elodin_spark.settings.mistakes import explain
+from elodin_spark.settings.yamltext import MOST_BYTES, TextError, read_file, read_value, write_yaml
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -24,7 +25,8 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Settings:
     path : str or Path
         YAML; the sections are the fields of :class:`~elodin_spark.settings.Settings`.
     overrides : iterable of str
-        ``section.key=value``, the value read as YAML, applied in order.
+        ``section.key=value``, applied in order; for the value see
+        :func:`~elodin_spark.settings.yamltext.read_value`.
 
     Returns
     -------
@@ -33,7 +35,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Settings:
     Raises
     ------
     ConfigError
-        The file is missing or is not YAML, a key is misspelt (the near miss is named), or
+        The file is missing or is not YAML, a key is given twice or misspelt (the near miss is named), or
         a value is out of range.
     """
     path = Path(path)
@@ -62,24 +64,28 @@ def load_model(model: type[M], path: Path | None, overrides: Iterable[str] = ())
     """
     values = {} if path is None else read_values(path)
     for override in overrides:
-        apply_override(values, override)
+        apply_override(values, override, model)
     return _validated(model, values, "settings" if path is None else str(path))
 
 
 def read_values(path: Path) -> dict[str, Any]:
     """What a YAML file holds, not looked at; ConfigError as :func:`load_config`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            values = read_file(file.read(MOST_BYTES + 1))
     except FileNotFoundError:
         raise ConfigError(f"no configuration file at {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+    except TextError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if values is None:
+        raise ConfigError(f"{path} is empty: it must hold names and values, as 'images: {{paths: FOLDER}}'")
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold names and values, as 'images:', got {type(values).__name__}")
+        what = {"list": "a list", "str": "a text"}.get(type(values).__name__, repr(values)[:50])
+        raise ConfigError(
+            f"{path} holds {what}: it must hold names and values, as 'images: {{paths: FOLDER}}'"
+        )
     return values
 
 
@@ -98,68 +104,57 @@ def _validated(model: type[M], values: Mapping[str, Any], source: str) -> M:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_explain(item, model) for item in error.errors()]
-        raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+        raise ConfigError(f"{source}: {explain(error, model)}") from None
 
 
 def dump_settings(settings: Settings) -> str:
     """Settings as YAML that :func:`load_config` reads back unchanged."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return write_yaml(settings.model_dump(mode="json"))
 
 
-def apply_override(values: dict[str, Any], override: str) -> None:
-    """Set one value, ``section.key=value``; ConfigError where it is not of that form."""
+def apply_override(values: dict[str, Any], override: str, model: type[BaseModel] = Settings) -> None:
+    """Set one value, ``section.key=value``; ConfigError where it is not of that form.
+
+    What follows a setting that holds free names, as ``spark.conf``, is one name with all of its dots.
+
+    Parameters
+    ----------
+    values : dict
+        Changed in place.
+    override : str
+    model : type, optional
+        Of the settings.
+    """
     key, equals, text = override.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
-        raise ConfigError(f"--set takes section.key=value, got {override!r}")
+        raise ConfigError(f"--set takes section.key=value, got {key!r}")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not YAML: {error}") from None
+        value = read_value(text)
+    except TextError as error:
+        raise ConfigError(f"--set {key}: the value {error}") from None
+    names = _whole_names(names, model)
     section = values
-    for name in names[:-1]:
+    for depth, name in enumerate(names[:-1], 1):
         below = section.setdefault(name, {})
         if below is None:
             below = section[name] = {}
         if not isinstance(below, dict):
-            raise ConfigError(f"--set {override}: {name} is not a section")
+            raise ConfigError(f"--set {key}: {'.'.join(names[:depth])} is not a section")
         section = below
     section[names[-1]] = value
 
 
-def _explain(item: Any, model: type[BaseModel]) -> str:
-    location = [str(part) for part in item["loc"]]
-    where = ".".join(location)
-    if item["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1], model)
-        return f"unknown key {where!r}: {near_miss(location[-1], known)}"
-    if not location:  # a rule about several of them
-        return str(item["msg"].removeprefix("Value error, "))
-    if item["type"] == "missing":
-        return f"{where!r} is missing"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{where!r}: {message} (got {item['input']!r})"
-
-
-def _fields_at(location: list[str], root: type[BaseModel]) -> set[str]:
-    """Names of the settings below a path such as ``['cutouts', 'generator', 'blobs']``."""
-    models: set[type[BaseModel]] = {root}
-    for name in location:
-        if name.isdigit():
-            continue
-        nested: set[type[BaseModel]] = set()
-        for model in models:
-            field = model.model_fields.get(name)
-            if field is not None:
-                nested |= _models_in(field.annotation)
-            elif model.model_fields.get("kind") is not None and model.model_fields["kind"].default == name:
-                nested.add(model)
-        models = nested or models
-    return {name for model in models for name in model.model_fields}
-
-
-def _models_in(annotation: Any) -> set[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return {annotation}
-    return {model for part in get_args(annotation) for model in _models_in(part)}
+def _whole_names(names: list[str], model: type[BaseModel]) -> list[str]:
+    """Put the parts of a free name together: that of a plain value has dots of its own."""
+    annotations: list[Any] = [model]
+    for depth, name in enumerate(names):
+        sections = [section for annotation in annotations for section in models_in(annotation)]
+        forms = [form for annotation in annotations for form in parts_of(annotation)]
+        free = [get_args(form)[1] for form in forms if get_origin(form) is dict]
+        if free and not any(models_in(value) or value is Any for value in free):
+            return [*names[:depth], ".".join(names[depth:])]
+        annotations = free or [
+            section.model_fields[name].annotation for section in sections if name in section.model_fields
+        ]
+    return names

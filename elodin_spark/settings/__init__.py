@@ -104,6 +104,13 @@ class ImagesSettings(Model):
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("mjd")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError("the first is after the second: name the earlier one first")
+        return value
+
 
 class CutoutsSettings(Model):
     """How windows are laid, what is done to each, and what is kept of its pixels."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from elodin_spark.settings.base import Model
+from elodin_spark.settings.base import Model, near_miss
+from elodin_spark.settings.mistakes import explain
 
 
 class GrayScale(Model):
@@ -27,6 +28,16 @@ class Crop(Model):
     """Keep rows r0 to r1 and columns c0 to c1; negatives count from the far edge."""
 
     output_range: tuple[int, int, int, int] = (15, -15, 15, -15)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        r0, r1, c0, c1 = self.output_range
+        for first, last in ((r0, r1), (c0, c1)):
+            if (first < 0) == (last < 0) and first >= last:
+                raise ValueError(
+                    f"output_range keeps nothing from {first} to {last}: name the smaller one first"
+                )
+        return self
 
 
 class Rotate(Model):
@@ -107,12 +118,15 @@ class Step(Model):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in STEPS:
-            raise ValueError(f"unknown step {value!r}; one of {', '.join(STEPS)}")
+            raise ValueError(f"unknown step {value!r}: {near_miss(value, STEPS)}")
         return value
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
-        self.model()
+        try:
+            self.model()
+        except ValidationError as error:
+            raise ValueError(f"of {self.type}: {explain(error, STEPS[self.type], 'parameters')}") from None
         return self
 
     def model(self) -> Model:

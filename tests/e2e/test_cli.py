@@ -154,7 +154,9 @@ def test_bad_input_is_refused_in_one_clear_line(finished, query, tmp_path, refus
     empty, gone = tmp_path / "empty", tmp_path / "gone"
     assert f"{empty} holds no image files" in refused("run", config, *new, "--set", f"images.paths={empty}")
     assert str(gone) in refused("run", config, *new, "--set", f"images.paths={gone}")
-    assert "did you mean 'step'" in refused("run", config, "--set", "cutouts.generator.stepp=3")
+    assert "did you mean 'cutouts.generator.step'" in refused(
+        "run", config, "--set", "cutouts.generator.stepp=3"
+    )
     assert "no configuration file" in refused("run", tmp_path / "missing.yaml")
     assert "another recipe" in refused("run", config, "--set", "cutouts.generator.step=16")
     assert "not an empty folder" in refused("run", config, "--set", f"catalog={config.parent}")

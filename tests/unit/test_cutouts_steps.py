@@ -115,7 +115,7 @@ def test_flips_and_crops_are_array_slices() -> None:
 
 
 @pytest.mark.parametrize(
-    "bounds", [(15, -15, 0, 9), (0, 21, 0, 9), (-21, 9, 0, 9), (5, 5, 0, 9), (0, 9, 8, 2)]
+    "bounds", [(15, -15, 0, 9), (0, 21, 0, 9), (-21, 9, 0, 9), (5, -15, 0, 9), (0, 9, 28, -8)]
 )
 def test_a_crop_that_leaves_nothing_or_reaches_outside_is_refused(bounds: tuple[int, int, int, int]) -> None:
     with pytest.raises(ImageError, match="30 x 20 px") as caught:

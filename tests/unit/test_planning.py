@@ -81,7 +81,7 @@ GENERATORS = {
 STEPS = {
     "auto": "auto",
     "crop": (step("Crop", output_range=(4, -9, 6, -2)), step("AsinhStretch")),
-    "bad crop": (step("Crop", output_range=(70, 20, 0, 10)),),
+    "bad crop": (step("Crop", output_range=(70, -20, 0, 10)),),
     "resize and turn": (step("Resize", output_size=90), step("Rotate", angle=30), step("RescaleIntensity")),
     "stretch": (step("AsinhStretch"), step("GrayScale")),
 }
@@ -364,7 +364,7 @@ def test_a_plan_by_headers_alone_counts_and_says_what_it_did_not_measure(config:
 def test_plans_that_cannot_be_made_say_why(config: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file or folder"):
         plan_config(config, [f"images.paths={tmp_path}/nowhere"], sample=0)
-    with pytest.raises(ConfigError, match="did you mean 'step'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'cutouts\.generator\.step'"):
         plan_config(config, ["cutouts.generator.stepp=3"], sample=0)
     (tmp_path / "bad.fits").write_text("text")
     with pytest.raises(TooManyFailuresError, match=r"1 x not_fits.*bad\.fits") as caught:
