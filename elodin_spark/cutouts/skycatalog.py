@@ -1,9 +1,10 @@
-"""Catalogs of sky positions: CSV, Parquet, VOTable and FITS tables to ICRS degrees."""
+"""Catalogs of sky positions: CSV, IPAC, Parquet, VOTable and FITS tables to ICRS degrees."""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from elodin_spark.cutouts.tablefiles import Column, read_tables
 from elodin_spark.errors import InputError
+
+log = logging.getLogger(__name__)
 
 Unit = Literal["deg", "hourangle", "rad", "arcmin", "arcsec"]
 
@@ -43,6 +46,18 @@ POSITION_COLUMNS = (
     ("target_ra", "target_dec"),
     ("objra", "objdec"),
     ("meanra", "meandec"),
+    ("ra_rad", "dec_rad"),
+    ("rarad", "decrad"),
+    ("ra_radians", "dec_radians"),
+)
+
+#: Of these, the pairs that are radians where the file gives no unit and no value is too large for them:
+#: ``coord_ra`` and ``coord_dec`` are Rubin's, of which some products are in degrees.
+RADIAN_COLUMNS = (
+    ("coord_ra", "coord_dec"),
+    ("ra_rad", "dec_rad"),
+    ("rarad", "decrad"),
+    ("ra_radians", "dec_radians"),
 )
 
 #: Columns of names, likewise; one is taken only if no two rows share a value and none lacks it.
@@ -107,16 +122,17 @@ def read_positions(
     The kind of file is told by its content, see
     :func:`elodin_spark.cutouts.tablefiles.read_tables`; of several tables the first that has the
     columns is read. Coordinates are numbers in the unit that the file gives, degrees where it
-    gives none, or sexagesimal text: hours for ``12:34:56.7`` and ``12h34m56.7s`` in right
-    ascension, degrees for ``12d34m56.7s`` and in declination.
+    gives none (but see :data:`RADIAN_COLUMNS`), or sexagesimal text: hours for ``12:34:56.7`` and
+    ``12h34m56.7s`` in right ascension, degrees for ``12d34m56.7s`` and in declination.
 
     Parameters
     ----------
     path : str
         Local path or any URL that fsspec opens.
     ra_column, dec_column : str, optional
-        By default those of :data:`POSITION_COLUMNS`; in VOTables first those with the UCDs
-        ``pos.eq.ra;meta.main`` and ``pos.eq.dec;meta.main``.
+        By default those of a SkyCoord of astropy (``coord.ra``, ``coord.dec``), then those of
+        :data:`POSITION_COLUMNS`; in VOTables first those with the UCDs ``pos.eq.ra;meta.main`` and
+        ``pos.eq.dec;meta.main``.
     id_column : str, optional
         By default one of :data:`ID_COLUMNS`; where there is none, the number of the row.
     ra_unit, dec_unit : {"deg", "hourangle", "rad", "arcmin", "arcsec"}, optional
@@ -136,6 +152,12 @@ def read_positions(
     """
     tables = read_tables(path, storage_options)
     table, ra_name, dec_name = _choose(tables, path, ra_column, dec_column)
+    if ra_unit is None and dec_unit is None and _in_radians(table, ra_name, dec_name):
+        log.warning(
+            "columns %s and %s of %s give no unit and are read as radians, by their names and values; "
+            "call them ra and dec if they are degrees", ra_name, dec_name, path,
+        )  # fmt: skip
+        ra_unit = dec_unit = "rad"
     ra = _degrees(table[ra_name], ra_unit, path, ra_name, hours=True)
     dec = _degrees(table[dec_name], dec_unit, path, dec_name, hours=False)
     identities = _identities(table, path, id_column)
@@ -170,6 +192,7 @@ def _choose(
         by_name = {name.lower(): name for name in reversed(list(table))}
         pairs: tuple[tuple[str, str], ...] = (
             ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"),
+            *_skycoords(table),
             *POSITION_COLUMNS,
         )
         if ra_column is not None or dec_column is not None:
@@ -183,6 +206,31 @@ def _choose(
     raise InputError(
         f"the catalog {path} has no columns of {wanted}; name them with ra_column and dec_column, of: {there}"
     )
+
+
+def _skycoords(table: dict[str, Column]) -> Iterator[tuple[str, str]]:
+    """Pairs of columns such as ``coord.ra`` and ``coord.dec``, in the order of the file."""
+    for name in table:
+        stem, dot, part = name.rpartition(".")
+        if dot and part.lower() == "ra" and f"{stem}.{'DEC' if part.isupper() else 'dec'}" in table:
+            yield name, f"{stem}.{'DEC' if part.isupper() else 'dec'}"
+
+
+def _in_radians(table: dict[str, Column], ra: str, dec: str) -> bool:
+    """Whether two columns without a unit are radians, see :data:`RADIAN_COLUMNS`."""
+    import pyarrow.compute as pc
+
+    if (ra.lower(), dec.lower()) not in RADIAN_COLUMNS:
+        return False
+    for name, largest in ((ra, 2 * np.pi), (dec, np.pi / 2)):
+        values, unit = table[name]
+        if (unit or "").strip() or not pa.types.is_floating(values.type):
+            return False
+        numbers = np.abs(pc.drop_null(values).to_numpy(zero_copy_only=False))
+        numbers = numbers[np.isfinite(numbers)]
+        if not numbers.size or numbers.max() > largest * (1 + 1e-6):
+            return False
+    return True
 
 
 def _degrees(column: Column, unit: Unit | None, path: str, name: str, hours: bool) -> NDArray[np.float64]:

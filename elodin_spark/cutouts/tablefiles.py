@@ -1,4 +1,4 @@
-"""Tables in the files that archives give them in: text, Parquet, VOTable and FITS."""
+"""Tables in the files that archives give them in: text, IPAC, Parquet, VOTable and FITS."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from elodin_spark.errors import InputError
 
 #: Delimiters of text tables, the likeliest first.
 _DELIMITERS = ",;\t|"
+
+
+#: Of a text file, bytes, in which the names of an IPAC table stand.
+_IPAC_HEAD = 2**18
 
 
 class Column(NamedTuple):
@@ -34,8 +38,8 @@ class Column(NamedTuple):
 def read_tables(path: str, storage_options: dict[str, Any] | None = None) -> list[dict[str, Column]]:
     """Read every table of a file.
 
-    The kind of file is told by its content, gzip included: Parquet, VOTable, FITS, ECSV, else text
-    with commas, semicolons, tabs, bars or spaces, ``#`` lines being remarks.
+    The kind of file is told by its content, gzip included: Parquet, VOTable, FITS, ECSV, IPAC, else
+    text with commas, semicolons, tabs, bars or spaces, ``#`` lines being remarks.
 
     Parameters
     ----------
@@ -48,7 +52,8 @@ def read_tables(path: str, storage_options: dict[str, Any] | None = None) -> lis
     -------
     list of dict of str to Column
         Columns by name, those of numbers and text with one value a row. A column whose UCD is
-        ``pos.eq.ra;meta.main`` or ``pos.eq.dec;meta.main`` is there by that name as well.
+        ``pos.eq.ra;meta.main`` or ``pos.eq.dec;meta.main`` is there by that name as well. Of a column
+        of astropy's SkyCoord, in whatever frame, there are ``<name>.ra`` and ``<name>.dec``, ICRS, deg.
 
     Raises
     ------
@@ -90,13 +95,31 @@ def _tables(content: bytes, path: str) -> list[dict[str, Column]]:
         from astropy.table import Table
 
         return [_from_astropy(Table.read(io.BytesIO(content), format="ascii.ecsv"))]
+    if _is_ipac(content):
+        from astropy.table import Table
+
+        return [_from_astropy(Table.read(content.decode("utf-8", "replace"), format="ascii.ipac"))]
     return [_from_text(content)]
+
+
+def _is_ipac(content: bytes) -> bool:
+    """Whether text begins as an IPAC table: remarks after a backslash, then names between bars, then none."""
+    lines = [line.rstrip() for line in content[:_IPAC_HEAD].splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(b"\\")]
+    head = [line.startswith(b"|") and line.endswith(b"|") for line in lines]
+    bars = next((i for i, is_head in enumerate(head) if not is_head), len(head))
+    # Between bars stand the names, their types, units and nulls: 1 to 4 lines.
+    return 1 <= bars <= 4
 
 
 def _from_parquet(content: bytes) -> dict[str, Column]:
     from pyarrow import parquet
 
     table = parquet.read_table(io.BytesIO(content))
+    if b"table_meta_yaml" in (table.schema.metadata or {}):  # written by astropy, which knows what it meant
+        from astropy.table import Table
+
+        return _from_astropy(Table.read(io.BytesIO(content), format="parquet"))
     columns = {}
     for field in table.schema:
         unit = (field.metadata or {}).get(b"unit")
@@ -128,10 +151,15 @@ def _from_votable(content: bytes) -> list[dict[str, Column]]:
 
 
 def _from_astropy(table: Any) -> dict[str, Column]:
+    from astropy.coordinates import SkyCoord
+
     columns: dict[str, Column] = {}
     for name in table.colnames:
         column = table[name]
         if getattr(column, "ndim", 1) != 1:
+            continue
+        if isinstance(column, SkyCoord):
+            columns |= _from_skycoord(name, column)
             continue
         values = np.ma.getdata(np.ma.asarray(column)) if hasattr(column, "mask") else np.asarray(column)
         if values.dtype.kind not in "biufSUO":
@@ -151,6 +179,17 @@ def _from_astropy(table: Any) -> dict[str, Column]:
             columns.setdefault(ucd, Column(pa.array(values, mask=mask), unit))
         columns[name] = Column(pa.array(values, mask=mask), unit)
     return columns
+
+
+def _from_skycoord(name: str, column: Any) -> dict[str, Column]:
+    """Right ascension and declination, ICRS; NaN where a position is masked."""
+    icrs = column.icrs
+    found = {}
+    for part in ("ra", "dec"):
+        degrees = getattr(icrs, part).deg
+        values = np.array(degrees.filled(np.nan) if hasattr(degrees, "filled") else degrees, np.float64)
+        found[f"{name}.{part}"] = Column(pa.array(values), "deg")
+    return found
 
 
 def _from_text(content: bytes) -> dict[str, Column]:

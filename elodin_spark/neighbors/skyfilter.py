@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import InputError
 from elodin_spark.neighbors.overlap import WindowTable
+
+#: Largest order of a MOC: its cells are counted in 64 bits. mocpy takes larger ones, and cells that
+#: there are not, without a word, for others.
+MAX_MOC_ORDER = 29
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ def within_moc(moc: str | Path, ra: NDArray[np.float64], dec: NDArray[np.float64
     Raises
     ------
     InputError
-        There is no such file, or it is no MOC.
+        There is no such file, it is no MOC, or it has cells of an order that MOCs have not.
     """
     import astropy.units as u
     from mocpy import MOC
@@ -71,7 +78,16 @@ def within_moc(moc: str | Path, ra: NDArray[np.float64], dec: NDArray[np.float64
         raise InputError(f"no MOC at {path}")
     kind = {".json": "json", ".txt": "ascii", ".ascii": "ascii"}.get(path.suffix.lower(), "fits")
     try:
+        for order, cells in _moc_orders(path, kind):
+            if not 0 <= order <= MAX_MOC_ORDER:
+                raise InputError(
+                    f"{path} has cells of order {order}; a MOC has orders 0 to {MAX_MOC_ORDER}: make it anew"
+                )
+            if not 0 <= cells < 12 * 4**order:
+                raise InputError(f"{path} has no cell {cells} at order {order}: make the MOC anew")
         cover = MOC.load(str(path), format=kind)
+    except InputError:
+        raise
     except Exception as error:  # of a Rust library: of no class of its own
         raise InputError(f"{path} is not a MOC in {kind.upper()} [{str(error)[:200]}]") from None
     inside = np.zeros(ra.size, bool)
@@ -79,6 +95,38 @@ def within_moc(moc: str | Path, ra: NDArray[np.float64], dec: NDArray[np.float64
     if known.any():
         inside[known] = cover.contains_lonlat(ra[known] * u.deg, dec[known] * u.deg)
     return inside
+
+
+def _moc_orders(path: Path, kind: str) -> Iterator[tuple[int, int]]:
+    """Orders that a MOC names, each with the numbers of its cells; 0 where only the order is named."""
+    if kind == "json":
+        for order, cells in dict(json.loads(path.read_text("utf-8"))).items():
+            yield int(order), 0
+            yield from ((int(order), int(cell)) for cell in cells)
+    elif kind == "ascii":
+        parts = re.split(r"(\d+)\s*/", path.read_text("utf-8"))
+        for order, cells in zip(parts[1::2], parts[2::2], strict=True):
+            yield int(order), 0
+            yield from ((int(order), int(cell)) for cell in re.findall(r"\d+", cells))
+    else:
+        yield from _moc_fits_orders(path)
+
+
+def _moc_fits_orders(path: Path) -> Iterator[tuple[int, int]]:
+    from astropy.io import fits
+
+    with fits.open(path) as hdulist:
+        for hdu in hdulist:
+            for keyword in ("MOCORDER", "MOCORD_S"):
+                if keyword in hdu.header:
+                    yield int(hdu.header[keyword]), 0
+            if isinstance(hdu, fits.BinTableHDU) and str(hdu.header.get("ORDERING", "")).upper() == "NUNIQ":
+                uniq = np.asarray(hdu.data.field(0), np.int64).ravel()
+                if uniq.size and uniq.min() < 4:
+                    yield -1, 0
+                elif uniq.size:  # the order is in the highest two bits
+                    yield (int(uniq.max()).bit_length() - 1) // 2 - 1, 0
+                return
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,7 +55,7 @@ class Blobs(Model):
 
 
 class Positions(Model):
-    """One window around each position of a catalog: CSV, Parquet, VOTable or FITS, read on Spark."""
+    """One window around each position of a catalog: CSV, ECSV, IPAC, Parquet, VOTable or FITS."""
 
     kind: Literal["positions"] = "positions"
     catalog: str = Field(description="the file of positions")

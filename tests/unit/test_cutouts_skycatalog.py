@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from astropy import units as u
-from astropy.coordinates import Angle
+from astropy.coordinates import Angle, SkyCoord
 from astropy.io import fits
-from astropy.table import MaskedColumn, Table
+from astropy.table import MaskedColumn, QTable, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from elodin_spark.cutouts.skycatalog import read_positions
+from elodin_spark.cutouts.skycatalog import RADIAN_COLUMNS, read_positions
 from elodin_spark.errors import InputError
 
 RA = [10.5, 359.25, 0.0, 187.70593]
@@ -244,3 +244,90 @@ def test_a_missing_file_and_an_empty_table_are_told_apart(tmp_path: Path) -> Non
     found = read_positions(written(tmp_path, "ra,dec\n"))
     assert found.positions.num_rows == found.refused.num_rows == 0
     assert found.positions.schema.names == ["position_id", "ra", "dec"]
+
+
+@pytest.mark.parametrize("kind", ["ascii.ecsv", "fits", "parquet"])
+@pytest.mark.parametrize("frame", ["icrs", "galactic", "fk4", "barycentricmeanecliptic"])
+@pytest.mark.parametrize("name", ["coord", "sky_centroid"])
+def test_a_skycoord_of_any_frame_is_read_from_files_of_astropy(
+    tmp_path: Path, kind: str, frame: str, name: str
+) -> None:
+    table = QTable({"id": [4, 5, 6, 7], "flux": [1.0, 2.0, 3.0, 4.0] * u.Jy})
+    table[name] = SkyCoord(RA * u.deg, DEC * u.deg).transform_to(frame)
+    path = tmp_path / "catalog.dat"
+    table.write(path, format=kind)
+    found = read_positions(str(path)).positions
+    assert found["position_id"].to_pylist() == [4, 5, 6, 7]
+    there = SkyCoord(found["ra"].to_numpy() * u.deg, found["dec"].to_numpy() * u.deg)
+    assert there.separation(SkyCoord(RA * u.deg, DEC * u.deg)).arcsec.max() < 1e-6
+
+
+def test_a_skycoord_without_a_position_is_reported(tmp_path: Path) -> None:
+    table = QTable({"coord": SkyCoord([10.0, np.nan] * u.deg, [5.0, 6.0] * u.deg)})
+    table.write(tmp_path / "catalog.ecsv")
+    found = read_positions(str(tmp_path / "catalog.ecsv"))
+    assert found.positions["ra"].to_pylist() == [10.0]
+    assert found.refused["row"].to_pylist() == [1]
+
+
+def test_columns_of_a_split_skycoord_are_found_in_plain_text(tmp_path: Path) -> None:
+    same(written(tmp_path, "sky_centroid.ra,sky_centroid.dec\n" + rows_of(RA, DEC)))
+
+
+def rows_of(ra: list[float], dec: list[float]) -> str:
+    return "".join(f"{a!r},{b!r}\n" for a, b in zip(ra, dec, strict=True))
+
+
+@pytest.mark.parametrize("unit", ["", "deg", "degrees", "rad"])
+def test_ipac_tables_are_read(tmp_path: Path, unit: str) -> None:
+    table = Table({"ra": RA, "dec": DEC, "name": ["a", "b", "c", "d e"]})
+    if unit == "rad":
+        table["ra"], table["dec"] = np.radians(RA), np.radians(DEC)
+    if unit:
+        table["ra"].unit = table["dec"].unit = "deg" if unit == "degrees" else unit
+    path = tmp_path / "catalog.dat"
+    table.write(path, format="ascii.ipac")
+    path.write_text(path.read_text().replace(" deg", "degrees") if unit == "degrees" else path.read_text())
+    assert same(str(path))["position_id"].to_pylist() == ["a", "b", "c", "d e"]
+
+
+def test_a_table_with_bars_between_values_is_no_ipac_table(tmp_path: Path) -> None:
+    same(written(tmp_path, "ra|dec\n" + rows_of(RA, DEC).replace(",", "|")))
+
+
+@pytest.mark.parametrize("names", RADIAN_COLUMNS)
+@pytest.mark.parametrize("kind", ["csv", "parquet", "fits"])
+def test_radians_without_a_unit_are_told_by_name_and_range(
+    tmp_path: Path, names: tuple[str, str], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = Table([np.radians(RA), np.radians(DEC)], names=names)
+    path = tmp_path / "catalog.dat"
+    if kind == "csv":
+        table.write(path, format="ascii.csv")
+    else:
+        table.write(path, format=kind)
+    same(str(path))
+    assert "read as radians" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "ra", "dec"),
+    [
+        (("coord_ra", "coord_dec"), [10.0, 3.0], [0.5, -0.5]),  # RA beyond a full turn
+        (("coord_ra", "coord_dec"), [1.0, 3.0], [0.5, -9.5]),  # Dec beyond a pole
+        (("ra", "dec"), [1.0, 3.0], [0.5, -0.5]),  # a name that says degrees
+    ],
+)
+def test_degrees_without_a_unit_stay_degrees(
+    tmp_path: Path, names: tuple[str, str], ra: list[float], dec: list[float]
+) -> None:
+    found = read_positions(written(tmp_path, ",".join(names) + "\n" + rows_of(ra, dec))).positions
+    assert (found["ra"].to_pylist(), found["dec"].to_pylist()) == (ra, dec)
+
+
+def test_a_unit_that_the_file_or_the_caller_gives_wins_over_the_range(tmp_path: Path) -> None:
+    table = Table({"coord_ra": np.array([1.0, 3.0]) * u.deg, "coord_dec": np.array([0.5, -0.5]) * u.deg})
+    table.write(tmp_path / "catalog.fits")
+    assert read_positions(str(tmp_path / "catalog.fits")).positions["ra"].to_pylist() == [1.0, 3.0]
+    bare = written(tmp_path, "coord_ra,coord_dec\n1.0,0.5\n")
+    assert read_positions(bare, ra_unit="deg", dec_unit="deg").positions["ra"].to_pylist() == [1.0]

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from astropy.coordinates import Latitude, Longitude, SkyCoord
+from astropy.io import fits
 from hypothesis import given
 from hypothesis import settings as cases
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from mocpy import MOC
 from numpy.typing import NDArray
 
 from elodin_spark.catalog.asking import Answerer, Question
+from elodin_spark.cutouts.cells import position_cells
 from elodin_spark.errors import ConfigError, InputError, UnknownCutoutError
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.filtered import only
@@ -220,3 +222,46 @@ def test_other_mistakes_are_named(tmp_path: Path) -> None:
         (tmp_path / name).write_text("{nonsense")
         with pytest.raises(InputError, match="is not a MOC"):
             within_moc(tmp_path / name, np.zeros(1), np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", '{"30": [1, 2]}'),
+        ("a.json", '{"3": [1], "61": []}'),
+        ("a.json", '{"-1": [1]}'),
+        ("a.json", '{"3": [768]}'),
+        ("a.json", '{"3": [-1]}'),
+        ("a.txt", "30/1 2"),
+        ("a.txt", "3/1-4 61/"),
+        ("a.txt", "3/1,4 5/8 255/7"),
+        ("a.txt", "3/1-768"),
+        ("a.fits", {"MOCORDER": 30}),
+        ("a.fits", {"MOCORD_S": 61}),
+        ("a.fits", 4 * 4**30),
+        ("a.fits", 3),
+    ],
+)
+def test_a_moc_of_orders_that_there_are_not_is_refused(
+    tmp_path: Path, name: str, content: str | int | dict[str, int]
+) -> None:
+    path = tmp_path / name
+    if isinstance(content, str):
+        path.write_text(content)
+    else:
+        uniq = content if isinstance(content, int) else 4 * 4**5
+        table = fits.BinTableHDU.from_columns([fits.Column("UNIQ", "K", array=np.array([4 * 4**3, uniq]))])
+        table.header.update({"PIXTYPE": "HEALPIX", "ORDERING": "NUNIQ", "COORDSYS": "C", "MOCVERS": "1.1"})
+        table.header.update({"MOCORDER": 29} | (content if isinstance(content, dict) else {}))
+        table.writeto(path)
+    with pytest.raises(InputError, match="make"):
+        within_moc(path, np.zeros(1), np.zeros(1))
+
+
+def test_a_moc_of_the_largest_order_is_read(tmp_path: Path) -> None:
+    cells = position_cells(np.array([10.0]), np.array([20.0]), 29)
+    (tmp_path / "a.txt").write_text(f"5/0 29/{cells[0]}")
+    (tmp_path / "a.json").write_text(f'{{"29": [{cells[0]}]}}')
+    for name in ("a.txt", "a.json"):
+        inside = within_moc(tmp_path / name, np.array([10.0, 10.001]), np.array([20.0, 20.0]))
+        assert inside.tolist() == [True, False]
