@@ -38,7 +38,7 @@ IMAGES = pa.schema(
         _field("ra", pa.float64(), "ICRS right ascension of the centre", "deg"),
         _field("dec", pa.float64(), "ICRS declination of the centre", "deg"),
         _field("pixel_scale", pa.float64(), "side of a pixel at the reference point", "arcsec/px"),
-        _field("mjd", pa.float64(), "start of the observation", "d"),
+        _field("mjd", pa.float64(), "start of the observation, MJD of UTC", "d"),
         _field(
             "planes",
             pa.list_(

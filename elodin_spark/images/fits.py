@@ -6,6 +6,7 @@ astronomers show it: y points up.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -15,10 +16,10 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from elodin_spark.errors import ElodinError, ImageError
-from elodin_spark.images import masks, sky
-from elodin_spark.images.headers import CheckedFile, LateBzip2, LateGzip
-from elodin_spark.images.streams import BZIP2, GZIP, Stream, first_bytes, open_stream, unpacked
-from elodin_spark.images.windows import Scaling, read_window, windows_of
+from elodin_spark.images import masks, observation, sky
+from elodin_spark.images.headers import CheckedFile, LateBzip2, LateGzip, LateXz
+from elodin_spark.images.streams import Stream, compression_of, first_bytes, open_stream, unpacked
+from elodin_spark.images.windows import Scaling, read_window, refuse_bad_scaling, windows_of
 
 #: Largest image, px, that is read: an image and its float32 copy stay below 10 GB.
 MAX_PIXELS = 2**30
@@ -60,9 +61,10 @@ def describe_fits(
     Parameters
     ----------
     path : str
-        Local file, or URI; ``.gz`` and ``.bz2`` are recognised by their content.
+        Local file, or URI; ``.gz``, ``.bz2`` and ``.xz`` are recognised by their content.
     hdu : int or str, optional
-        Index (0 is the primary) or EXTNAME; by default the first HDU that holds a 2-D image.
+        Index (0 is the primary), EXTNAME, or ``EXTNAME,EXTVER``; by default the first HDU that holds a 2-D
+        image.
         Tile-compressed images count, and so do cubes whose further axes have length 1.
     storage_options : mapping, optional
         Of a remote store, see :func:`elodin_spark.images.remote.open_uri`.
@@ -71,7 +73,7 @@ def describe_fits(
     ------
     ImageError
         Kinds ``empty_file``, ``not_fits``, ``truncated``, ``no_image``, ``no_such_hdu``,
-        ``not_2d``, ``too_large``, ``unreadable``.
+        ``not_2d``, ``too_large``, ``bad_card``, ``unreadable``.
     """
     with _open_headers(path, storage_options) as (hdulist, length):
         return _described(hdulist, find_image(hdulist, hdu, length))
@@ -108,15 +110,16 @@ def describe_fits_planes(path: str, storage_options: Mapping[str, Any] | None = 
 
 def _described(hdulist: fits.HDUList, index: int) -> FitsImage:
     image = hdulist[index]
+    refuse_bad_scaling(image)
     height, width = _plane_shape(image.shape)
     headers = [image.header] if index == 0 else [image.header, hdulist[0].header]
     return FitsImage(
         hdu=index,
         width=width,
         height=height,
-        bands=sky.band_names(headers),
+        bands=observation.band_names(headers),
         wcs=sky.header_text(image.header, hdulist),
-        mjd=sky.observation_mjd(headers),
+        mjd=observation.observation_mjd(headers),
     )
 
 
@@ -152,7 +155,7 @@ def read_fits(path: str, hdu: int, storage_options: Mapping[str, Any] | None = N
 def open_fits(
     uri: str, storage_options: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[fits.HDUList, Stream]]:
-    """Open a file to read pixels from; ``.gz`` and ``.bz2`` are unpacked first.
+    """Open a file to read pixels from; ``.gz``, ``.bz2`` and ``.xz`` are unpacked first.
 
     What goes wrong in the block is not translated: see :func:`named_failures`.
 
@@ -181,12 +184,11 @@ def _open_headers(
         length: int | None = None
         with named_failures(None):
             stream = _checked(stack, uri, storage_options)
-            magic = first_bytes(stream, 3)
+            kind = compression_of(stream)
             file: Any = stream.file
-            if magic.startswith((GZIP, BZIP2)):
-                file = stack.enter_context(
-                    LateGzip(fileobj=file) if magic.startswith(GZIP) else LateBzip2(file)
-                )
+            if kind is not None:
+                late: dict[str, Any] = {"bz2": LateBzip2, "xz": LateXz}
+                file = stack.enter_context(LateGzip(fileobj=file) if kind == "gz" else late[kind](file))
                 if file.read(len(_PLAIN)) != _PLAIN:
                     raise _not_fits()
                 file.seek(0)
@@ -274,11 +276,15 @@ def find_image(hdulist: fits.HDUList, wanted: int | str | None, length: int | No
         try:
             if isinstance(wanted, int) and wanted < 0:
                 raise IndexError(wanted)
-            index = hdulist.index_of(wanted)
+            index = _index_of(hdulist, wanted)
             image = hdulist[index]
         except (KeyError, IndexError):
             _refuse_cut_header(hdulist, length)
-            names = ", ".join(f"{i} {hdu.name or '(no name)'}" for i, hdu in enumerate(hdulist))
+            several = Counter(hdu.name for hdu in hdulist)
+            names = "; ".join(
+                f"{i} {hdu.name or '(no name)'}{f',{hdu.ver}' if hdu.name and several[hdu.name] > 1 else ''}"
+                for i, hdu in enumerate(hdulist)
+            )
             raise ImageError(
                 f"there is no HDU {wanted!r}; the file has {names}: name one in images.hdu",
                 kind="no_such_hdu",
@@ -297,10 +303,25 @@ def find_image(hdulist: fits.HDUList, wanted: int | str | None, length: int | No
     held = [f"HDU {index} {_holds(hdu)}" for index, hdu in enumerate(hdulist[:MAX_LISTED_HDUS])]
     content = "; ".join([*held, "..."] if len(hdulist) > MAX_LISTED_HDUS else held)
     if cubes:
-        raise ImageError(f"no HDU holds a 2-D image ({content}); cut planes of it first", kind="not_2d")
+        raise ImageError(
+            f"no HDU holds a 2-D image ({content}); save its planes as files of their own, which "
+            "images.colour makes one colour image where they are bands",
+            kind="not_2d",
+        )
     raise ImageError(
         f"no HDU holds an image ({content}); leave the file out of images.paths", kind="no_image"
     )
+
+
+def _index_of(hdulist: fits.HDUList, wanted: int | str) -> int:
+    """Index of an HDU; raises KeyError where there is no such name or version."""
+    try:
+        return int(hdulist.index_of(wanted))
+    except KeyError:
+        name, comma, version = str(wanted).rpartition(",")
+        if not (comma and version.strip().isdigit()):
+            raise
+        return int(hdulist.index_of((name.strip(), int(version))))
 
 
 def _holds(hdu: Any) -> str:
@@ -335,7 +356,9 @@ def _refuse_unusable(index: int, image: Any) -> None:
     if not height:
         shape = "x".join(map(str, image.shape))
         raise ImageError(
-            f"HDU {index} is {shape}, not a 2-D image; name another in images.hdu", kind="not_2d"
+            f"HDU {index} is {shape}, not a 2-D image; name another in images.hdu, or save its planes as "
+            "files of their own, which images.colour makes one colour image where they are bands",
+            kind="not_2d",
         )
     if height * width > MAX_PIXELS:
         raise ImageError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import lzma
+import math
 import re
 from collections import Counter
 from typing import Any, BinaryIO
@@ -22,6 +24,9 @@ _MOST_READS = 4
 #: Cards by which astropy counts loops, allocates or finds the next header, and their largest value.
 #: FITS 4.0, 4.4.1: at most 999 axes or columns, none negative.
 _COUNTS = re.compile(rb"(Z?NAXIS|TFIELDS) *= *([+-]?\d+)")
+#: Cards of the scaling of pixels, and what they can hold: nothing, text, a truth value or a number.
+_SCALINGS = re.compile(rb"(BSCALE|BZERO|BLANK|BSOFTEN|BOFFSET) *= ")
+_VALUE = re.compile(rb" *('.*|[TF]|[+-]?(\d+\.?\d*|\.\d+)([EDed][+-]?\d+)?)? *")
 _LENGTHS = re.compile(rb"(Z?NAXIS\d{1,3}|Z?PCOUNT|Z?GCOUNT|THEAP) *= *-\d")
 
 
@@ -47,6 +52,10 @@ class _Checked:
                 raise ImageError("the header of an HDU is damaged; fetch the file again")
         if self._length > MAX_HEADER_BYTES:
             raise ImageError("a header has no end; fetch the file again", kind="truncated")
+        for name in (b"BSCALE", b"BZERO", b"BLANK", b"BSOFTEN", b"BOFFSET"):
+            if name in block:
+                block = _readable(block)
+                break
         if b"NAXIS" in block or b"TFIELDS" in block or b"COUNT" in block or b"THEAP" in block:
             for start in range(0, _BLOCK, 80):
                 card = block[start : start + 80]
@@ -55,6 +64,19 @@ class _Checked:
                     text = " ".join(card.split(b"/")[0].decode("ascii", "replace").split())
                     raise ImageError(f"the header says {text}, which cannot be; fetch the file again")
         return block
+
+
+def _readable(block: bytes) -> bytes:
+    """Put what such a card holds beside that in quotes: astropy would pass over the whole HDU for it."""
+    cards = [block[start : start + 80] for start in range(0, _BLOCK, 80)]
+    for number, card in enumerate(cards):
+        text = card[10:].split(b"/")[0]
+        if not _SCALINGS.match(card):
+            continue
+        value = _VALUE.fullmatch(text)
+        if value is None or (value[2] and math.isinf(float(re.sub(b"[Dd]", b"E", value[1])))):
+            cards[number] = (card[:8] + b"= '" + text.strip().replace(b"'", b"")[:60] + b"'").ljust(80)
+    return b"".join(cards)
 
 
 class CheckedFile(_Checked):
@@ -132,3 +154,7 @@ class LateGzip(_LateSeek, gzip.GzipFile):
 
 class LateBzip2(_LateSeek, bz2.BZ2File):
     """Of a ``.bz2`` file."""
+
+
+class LateXz(_LateSeek, lzma.LZMAFile):
+    """Of a ``.xz`` file."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import itertools
+import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -18,11 +20,16 @@ from elodin_spark.errors import InputError
 from elodin_spark.images.uris import is_remote
 
 #: Extensions read as FITS, before an extension of :data:`COMPRESSIONS`.
-FITS_EXTENSIONS = (".fits", ".fit", ".fts")
+FITS_EXTENSIONS = (".fits", ".fit", ".fts", ".ftz", ".img")
 #: Extensions that may follow one of :data:`FITS_EXTENSIONS`.
-COMPRESSIONS = (".fz", ".gz", ".bz2")
+COMPRESSIONS = (".fz", ".gz", ".bz2", ".xz")
 #: Extensions read as pictures.
 RASTER_EXTENSIONS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+#: How many kinds of passed over files a message names.
+MAX_NAMED_SUFFIXES = 6
+
+log = logging.getLogger(__name__)
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)://")
 
@@ -49,6 +56,7 @@ class _Selection(NamedTuple):
     root: str
     files: list[str]
     remote: Sequence[tuple[str, int | None]] = ()
+    passed_over: Sequence[str] = ()
 
 
 def list_files(
@@ -57,9 +65,10 @@ def list_files(
     """List the image files below `paths`.
 
     Hidden files and folders, and files of other kinds, are passed over in a folder or
-    glob. Symbolic links are followed; a file reached in two ways is listed once, under
-    the path that is no link where there is one. What has the name of an image and cannot be read (a
-    link that leads nowhere, a pipe) is listed, and refused when it is opened.
+    glob; of the latter one line of the log says how many there are, by their suffix. Symbolic links
+    are followed; a file reached in two ways is listed once, under the path that is no link where there
+    is one. What has the name of an image and cannot be read (a link that leads nowhere, a pipe) is
+    listed, and refused when it is opened.
 
     Parameters
     ----------
@@ -98,7 +107,30 @@ def list_files(
         order = (str(Path(real_base, path)) != target, path)
         if target not in unique or order < unique[target][0]:
             unique[target] = (order, ImageFile(file, path, _size(file)))
+    _tell_passed_over({name for selection in selections for name in selection.passed_over})
     return sorted((entry for _, entry in unique.values()), key=lambda entry: entry.path)
+
+
+def _tell_passed_over(names: set[str]) -> None:
+    if not names:
+        return
+    counts = Counter(_suffix(name) for name in names).most_common()
+    kinds = [f"{count} {suffix}" for suffix, count in counts[:MAX_NAMED_SUFFIXES]]
+    kinds += ["..."] if len(counts) > MAX_NAMED_SUFFIXES else []
+    number = f"{len(names)} file{'s' if len(names) > 1 else ''}"
+    log.info("passed over %s of other kinds in images.paths: %s%s", number, ", ".join(kinds), _remedy(names))
+
+
+def _suffix(name: str) -> str:
+    """The extension of a name, or both where it is that of a FITS file and one more."""
+    suffixes = PurePosixPath(name.rpartition("/")[2]).suffixes
+    packed = len(suffixes) > 1 and suffixes[-2].lower() in FITS_EXTENSIONS
+    return ("".join(suffixes[-2:]) if packed else suffixes[-1] if suffixes else "without suffix")[:20]
+
+
+def _remedy(names: set[str]) -> str:
+    packed = any(_suffix(name).lower().startswith(FITS_EXTENSIONS) for name in names)
+    return f". FITS is read as it is or with {' '.join(COMPRESSIONS)}: unpack others first" if packed else ""
 
 
 def archive_root(
@@ -175,8 +207,8 @@ def local_path(uri: str) -> str:
 def is_fits(path: str) -> bool:
     """Whether the name has an extension that is read as FITS."""
     name = path.lower()
-    for compression in COMPRESSIONS:
-        name = name.removesuffix(compression)
+    while name.endswith(COMPRESSIONS):  # .fits.fz.gz
+        name = name.rpartition(".")[0]
     return name.endswith(FITS_EXTENSIONS)
 
 
@@ -207,10 +239,11 @@ def _select(entry: str, storage_options: Mapping[str, Any] | None) -> _Selection
         raise InputError("an empty path was given to read images from; correct images.paths")
     path = _absolute(entry)
     if Path(path).is_dir():
-        files = _walk(path)
+        files, passed = _walk(path)
         if not files:
+            _tell_passed_over(set(passed))
             raise InputError(f"the folder {path} holds no image files ({_known()}); correct images.paths")
-        return _Selection(path, files)
+        return _Selection(path, files, passed_over=passed)
     if os.path.lexists(path):
         if not (is_fits(path) or is_raster(path)):
             raise InputError(f"{path} is not a known kind of image; rename it to one of {_known()}")
@@ -219,31 +252,37 @@ def _select(entry: str, storage_options: Mapping[str, Any] | None) -> _Selection
         raise InputError(f"there is no file or folder {path}; correct images.paths")
     parts = Path(path).parts
     first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    files = []
+    files, passed = [], []
     # Path.glob would match hidden files.
     for match in sorted(glob.glob(path, recursive=True)):  # noqa: PTH207
         if Path(match).is_dir():
             # "**" already names every folder below: descending again would only repeat them.
-            files += [] if "**" in parts else _walk(match)
-        elif is_fits(match) or is_raster(match):
-            files.append(match)
+            below = ([], []) if "**" in parts else _walk(match)
+            files += below[0]
+            passed += below[1]
+        else:
+            (files if is_fits(match) or is_raster(match) else passed).append(match)
     if not files:
+        _tell_passed_over(set(passed))
         raise InputError(f"no image file ({_known()}) matches {entry}; correct images.paths")
-    return _Selection(str(Path(*parts[:first])), files)
+    return _Selection(str(Path(*parts[:first])), files, passed_over=passed)
 
 
 def _select_remote(entry: str, storage_options: Mapping[str, Any] | None) -> _Selection:
     from elodin_spark.images.remote import list_uri
 
-    found = [file for file in list_uri(entry, storage_options) if is_fits(file.uri) or is_raster(file.uri)]
+    listed = list_uri(entry, storage_options)
+    found = [file for file in listed if is_fits(file.uri) or is_raster(file.uri)]
+    passed = [file.uri for file in listed if not (is_fits(file.uri) or is_raster(file.uri))]
     if not found:
+        _tell_passed_over(set(passed))
         raise InputError(f"there is no image file ({_known()}) at {entry}; correct images.paths")
     parts = entry.rstrip("/").split("/")
     magic = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     folder = "/".join(parts[:magic])
     if [file.uri for file in found] == [folder]:
         folder = folder.rpartition("/")[0]
-    return _Selection(folder, [], [(file.uri, file.size_bytes) for file in found])
+    return _Selection(folder, [], [(file.uri, file.size_bytes) for file in found], passed)
 
 
 def _absolute(path: str) -> str:
@@ -251,12 +290,13 @@ def _absolute(path: str) -> str:
     return os.path.normpath(Path(local_path(path)).expanduser().absolute())
 
 
-def _walk(folder: str) -> list[str]:
-    """Image files below a folder, following links but never into a folder it is already in.
+def _walk(folder: str) -> tuple[list[str], list[str]]:
+    """Image files below a folder, and others, following links but never into a folder it is already in.
 
     Links that lead nowhere, pipes and devices are among them, to be refused by name.
     """
     found: list[str] = []
+    passed: list[str] = []
 
     def visit(directory: str, above: frozenset[str]) -> None:
         real = os.path.realpath(directory)
@@ -272,11 +312,11 @@ def _walk(folder: str) -> list[str]:
                 continue
             if _is_folder(child):
                 visit(child.path, above | {real})
-            elif is_fits(child.name) or is_raster(child.name):
-                found.append(child.path)
+            else:
+                (found if is_fits(child.name) or is_raster(child.name) else passed).append(child.path)
 
     visit(folder, frozenset())
-    return found
+    return found, passed
 
 
 def _is_folder(child: os.DirEntry[str]) -> bool:

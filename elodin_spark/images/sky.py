@@ -1,14 +1,13 @@
-"""Where pixels are on the sky, when they were taken and through which filter."""
+"""Where pixels are on the sky."""
 
 from __future__ import annotations
 
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -23,7 +22,6 @@ MAX_LOOKUP_PX = 0.001
 _LOOKUP = re.compile(
     r"^(CPDIS|CQDIS|DP|DQ|CPERR|CQERR|D2IMDIS|D2IMERR|D2IM|D2IMEXT|D2IMARR|AXISCORR)\d*(\.|$)"
 )
-_NOT_A_FILTER = ("", "CLEAR", "NONE", "N/A", "UNKNOWN")
 
 
 def header_text(header: fits.Header, hdulist: fits.HDUList | None = None) -> str | None:
@@ -114,52 +112,6 @@ def pixel_scale_arcsec(wcs: WCS) -> float | None:
     return scale if math.isfinite(scale) and scale > 0 else None
 
 
-def observation_mjd(headers: Sequence[fits.Header]) -> float | None:
-    """Start of the observation, MJD in days, from MJD-OBS, DATE-OBS (with TIME-OBS) or MJD.
-
-    Parameters
-    ----------
-    headers : sequence of astropy.io.fits.Header
-        Of the image, then of the primary HDU; the first that has a keyword decides.
-    """
-    for keyword in ("MJD-OBS", "DATE-OBS", "MJD"):
-        for value in _values(headers, keyword):
-            mjd = _date_to_mjd(str(value), headers) if keyword == "DATE-OBS" else _number(value)
-            if mjd is not None:
-                return mjd
-    return None
-
-
-def band_names(headers: Sequence[fits.Header]) -> str | None:
-    """Filter names, comma separated, as the headers spell them; empty slots of a wheel are left out.
-
-    Parameters
-    ----------
-    headers : sequence of astropy.io.fits.Header
-        Of the image, then of the primary HDU.
-    """
-    for keywords in (
-        ("FILTER",),
-        ("FILTER1", "FILTER2", "FILTER3"),
-        ("FILTNAM1", "FILTNAM2"),
-        ("BAND",),
-        ("FILTERS",),
-        ("FILTNAME",),
-        ("BANDNAME",),
-    ):
-        names: list[str] = []
-        for keyword in keywords:
-            for value in _values(headers, keyword):
-                name = " ".join(str(value).split())
-                wheel_slot = name.upper().rstrip("0123456789LS")
-                if wheel_slot not in _NOT_A_FILTER and name.upper() not in _NOT_A_FILTER:
-                    names.append(name)
-                    break
-        if names:
-            return ",".join(dict.fromkeys(names))
-    return None
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence astropy's remarks on header style within a block; errors still raise."""
@@ -217,40 +169,3 @@ def _lookup_effect_px(
         x, y = grid_x.ravel(), grid_y.ravel()
         shift = np.array(full.pix2foc(x, y, 0)) - np.array(reduced.pix2foc(x, y, 0))
     return float(np.hypot(*shift).max())
-
-
-def _values(headers: Sequence[fits.Header], keyword: str) -> Iterator[Any]:
-    for header in headers:
-        try:
-            value = header.get(keyword)
-        except (fits.VerifyError, ValueError):  # a card that cannot be parsed
-            continue
-        if value is not None and not isinstance(value, fits.card.Undefined):
-            yield value
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _date_to_mjd(date: str, headers: Sequence[fits.Header]) -> float | None:
-    from astropy.time import Time
-
-    date = date.strip().rstrip("Z")
-    old = re.fullmatch(r"(\d\d)/(\d\d)/(\d\d)", date)  # FITS before the year 2000
-    if old:
-        date = f"19{old[3]}-{old[2]}-{old[1]}"
-    if re.fullmatch(r"\d{4}-\d\d-\d\d", date):
-        for time in (str(value).strip() for value in _values(headers, "TIME-OBS")):
-            if re.fullmatch(r"\d\d:\d\d:\d\d(\.\d*)?", time):
-                date = f"{date}T{time}"
-                break
-    try:
-        with quiet():
-            return float(Time(date.replace(" ", "T"), format="fits", scale="utc").mjd)
-    except ValueError:
-        return None

@@ -6,6 +6,7 @@ import bz2
 import errno
 import gzip
 import io
+import lzma
 import os
 import stat
 import tempfile
@@ -13,15 +14,24 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from elodin_spark.errors import ImageError
 from elodin_spark.images.listing import local_path
 from elodin_spark.images.uris import is_remote
 
-GZIP, BZIP2 = b"\x1f\x8b", b"BZh"
+Compression = Literal["gz", "bz2", "xz"]
 
-#: Most bytes that a ``.gz`` or ``.bz2`` file may unpack to.
+_MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}
+#: What begins files of other kinds of compression, and what unpacks them.
+_UNREAD = {
+    b"\x1f\x9d": ("compress (.Z)", "gunzip"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"PK\x03\x04": ("zip", "unzip"),
+    b"7z\xbc\xaf": ("7-Zip", "7z x"),
+}
+
+#: Most bytes that a compressed file may unpack to.
 MAX_UNPACKED_BYTES = 2**36
 
 _CHUNK = 2**20
@@ -155,9 +165,24 @@ def first_bytes(stream: Stream, count: int) -> bytes:
     return start
 
 
+def compression_of(stream: Stream) -> Compression | None:
+    """How the file is compressed as a whole, by its content; leaves ``stream.file`` at its start.
+
+    Raises
+    ------
+    ImageError
+        Kind ``not_fits``: in a way that is not read.
+    """
+    magic = first_bytes(stream, 6)
+    for start, (name, program) in _UNREAD.items():
+        if magic.startswith(start):
+            raise ImageError(f"the file is packed by {name}; unpack it first, by {program}", "not_fits")
+    return next((kind for start, kind in _MAGIC.items() if magic.startswith(start)), None)
+
+
 @contextmanager
 def unpacked(stream: Stream) -> Iterator[Stream]:
-    """The stream itself, or, where it is ``.gz`` or ``.bz2`` by its content, what that unpacks to.
+    """The stream itself, or, where it is ``.gz``, ``.bz2`` or ``.xz`` by its content, what that unpacks to.
 
     It is unpacked once, in steps, to a temporary file (in ``TMPDIR``) that has no name from
     the start, so that not even a killed process leaves it behind.
@@ -168,13 +193,13 @@ def unpacked(stream: Stream) -> Iterator[Stream]:
         Kind ``truncated`` where the compressed file ends early, ``too_large`` where it unpacks to
         more than :data:`MAX_UNPACKED_BYTES`, ``no_space`` where the temporary folder is full.
     """
-    magic = first_bytes(stream, 3)
-    if not magic.startswith((GZIP, BZIP2)):
+    kind = compression_of(stream)
+    if kind is None:
         yield stream
         return
     stream.expect_sequential()
     with temporary() as (target, content):
-        _unpack(stream.file, target, gzip.open if magic.startswith(GZIP) else bz2.open)
+        _unpack(stream.file, target, {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}[kind])
     with content:
         yield LocalStream(content)
 
@@ -229,7 +254,7 @@ def _unpack(source: BinaryIO, target: BinaryIO, decompress: Any) -> None:
                 target.write(chunk)
     except EOFError:
         raise ImageError("the compressed file ends early; fetch it again", kind="truncated") from None
-    except (zlib.error, gzip.BadGzipFile) as error:
+    except (zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise ImageError(f"the compressed file is damaged, fetch it again: {error}") from None
     except OSError as error:
         if error.errno is None:  # bz2's word for damage

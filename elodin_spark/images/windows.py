@@ -5,6 +5,7 @@ Arrays are (ny, nx); row 0 is the first row of the file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from elodin_spark.errors import ImageError
 from elodin_spark.images.streams import Stream
 from elodin_spark.images.tiles import TiledWindows, refuse_impossible_tiles
+
+#: Magnitudes of a natural logarithm of flux: 2.5 / ln 10.
+POGSON = 1.0857362047581296
 
 _BITPIX = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
@@ -137,17 +141,92 @@ def windows_of(hdu: Any, stream: Stream, shape: tuple[int, int]) -> Windows:
     return TiledWindows(hdu)
 
 
+class Softening(NamedTuple):
+    """Of pixels that Pan-STARRS stores as asinh magnitudes: BOFFSET and BSOFTEN, in units of flux."""
+
+    offset: float
+    softening: float
+
+    def flux(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Flux of stored values v: ``offset + softening (exp(v / 1.0857) - exp(-v / 1.0857))``."""
+        return self.offset + 2 * self.softening * np.sinh(values / POGSON)
+
+
 class Scaling(NamedTuple):
-    """From stored to physical values, by the cards BSCALE, BZERO and BLANK."""
+    """From stored to physical values, by the cards BSCALE, BZERO and BLANK, and BOFFSET and BSOFTEN."""
 
     scale: float
     zero: float
     blank: int | None
+    softening: Softening | None = None
 
     @classmethod
     def of(cls, header: fits.Header) -> Scaling:
-        """Scaling of an image by its header."""
-        return cls(header.get("BSCALE", 1), header.get("BZERO", 0), header.get("BLANK"))
+        """Scaling of an image by its header.
+
+        BLANK counts for integers only (FITS 4.0, 4.4.2.5), and one without a value names no pixel.
+
+        Raises
+        ------
+        ImageError
+            Kind ``bad_card``: one of the cards, which the message names, says nothing that can be followed.
+        """
+        scale, zero = (_card_number(header, name, default) for name, default in (("BSCALE", 1), ("BZERO", 0)))
+        if scale == 0:
+            raise _bad_card("BSCALE", "is 0, by which all pixels would be alike")
+        return cls(scale, zero, _blank(header), _softening(header))
+
+
+def refuse_bad_scaling(hdu: Any) -> None:
+    """Refuse an image HDU whose pixels cannot be scaled, from its header alone; see :meth:`Scaling.of`."""
+    table = getattr(hdu, "_bintable", None)  # astropy leaves bad cards out of what it makes of it
+    if table is None:
+        Scaling.of(hdu.header)
+        return
+    Scaling.of(table.header)
+    if "BLANK" in table.header and _value(table.header, "BLANK") is None:
+        raise _bad_card("BLANK", "has no value")  # astropy unpacks no tile then
+
+
+def _softening(header: fits.Header) -> Softening | None:
+    if "BSOFTEN" not in header:
+        return None
+    softening = _card_number(header, "BSOFTEN", 0)
+    if softening <= 0:
+        raise _bad_card("BSOFTEN", f"is {softening:g}, and a softening is above 0")
+    return Softening(_card_number(header, "BOFFSET", 0), softening)
+
+
+def _blank(header: fits.Header) -> int | None:
+    value = _value(header, "BLANK")
+    if value is None or int(header.get("ZBITPIX", header.get("BITPIX", 8))) < 0:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != math.floor(value):
+        raise _bad_card("BLANK", f"is {value!r}, not a whole number")
+    return int(value)
+
+
+def _card_number(header: fits.Header, name: str, default: float) -> float:
+    if name not in header:
+        return default
+    value = _value(header, name)
+    if value is None:
+        raise _bad_card(name, "has no value")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _bad_card(name, f"is {value!r}, not a number")
+    return value
+
+
+def _value(header: fits.Header, name: str) -> Any:
+    try:
+        value = header.get(name)
+    except (fits.VerifyError, ValueError):  # a card that cannot be parsed
+        return "unreadable"
+    return None if isinstance(value, fits.card.Undefined) else value
+
+
+def _bad_card(name: str, problem: str) -> ImageError:
+    return ImageError(f"the card {name} {problem}; correct it in the header, or remove it", "bad_card")
 
 
 def read_window(
@@ -175,6 +254,8 @@ def read_rows(windows: Windows, scaling: Scaling, wanted: Sequence[int]) -> NDAr
 def physical(raw: np.ndarray, scaling: Scaling) -> NDArray[np.float32]:
     """Stored values to physical ones: ``BZERO + BSCALE x stored``, BLANK is NaN (FITS 4.0, 4.4.2).
 
+    Where the header has BSOFTEN, that is an asinh magnitude, which is turned to flux.
+
     Parameters
     ----------
     raw : ndarray, shape (ny, nx)
@@ -185,10 +266,11 @@ def physical(raw: np.ndarray, scaling: Scaling) -> NDArray[np.float32]:
     ndarray, shape (ny, nx), float32
         Computed in float32 from 8- and 16-bit integers and float32, else in float64, as astropy does.
     """
-    scale, zero, blank = scaling
+    scale, zero, blank, softening = scaling
     kind, size = raw.dtype.kind, raw.dtype.itemsize
     wide = size > (4 if kind == "f" else 2)
-    scaled = (scale, zero, blank) != (1, 0, None)
+    wide |= softening is not None
+    scaled = (scale, zero, blank, softening) != (1, 0, None, None)
     if not (wide or scaled):
         return raw.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite
@@ -197,7 +279,9 @@ def physical(raw: np.ndarray, scaling: Scaling) -> NDArray[np.float32]:
             values *= scale
         if zero != 0:
             values += zero
-        if isinstance(blank, int) and kind != "f":
+        if softening is not None:
+            values = softening.flux(values)
+        if blank is not None and kind != "f":
             values[raw == blank] = np.nan
         return values.astype(np.float32, copy=False)
 
@@ -217,7 +301,7 @@ def bit_fields(raw: np.ndarray, header: fits.Header) -> np.ndarray:
     ndarray, shape (ny, nx), uint8, uint16, uint32 or uint64
         In native byte order.
     """
-    scale, zero, _ = Scaling.of(header)
+    scale, zero, *_ = Scaling.of(header)
     if raw.dtype.kind == "f":
         return _nearest(raw, scale, zero)
     native = raw.astype(raw.dtype.newbyteorder("="))

@@ -89,7 +89,7 @@ class ImagesSettings(Model):
     paths: tuple[str, ...] = Field(min_length=1, description="folders, globs or files")
     root: str | None = Field(None, description="archive root; IDs depend on the path below it")
     hdu: int | str | None = Field(
-        None, description="HDU number or name, or all for every 2-D image; empty for the first image"
+        None, description="HDU number, name, or name,version; all: every 2-D image; empty: the first image"
     )
     bands: str | None = Field(None, description="only planes whose band matches, e.g. 'r*'")
     mjd: tuple[float, float] | None = Field(None, description="only planes observed in this range, d")

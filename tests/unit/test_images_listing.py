@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import os
 import random
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from astropy.io import fits
+from servers import refusal
 
 from elodin_spark import schema
 from elodin_spark.errors import InputError
+from elodin_spark.images.describe import describe, read_pixels
 from elodin_spark.images.listing import files_to_batches, is_fits, is_raster, list_files, local_path
+from elodin_spark.images.planes import open_plane
 
 
 @pytest.fixture
@@ -187,3 +197,74 @@ def test_kinds_are_told_by_extension() -> None:
     assert not any(is_fits(name) for name in ("a.gz", "fits", "a.fits.txt", "a.png"))
     assert all(is_raster(name) for name in ("a.jpg", "A.JPEG", "a.png", "a.tif", "a.TIFF"))
     assert not any(is_raster(name) for name in ("a.fits", "jpg", "a.png.gz"))
+
+
+FITS_NAMES = [
+    *("a.fits", "A.FITS", "a.fit", "a.fts", "a.ftz", "a.img", "a.fits.gz", "a.FITS.GZ", "a.fits.bz2"),
+    *("a.fits.xz", "a.fits.fz", "a.img.gz", "a.fz.fits", "b.fits.fz.gz"),
+]
+
+
+@pytest.mark.parametrize("name", FITS_NAMES)
+def test_every_spelling_of_a_fits_file_is_listed_and_read(tmp_path: Path, name: str) -> None:
+    pixels = np.arange(48, dtype=np.float32).reshape(6, 8)
+    content = io.BytesIO()
+    fits.PrimaryHDU(pixels).writeto(content)
+    packers = {"gz": gzip.compress, "ftz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+    pack = packers.get(name.lower().rpartition(".")[2], bytes)
+    (tmp_path / name).write_bytes(pack(content.getvalue()))
+    (file,) = list_files([str(tmp_path)])
+    assert describe(file)["width"] == 8
+    np.testing.assert_array_equal(read_pixels(file.uri, 0), pixels)
+    with open_plane(file.uri, 0) as plane:
+        np.testing.assert_array_equal(plane.read(2, 5), pixels[2:5])
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_packed_file_that_is_damaged_says_so(tmp_path: Path, pack: Any, damage: str) -> None:
+    content = io.BytesIO()
+    fits.PrimaryHDU(np.random.default_rng(0).normal(size=(200, 200))).writeto(content)
+    packed = bytearray(pack(content.getvalue()))
+    if damage == "cut":
+        del packed[-2000:]
+    else:
+        packed[len(packed) // 2 : len(packed) // 2 + 40] = bytes(40)
+    path = tmp_path / "a.fits.gz"
+    path.write_bytes(packed)
+    refused = refusal(lambda: read_pixels(str(path), 0))
+    assert "fetch it again" in str(refused)
+    assert refused.kind == ("truncated" if damage == "cut" else "unreadable")
+
+
+@pytest.mark.parametrize("magic", [b"\x1f\x9d\x90", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"])
+def test_what_is_packed_in_a_way_that_is_not_read_names_what_unpacks_it(tmp_path: Path, magic: bytes) -> None:
+    (tmp_path / "a.fits").write_bytes(magic + b"x" * 6000)
+    refused = refusal(lambda: describe(list_files([str(tmp_path)])[0]))
+    assert refused.kind == "not_fits"
+    assert "unpack it first, by " in str(refused)
+
+
+def test_files_of_other_kinds_are_counted_by_their_suffix(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "elodin_spark")
+    for name in ("a.fits", "b.png"):
+        (tmp_path / name).write_bytes(b"x")
+    list_files([str(tmp_path)])
+    assert not caplog.records
+    for name in ("c.fits.Z", "deep/d.fits.Z", "e.xisf", "README", ".hidden.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    for paths in ([str(tmp_path)], [str(tmp_path), str(tmp_path / "**" / "*")]):
+        caplog.clear()
+        assert [file.path for file in list_files(paths)] == ["a.fits", "b.png"]
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert line.startswith("passed over 4 files of other kinds in images.paths: 2 .fits.Z, ")
+        assert "1 .xisf" in line
+        assert "1 without suffix" in line
+        assert "unpack others first" in line
+    caplog.clear()
+    with pytest.raises(InputError, match="no image"):
+        list_files([str(tmp_path / "deep")])
+    assert "1 .fits.Z" in caplog.text

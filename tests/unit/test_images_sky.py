@@ -174,47 +174,6 @@ def test_the_pixel_scale_is_the_side_of_the_pixel() -> None:
     assert sky.pixel_scale_arcsec(wcs) == pytest.approx(3600 * np.sqrt(1e-4**2 + 2e-5**2))
 
 
-@pytest.mark.parametrize(
-    ("cards", "mjd"),
-    [
-        ({"MJD-OBS": 55197.25}, 55197.25),
-        ({"MJD-OBS": " 55197.25 "}, 55197.25),
-        ({"MJD-OBS": "unknown", "DATE-OBS": "2010-01-01T06:00:00"}, 55197.25),
-        ({"DATE-OBS": "2010-01-01T06:00:00.000Z"}, 55197.25),
-        ({"DATE-OBS": "2010-01-01", "TIME-OBS": "06:00:00"}, 55197.25),
-        ({"DATE-OBS": "31/12/99"}, 51543.0),
-        ({"DATE-OBS": "1900-01-01"}, 15020.0),
-        ({"MJD": 55197.25}, 55197.25),
-        ({"DATE-OBS": "some night"}, None),
-        ({}, None),
-    ],
-)
-def test_the_date_is_found_where_headers_keep_it(cards: dict[str, object], mjd: float | None) -> None:
-    found = sky.observation_mjd([fits.Header(), fits.Header(list(cards.items()))])
-    assert found == (None if mjd is None else pytest.approx(mjd, abs=1e-9))
-
-
-@pytest.mark.parametrize(
-    ("cards", "bands"),
-    [
-        ({"FILTER": " r "}, "r"),
-        ({"FILTER1": "CLEAR1L", "FILTER2": "F814W"}, "F814W"),
-        ({"FILTNAM1": "F336W", "FILTNAM2": "F673N"}, "F336W,F673N"),
-        ({"FILTER": "", "BAND": "K"}, "K"),
-        ({"FILTER": "CLEAR"}, None),
-        ({}, None),
-    ],
-)
-def test_filter_names_are_found_where_headers_keep_them(cards: dict[str, object], bands: str | None) -> None:
-    assert sky.band_names([fits.Header(list(cards.items()))]) == bands
-
-
-def test_the_image_header_decides_before_the_primary_one() -> None:
-    image, primary = fits.Header([("FILTER", "g")]), fits.Header([("FILTER", "i"), ("MJD-OBS", 5.0)])
-    assert sky.band_names([image, primary]) == "g"
-    assert sky.observation_mjd([image, primary]) == 5.0
-
-
 @needs_data
 @pytest.mark.parametrize(
     "path",

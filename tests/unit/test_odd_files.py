@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from servers import refusal
 
 from elodin_spark.cutouts.skycatalog import read_positions
+from elodin_spark.images.describe import describe, read_pixels
+from elodin_spark.images.listing import list_files
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +39,38 @@ def test_catalogs_of_positions(odd: Path, name: str) -> None:
     np.testing.assert_allclose(found.positions["ra"], ra, atol=1e-9)
     np.testing.assert_allclose(found.positions["dec"], dec, atol=1e-9)
     assert found.refused.num_rows == 0
+
+
+#: Image to its largest pixel; that of asinh magnitudes with 1.0857 for 2.5 / ln 10.
+MAXIMA = {"ps1_raw.fits": 1816.8}
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+def test_pixels_are_physical(odd: Path, name: str) -> None:
+    assert np.nanmax(read_pixels(str(odd / name), 0)) == pytest.approx(MAXIMA[name], rel=1e-4)
+
+
+#: Image to what its row says.
+DESCRIBED = {
+    "jwst_niriss_f150w_i2d.fits": {"bands": "F150W", "mjd": 59761.41, "hdu": 1},
+    "ps1_raw.fits": {"bands": "r.00000", "mjd": None, "hdu": 0},
+    "cv_rgb16_lzw.tif": {"bands": "RGB", "width": 96, "height": 80},
+}
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_filters_and_times(odd: Path, name: str) -> None:
+    row = describe(list_files([str(odd / name)])[0])
+    assert {key: row[key] for key in DESCRIBED[name]} == DESCRIBED[name]
+
+
+#: Image to the kind of its refusal, and words of it.
+REFUSED = {"bscale_undef.fits": ("bad_card", "the card BSCALE has no value")}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_is_refused_when_it_is_listed(odd: Path, name: str) -> None:
+    refused = refusal(lambda: describe(list_files([str(odd / name)])[0]))
+    kind, words = REFUSED[name]
+    assert refused.kind == kind
+    assert words in str(refused)
