@@ -1,10 +1,38 @@
-"""Which test files are begun first."""
+"""Which tests are for every day, and which test files are begun first."""
 
 from __future__ import annotations
+
+#: Beside the tests of ``tests/unit``: one of each kind, the first of which does what a user does first.
+EVERY_DAY = (
+    "e2e/test_first_day.py",
+    "e2e/test_make.py",
+    "spark/test_datasource.py",
+    "spark/test_engines.py",
+    "spark/test_verbs.py",
+)
+#: Files of ``tests/unit`` that build many networks, or start many processes: minutes each.
+SLOW_UNITS = (
+    "unit/test_fingerprints_backbones.py",
+    "unit/test_fingerprints_choose.py",
+    "unit/test_fingerprints_dense.py",
+    "unit/test_fingerprints_gate.py",
+    "unit/test_fingerprints_precision.py",
+    "unit/test_fingerprints_weights.py",
+    "unit/test_hostile_files.py",
+    "unit/test_learning_pretrain.py",
+    "unit/test_weightpack.py",
+)
+
+
+def is_slow(file: str) -> bool:
+    """Whether ``make test`` leaves a file, named from the folder ``tests``, to ``make test-slow``."""
+    return file in SLOW_UNITS or not (file.startswith("unit/") or file in EVERY_DAY)
+
 
 #: Files that take longest, longest first: begun last, one of them would keep a single process busy at the
 #: end. Each is dealt whole to a process (``--dist=loadfile``), in this order (``--no-loadscope-reorder``).
 SLOW_FIRST = (
+    "e2e/test_first_day.py",
     "e2e/test_readme.py",
     "spark/test_sharded_index.py",
     "spark/test_upkeep.py",
