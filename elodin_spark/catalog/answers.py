@@ -129,4 +129,9 @@ def draw(
     rows = [*catalog.describe_cutouts(query.cutout_ids), *found]
     panels = panels_of(store, rows)
     first, *others = [*pictured, *panels]
-    return save_figure(neighbors_figure(first, others, metric=metric, subtitle=catalog.describe()), path)
+    typical = catalog.typical(metric)
+    note = typical.remark(found[0]["distance"]) if typical is not None and found else ""
+    figure = neighbors_figure(
+        first, others, metric=metric, note=note[:1].upper() + note[1:], subtitle=catalog.describe()
+    )
+    return save_figure(figure, path)

@@ -28,6 +28,7 @@ from elodin_spark.catalog.products import make_figures, make_index, make_project
 from elodin_spark.catalog.shardedindex import retire
 from elodin_spark.catalog.skyproducts import make_positions, make_repeats
 from elodin_spark.catalog.store import Commit, Store
+from elodin_spark.catalog.typical import measure_typical
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import CatalogError, ConfigError, TooManyFailuresError
 from elodin_spark.fingerprints.dense import DenseSpec
@@ -153,6 +154,7 @@ def run_catalog(
         made = [name for name, make in makers.items() if name in stages and make(store, settings, spark)]
         if "index" in stages:
             measure_noise(store, settings.seed)
+            measure_typical(store, settings.seed)
         report = work.report(done, tuple(made), time.monotonic() - started)
     return report
 

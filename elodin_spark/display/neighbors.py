@@ -61,6 +61,8 @@ class Panel:
         From the query, by the metric.
     rank : int or None
         1 is nearest.
+    distance_percentile : float or None
+        Percentage of pairs of cutouts that are nearer to each other than it is to the query.
     labels : sequence of str
         Best first; the first three are shown.
     """
@@ -76,6 +78,7 @@ class Panel:
     thumbnail: bytes | None = None
     distance: float | None = None
     rank: int | None = None
+    distance_percentile: float | None = None
     labels: Sequence[str] = ()
 
 
@@ -118,6 +121,11 @@ def write_distance(distance: float, metric: Metric) -> str:
     return f"{DISTANCE_NAMES[metric]} {number}"
 
 
+def write_percentage(percentage: float) -> str:
+    """Write a percentage with two digits where it is small: ``0.034 %``, ``3.4 %``, ``34 %``."""
+    return f"{percentage:.2g} %" if percentage < 99.5 else f"{percentage:.0f} %"
+
+
 def grid_columns(count: int) -> int:
     """Columns for `count` neighbors: few holes in the last row, somewhat wider than high.
 
@@ -143,7 +151,7 @@ def grid_columns(count: int) -> int:
 
 
 def neighbors_figure(
-    query: Panel, neighbors: Sequence[Panel], *, metric: Metric, subtitle: str = ""
+    query: Panel, neighbors: Sequence[Panel], *, metric: Metric, note: str = "", subtitle: str = ""
 ) -> Figure:
     """Draw a cutout, set apart, and its neighbors, nearest first, in a grid.
 
@@ -154,6 +162,8 @@ def neighbors_figure(
         In the order they are drawn: row by row.
     metric : Metric
         Names the distances.
+    note : str
+        What is to be said of the answer, written below the title.
     subtitle : str
         Recipe and weights, written at the foot.
 
@@ -186,7 +196,7 @@ def neighbors_figure(
     by = _WHOLE_NAMES[metric]
     what = f"Image {query.image}" if query.cutout_id is None else f"Cutout {query.cutout_id}"
     title = f"{what} and its {noun} by {by}" if count else f"{what}: no neighbors"
-    page = style.new_page(width, height, title=title, footer=subtitle)
+    page = style.new_page(width, height, title=title, note=note, footer=subtitle)
     backdrop = page.axes(0.0, 0.0, box_width, height, facecolor=style.EMPTY, zorder=-1)
     backdrop.set_axis_off()
     backdrop.add_artist(backdrop.patch)
@@ -215,6 +225,9 @@ def _caption(panel: Panel, metric: Metric, width_in: float, is_query: bool = Fal
         heading.append(write_distance(panel.distance, metric))
     if heading:
         lines.append(_Line(style.shorten(" · ".join(heading), width_in, head_pt, "bold"), head_pt, "bold"))
+    if panel.distance_percentile is not None:
+        nearer = f"{write_percentage(panel.distance_percentile)} of pairs are nearer"
+        lines.append(_Line(style.shorten(nearer, width_in, small_pt), small_pt))
     lines.append(_Line(style.shorten(panel.image, width_in, small_pt), small_pt))
     window = f"x {panel.x0}:{panel.x1}, y {panel.y0}:{panel.y1} px"
     sky = sky_position(panel.ra, panel.dec)
