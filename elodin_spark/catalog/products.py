@@ -176,7 +176,12 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
 
     parts, gone = store.parts("fingerprints"), removed_file(store.path)
     sample = sample_vectors(spark(), parts, chosen.sample, settings.seed, gone)
-    ids, vectors = sample.column("cutout_id"), to_matrix(sample.column("vector").combine_chunks())
+    vectors = to_matrix(sample.column("vector").combine_chunks())
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        log.warning("%d vectors that are not finite are left out of the maps", int((~finite).sum()))
+        sample, vectors = sample.filter(pa.array(finite)), vectors[finite]
+    ids = sample.column("cutout_id")
     made = []
     with Progress(len(chosen.methods), f"projecting {len(ids)} of {count} cutouts", "maps") as progress:
         for method in chosen.methods:
@@ -231,7 +236,10 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
             progress.add()
         cutouts = store.dataset("cutouts").to_table(columns=["ra", "dec", "cutout_id"]).sort_by("cutout_id")
         ra, dec = (cutouts.column(name).to_numpy().astype(np.float64) for name in ("ra", "dec"))
-        save_figure(sky_figure(ra, dec, subtitle=store.describe()), folder / "sky.png")
+        if (np.isfinite(ra) & np.isfinite(dec)).any():
+            save_figure(sky_figure(ra, dec, subtitle=store.describe()), folder / "sky.png")
+        else:
+            log.info("no figure of the sky: no cutout has a position")
         progress.add()
     store.commit_product("figures", folder, {"digest": digest, "seconds": _since(started)})
     return True
