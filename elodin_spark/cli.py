@@ -253,6 +253,8 @@ def neighbors(
     if plot is not None:
         opened.plot_neighbors(query, plot, k, metric.value, **how)
         typer.echo(f"figure: {plot}", err=True)
+    if why and (sheet := opened.label_sheet()):
+        typer.echo(f"labels in pictures: {sheet}", err=True)
     if output is Format.json:
         typer.echo(json.dumps(found, indent=1))
     elif output is Format.csv:

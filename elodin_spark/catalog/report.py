@@ -231,8 +231,19 @@ def neighbors_table(
 def _shared(row: dict[str, Any]) -> str:
     if "why" not in row:
         return ""
-    said = ", ".join(f"{each['label']} {each['weight']:.2f}" for each in row["why"])
-    return f"\n      shares: {said or 'no label'}"
+    if not any(each.get("like") for each in row["why"]):
+        said = ", ".join(f"{each['label']} {each['weight']:.2f}" for each in row["why"])
+        return f"\n      shares: {said or 'no label'}"
+    lines = [f"{each['label']}{_like(each)} {each['weight']:.2f}" for each in row["why"]]
+    return "\n      shares: " + "\n              ".join(lines)
+
+
+def _like(shared: dict[str, Any]) -> str:
+    """What a label without a name looks like."""
+    cutouts = shared.get("like") or []
+    return (
+        f" (like cutout{'s' if len(cutouts) > 1 else ''} {', '.join(map(str, cutouts))})" if cutouts else ""
+    )
 
 
 def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:

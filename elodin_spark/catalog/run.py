@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elodin_spark import schema
+from elodin_spark.catalog.examples import make_examples
 from elodin_spark.catalog.finish import fit_to_cutouts, fit_to_files
 from elodin_spark.catalog.noise import measure_noise
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
@@ -151,6 +152,8 @@ def run_catalog(
             "projection": make_projection,
             "figures": make_figures,
         }
+        if "index" in stages:
+            make_examples(store)  # which figures show
         made = [name for name, make in makers.items() if name in stages and make(store, settings, spark)]
         if "index" in stages:
             measure_noise(store, settings.seed)

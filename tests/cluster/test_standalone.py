@@ -92,7 +92,7 @@ def test_one_job_per_stage_gives_the_rows_of_the_pipeline(cluster, config, local
         subprocess.run([*command, "--set", f"catalog={folder}"], check=True, timeout=HANG_S)
     ours = Catalog.open(folder)
     assert_equal(ours, local)
-    assert [path.name for path in ours.figures()] == ["map_tsne.png", "sky.png"]
+    assert [path.name for path in ours.figures()] == ["map_tsne.png", "sky.png", "units.png"]
 
 
 SOURCE = """
