@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from elodin_spark.catalog.metrics import LabelIndices
 from elodin_spark.catalog.products import commit_index, load_l2, removed_digest
@@ -48,7 +48,7 @@ class Typical:
     nearest: NDArray[np.float64]
 
     @classmethod
-    def of(cls, pairs: ArrayLike, nearest: ArrayLike) -> Typical:
+    def of(cls, pairs: NDArray[np.float64], nearest: NDArray[np.float64]) -> Typical:
         """From distances themselves, at least one of each."""
         return cls(np.percentile(pairs, _PERCENTILES), np.percentile(nearest, _PERCENTILES))
 
