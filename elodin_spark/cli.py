@@ -12,6 +12,7 @@ import typer
 
 from elodin_spark import __version__, cli_pretrain, cli_weights
 from elodin_spark.entry import EXIT_CODES, guarded
+from elodin_spark.progress import step
 
 app = typer.Typer(
     name="elodin-spark",
@@ -103,7 +104,8 @@ def run(
 
     Example: elodin-spark run conf/local.yaml --set images.paths=/data/coadds --set catalog=runs/coadds
     """
-    from elodin_spark.catalog import run_config
+    with step("starting"):
+        from elodin_spark.catalog import run_config
 
     report = run_config(config, overrides or [], retrain=retrain)
     typer.echo(report.text())
@@ -139,8 +141,9 @@ def plan(
 
     Example: elodin-spark plan conf/local.yaml --headers-only --json --set cutouts.generator.step=56
     """
-    from elodin_spark.planning import plan_config
-    from elodin_spark.planning.report import plan_text
+    with step("starting"):
+        from elodin_spark.planning import plan_config
+        from elodin_spark.planning.report import plan_text
 
     facts = plan_config(
         config,
@@ -220,7 +223,6 @@ def neighbors(
     The cutout is given by its ID, a position or a pixel; a vector or an image file can be asked with too.
     Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2),
     1 - Jaccard index, 1 - cosine, Euclidean of label scores, or 1 - relative score of the fused ranks;
-    percentile: of pairs of cutouts taken at random, those that are nearer, in percent;
     of noise: times the median distance of known repeats.
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
@@ -235,7 +237,8 @@ def neighbors(
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 --where "mjd > 59000 and noise < 2"
     """
-    from elodin_spark.catalog import Catalog
+    with step("starting"):
+        from elodin_spark.catalog import Catalog
 
     opened = Catalog.open(catalog)
     how: dict[str, Any] = {
@@ -248,13 +251,13 @@ def neighbors(
         "fold_duplicates": fold_duplicates,
     }
     ids = cutout_ids if cutout_ids is None or len(cutout_ids) > 1 else cutout_ids[0]
-    query = opened.query(ids, position=position, radius_arcsec=radius, at=at, vector=vector, image=image)
-    found = opened.neighbors(query, k, metric.value, why=why, **how)
+    with step("finding what to ask with"):
+        query = opened.query(ids, position=position, radius_arcsec=radius, at=at, vector=vector, image=image)
+    with step("searching"):
+        found = opened.neighbors(query, k, metric.value, why=why, **how)
     if plot is not None:
         opened.plot_neighbors(query, plot, k, metric.value, **how)
         typer.echo(f"figure: {plot}", err=True)
-    if why and (sheet := opened.label_sheet()):
-        typer.echo(f"labels in pictures: {sheet}", err=True)
     if output is Format.json:
         typer.echo(json.dumps(found, indent=1))
     elif output is Format.csv:
@@ -264,8 +267,7 @@ def neighbors(
     else:
         from elodin_spark.catalog.report import neighbors_table
 
-        typical = opened.typical(metric.value)
-        typer.echo(neighbors_table(found, query, metric.value, opened.describe(), typical))
+        typer.echo(neighbors_table(found, query, metric.value, opened.describe()))
     if 0 < len(found) < k * max(1, len(query.cutout_ids)):
         typer.echo(f"{len(found)} neighbors: the catalog holds no more that answer", err=True)
 
@@ -279,10 +281,12 @@ def info(
 
     Example: elodin-spark info runs/coadds
     """
-    from elodin_spark.catalog import Catalog
-    from elodin_spark.catalog.report import info_text
+    with step("starting"):
+        from elodin_spark.catalog import Catalog
+        from elodin_spark.catalog.report import info_text
 
-    facts = Catalog.open(catalog).info()
+    with step("reading the catalog"):
+        facts = Catalog.open(catalog).info()
     typer.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))
 
 
@@ -332,7 +336,9 @@ def compact(catalog: CatalogPath) -> None:
     """
     from elodin_spark.catalog import Catalog
 
-    typer.echo(Catalog.open(catalog).compact().text())
+    with step("compacting"):
+        compaction = Catalog.open(catalog).compact()
+    typer.echo(compaction.text())
 
 
 @app.command()

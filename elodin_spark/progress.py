@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -92,3 +95,44 @@ class Progress:
         elif error is None:
             elapsed_s = time.monotonic() - self._started
             self._line(f"{self.what}: {self._done} of {self.total} {self.unit} in {elapsed_s:.1f} s")
+
+
+@contextmanager
+def step(
+    what: str, stream: TextIO | None = None, after_s: float = 3.0, interval_s: float = 15.0
+) -> Iterator[None]:
+    """Say what is being done where that takes long and nothing can be counted.
+
+    Parameters
+    ----------
+    what : str
+    stream : file, optional
+        Standard error by default.
+    after_s : float
+        Nothing is said of a step that is done before.
+    interval_s : float
+        Between lines after that.
+    """
+    stream, started, over = stream or sys.stderr, time.monotonic(), threading.Event()
+    said = False
+
+    def say(text: str) -> None:
+        tqdm.write(text, file=stream)  # below a bar that is there, or plain
+        stream.flush()
+
+    def watch() -> None:
+        nonlocal said
+        wait_s = after_s
+        while not over.wait(wait_s):
+            say(f"{what}: {time.monotonic() - started:.0f} s so far" if said else f"{what} ...")
+            said, wait_s = True, interval_s
+
+    watcher = threading.Thread(target=watch, name="step", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+    if said:
+        say(f"{what}: done in {time.monotonic() - started:.1f} s")

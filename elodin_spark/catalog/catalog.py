@@ -38,7 +38,6 @@ from elodin_spark.catalog.reading import Contents
 from elodin_spark.catalog.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
 from elodin_spark.catalog.store import Store
-from elodin_spark.catalog.typical import Typical, typical_of
 from elodin_spark.catalog.upkeep import Compaction, compact
 from elodin_spark.config import load_config
 from elodin_spark.errors import CatalogError, InputError
@@ -49,6 +48,7 @@ from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.repeats import Repeats
 from elodin_spark.neighbors.search import Index
+from elodin_spark.progress import step
 from elodin_spark.settings import Metric, Settings
 
 
@@ -105,12 +105,15 @@ class Catalog(Contents):
             raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
         root = archive_root(settings.images.paths, settings.images.root, settings.images.storage)
         settings = settings.model_copy(update={"catalog": str(path)})
-        weights = resolve_settings(settings.fingerprints)
+        with step("reading the weights"):
+            weights = resolve_settings(settings.fingerprints)
         check_index(settings)
-        network, gate = settle_network(settings, weights, root)
+        with step("settling the precision of the network"):
+            network, gate = settle_network(settings, weights, root)
         settled = settings.model_copy(update={"fingerprints": network})
-        runtime = choose_runtime(network).runtime
-        recipe = recipe_of(settled, weights, runtime)
+        with step("preparing the network"):
+            runtime = choose_runtime(network).runtime
+            recipe = recipe_of(settled, weights, runtime)
         measured = None if gate is None else gate.record()
         store = Store.create(path, settings, recipe, weights, root, runtime, measured)
         keep_network(store, network)
@@ -136,7 +139,8 @@ class Catalog(Contents):
         if settings is None:
             return cls(store, settled_network(store, load_config(store.path / "config.yaml")))
         check_index(settings)
-        weights = resolve_settings(settings.fingerprints)
+        with step("reading the weights"):
+            weights = resolve_settings(settings.fingerprints)
         settled = settled_network(store, settings.model_copy(update={"catalog": str(path)}))
         require_recipe(store, settled, weights)
         asked = settled.model_copy(update={"fingerprints": settings.fingerprints})
@@ -273,13 +277,11 @@ class Catalog(Contents):
         list of dict
             `cutout_id`, `rank`, `distance`, `image` (path below the archive root), `x0`, `y0`,
             `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`. Asked by several IDs,
-            by position or by pixel, also `query_id`, the cutout whose neighbor it is. Where a run has
-            measured distances, `distance_percentile`: the percentage of pairs of cutouts taken at random that
-            are nearer to each other than this neighbor to the query. By l2, where the noise floor is known,
-            `noise`: the distance over the median one of repeats. Where repeats are grouped, `repeats`: IDs of
-            the known ones of this neighbor. Where duplicates are folded, `duplicates`: IDs of those folded
-            into it. With `why` also `why`: `label` and `weight` of up to five, see
-            :meth:`LabelIndices.why`.
+            by position or by pixel, also `query_id`, the cutout whose neighbor it is. By l2, where the noise
+            floor is known, `noise`: the distance over the median one of repeats. Where repeats are grouped,
+            `repeats`: IDs of the known ones of this neighbor. Where duplicates are folded, `duplicates`: IDs
+            of those folded into it. With `why` also `why`: `label` and
+            `weight` of up to five, see :meth:`LabelIndices.why`.
 
         Raises
         ------
@@ -307,10 +309,6 @@ class Catalog(Contents):
         found = answer(query.cutout_ids) if query.outside is None else answer.outside(query.outside)
         described = self.describe_cutouts(found.column("neighbor_id").to_pylist())
         extra: dict[str, Sequence[Any]] = {}
-        if typical := self.typical(metric):
-            extra["distance_percentile"] = [
-                typical.percentile(distance) for distance in found.column("distance").to_pylist()
-            ]
         if floor := noise_floor(self._store) if metric == "l2" else None:
             extra["noise"] = [distance / floor for distance in found.column("distance").to_pylist()]
         if repeats == "group":
@@ -322,10 +320,6 @@ class Catalog(Contents):
         if why:
             extra["why"] = self._by_label.why(query, found)
         return answer_rows(found, described, query.several, extra)
-
-    def typical(self, metric: Metric = "l2") -> Typical | None:
-        """What distances are usual among its cutouts; None where no run has measured them."""
-        return typical_of(self._store, metric)
 
     def describe_cutouts(self, cutout_ids: Iterable[int]) -> list[dict[str, Any]]:
         """Window, image, sky position and labels of cutouts, in the order given.

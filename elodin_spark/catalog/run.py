@@ -22,14 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elodin_spark import schema
-from elodin_spark.catalog.examples import make_examples
 from elodin_spark.catalog.finish import fit_to_cutouts, fit_to_files
 from elodin_spark.catalog.noise import measure_noise
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
 from elodin_spark.catalog.shardedindex import retire
 from elodin_spark.catalog.skyproducts import make_positions, make_repeats
 from elodin_spark.catalog.store import Commit, Store
-from elodin_spark.catalog.typical import measure_typical
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import CatalogError, ConfigError, TooManyFailuresError
 from elodin_spark.fingerprints.dense import DenseSpec
@@ -38,7 +36,7 @@ from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.listing import ImageFile, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.progress import Progress
+from elodin_spark.progress import Progress, step
 from elodin_spark.settings import FingerprintsSettings, Settings
 from elodin_spark.stage import AheadSpec, StageSpec, fuse
 
@@ -137,7 +135,8 @@ def run_catalog(
             # Only here, so that a run with nothing to do starts no JVM.
             from elodin_spark.spark.session import session
 
-            return stack.enter_context(session(settings.spark))
+            with step("starting Spark"):
+                return stack.enter_context(session(settings.spark))
 
         work = _Work(store, settings, weights, spark)
         done = 0
@@ -145,6 +144,7 @@ def run_catalog(
             done += work.new_files(fused="fingerprints" in stages)
         if "fingerprints" in stages:
             done += work.missing_fingerprints()
+        work.forget()
         makers = {
             "positions": make_positions,
             "repeats": make_repeats,
@@ -152,12 +152,14 @@ def run_catalog(
             "projection": make_projection,
             "figures": make_figures,
         }
+        made = []
+        for name, make in makers.items():
+            with step(f"making the {name}"):
+                if name in stages and make(store, settings, spark):
+                    made.append(name)
         if "index" in stages:
-            make_examples(store)  # which figures show
-        made = [name for name, make in makers.items() if name in stages and make(store, settings, spark)]
-        if "index" in stages:
-            measure_noise(store, settings.seed)
-            measure_typical(store, settings.seed)
+            with step("measuring the noise floor"):
+                measure_noise(store, settings.seed)
         report = work.report(done, tuple(made), time.monotonic() - started)
     return report
 
@@ -169,6 +171,8 @@ class _Work:
         self, store: Store, settings: Settings, weights: Weights, spark: Callable[[], SparkSession]
     ) -> None:
         self._store, self._settings, self._weights, self._spark = store, settings, weights, spark
+        #: What the network said of the windows that the finish was fitted to; of this run.
+        self._known: Path | None = None
 
     @cached_property
     def _network(self) -> FingerprintsSettings:
@@ -182,7 +186,8 @@ class _Work:
         settings, store = self._settings, self._store
         commits = store.commits()
         known = {path for commit in commits for path in commit.files}
-        files = list_files(settings.images.paths, store.meta["root"], settings.images.storage)
+        with step("listing the files"):
+            files = list_files(settings.images.paths, store.meta["root"], settings.images.storage)
         new = [file for file in files if file.path not in known]
         if others := len(known - {file.path for file in files}):
             log.info(
@@ -237,7 +242,9 @@ class _Work:
             if self._wants_finish():
                 return 0
         recipe = self._store.meta["recipe_id"]
-        spec = FingerprintSpec.from_settings(self._network, self._weights, recipe, finish=self._store.finish)
+        spec = FingerprintSpec.from_settings(
+            self._network, self._weights, recipe, finish=self._store.finish, known=self._known
+        )
 
         what = "fingerprinting"
         with Progress(len(missing), what, "batches") as progress:
@@ -254,6 +261,11 @@ class _Work:
                 self._check_failures()
         return len(missing)
 
+    def forget(self) -> None:
+        """Delete what was kept of the sample that is written now; of a run that fails the next one does."""
+        if self._known is not None:
+            self._known.unlink(missing_ok=True)
+
     def _wants_finish(self) -> bool:
         return self._settings.fingerprints.fitted and self._store.finish is None
 
@@ -262,7 +274,7 @@ class _Work:
         return self._settings.model_copy(update={"fingerprints": self._network})
 
     def _fit(self, files: Sequence[ImageFile]) -> None:
-        fit_to_files(self._store, self._resolved, self._weights, self._spark(), files)
+        self._known = fit_to_files(self._store, self._resolved, self._weights, self._spark(), files)
 
     def _fit_to_cutouts(self, commits: Sequence[Commit]) -> None:
         from elodin_spark.spark.batches import read_parts
@@ -278,7 +290,7 @@ class _Work:
         found = np.concatenate(
             [np.empty(0, np.int64), *(table.column("cutout_id").to_numpy() for table in tables)]
         )
-        fit_to_cutouts(
+        self._known = fit_to_cutouts(
             self._store, self._resolved, self._weights, as_tiled(read_parts(self._spark(), parts)), found
         )
 
@@ -323,16 +335,17 @@ class _Work:
                     "fingerprints together, or set fingerprints.mode=window"
                 )
             finish = self._store.finish
-            return fuse(
-                *stages, DenseSpec.from_settings(self._resolved, self._weights, recipe, keep_pixels, finish)
+            dense = DenseSpec.from_settings(
+                self._resolved, self._weights, recipe, keep_pixels, finish, self._known
             )
+            return fuse(*stages, dense)
         stages.append(TileSpec.from_settings(settings))
         if fused:
             if settings.fingerprints.ahead:
                 stages.append(AheadSpec(schema.TILED, settings.fingerprints.ahead))
             stages.append(
                 FingerprintSpec.from_settings(
-                    self._network, self._weights, recipe, keep_pixels, self._store.finish
+                    self._network, self._weights, recipe, keep_pixels, self._store.finish, self._known
                 )
             )
         return fuse(*stages)

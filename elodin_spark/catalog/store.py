@@ -42,6 +42,11 @@ from elodin_spark.vectors import with_storage
 
 FORMAT = 1
 
+#: Of a catalog that is begun.
+_FOLDERS = ("commits", "tables", "products")
+#: Files that are written before ``catalog.json``, which makes a folder a catalog.
+_MADE_FIRST = {"config.yaml", "catalog.json.tmp"}
+
 _LABEL_WORDS = {"classes": "class", "units": "unit", "prototypes": "prototype"}
 
 
@@ -151,7 +156,7 @@ class Store:
         path = Path(path)
         if (path / "catalog.json").exists():
             raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or not _is_half_made(path)):
             raise CatalogError(
                 f"{path} exists and is not an empty folder; choose another place for the catalog"
             )
@@ -159,14 +164,6 @@ class Store:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CatalogError(f"the folder {path} cannot be made: {error}") from None
-        try:
-            for name in ("commits", "tables", "products"):
-                (path / name).mkdir()
-        except FileExistsError:
-            raise CatalogError(
-                f"another run is making a catalog in {path}: wait for it, or choose another folder"
-            ) from None
-        (path / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
         head = labels_of(recipe, weights.classes) == "classes"
         meta = {
             "format": FORMAT,
@@ -179,7 +176,13 @@ class Store:
             "runtime": runtime,
             "precision": precision,
         }
-        write_json(path / "catalog.json", meta)
+        with locked(path):
+            if (path / "catalog.json").exists():
+                raise CatalogError(f"another run has just made a catalog in {path}: run again, to take it up")
+            for name in _FOLDERS:
+                (path / name).mkdir(exist_ok=True)
+            (path / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
+            write_json(path / "catalog.json", meta)
         return cls(path)
 
     def describe(self) -> str:
@@ -385,6 +388,16 @@ class Store:
                 shutil.rmtree(entry)
             elif entry.suffix == ".tmp":
                 entry.unlink()
+
+
+def _is_half_made(path: Path) -> bool:
+    """Whether a folder holds nothing, or no more than what a run that was killed makes before a catalog."""
+    files = {entry.name for entry in path.iterdir() if entry.is_file()} - {".lock"}
+    folders = [entry for entry in path.iterdir() if not entry.is_file()]
+    if any(entry.name not in _FOLDERS or any(entry.iterdir()) for entry in folders):
+        return False
+    # Somebody's own config.yaml lies in no such company.
+    return not files or (files <= _MADE_FIRST and len(folders) == len(_FOLDERS))
 
 
 def write_json(path: Path, value: object) -> None:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,13 @@ class DenseSpec:
         recipe: str,
         keep_pixels: bool = False,
         finish: FinishFile | None = None,
+        known: Path | None = None,
     ) -> DenseSpec:
         """The spec of a run, with the weights its settings name resolved."""
         network = settings.fingerprints.model_copy(update={"mode": "window"})
         return cls(
             TileSpec.from_settings(settings),
-            FingerprintSpec.from_settings(network, weights, recipe, keep_pixels, finish),
+            FingerprintSpec.from_settings(network, weights, recipe, keep_pixels, finish, known),
             settings.fingerprints.block_px,
             settings.fingerprints.halo_px,
         )
@@ -272,7 +274,11 @@ class DenseStage(TileStage):
             fingerprints: Mapping[tuple[int, ...], Fingerprint | ImageError] | None = None
             for row in Cutting(spec.tile, image, picture, plane, part, kept).rows(strict=number == 0):
                 if row.get("rejected") is None and "failure" not in row:
-                    if fingerprints is None:  # a block whose windows are all rejected is never run
+                    known = spec.network.known_fingerprints(pa.array([row["cutout_id"]]), self._locate)
+                    if known:
+                        yield self._with_fingerprint(row, known[0], image)
+                        continue
+                    if fingerprints is None:  # a block whose windows are all rejected, or known, is never run
                         fingerprints = self._fingerprints(features, part, strict=number == 0)
                     row = self._with_fingerprint(row, fingerprints[_corners(row)], image)
                 yield row

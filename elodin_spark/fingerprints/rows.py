@@ -16,6 +16,9 @@ from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.schema import TILED
 from elodin_spark.vectors import LARGEST_FLOAT16, Storage
 
+#: Labels of several windows, and their scores.
+LabelSets = tuple[list[NDArray[np.int32]], list[NDArray[np.float32]]]
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -41,6 +44,7 @@ def as_fingerprints(
     top_labels: int,
     finish: Finish | None = None,
     storage: Storage = "float32",
+    sets: LabelSets | None = None,
 ) -> list[Fingerprint | ImageError]:
     """Vectors with their label sets; the error where a vector or its scores are not finite.
 
@@ -55,6 +59,8 @@ def as_fingerprints(
         prototypes of the finish.
     storage : {"float32", "float16"}
         A vector that does not fit into it is an error too.
+    sets : tuple of lists, optional
+        The label sets of the network's own answers, where they are known, one for each vector.
     """
     finite = np.isfinite(vectors).all(axis=1)
     if scores is not None:
@@ -64,16 +70,18 @@ def as_fingerprints(
     if not (good := np.isfinite(kept).all(axis=1)).all():
         rows, kept = rows[good], kept[good]
     if finish is not None and finish.prototypes is not None:
-        sets = finish.prototypes.label_sets(kept, top_labels)
+        chosen = finish.prototypes.label_sets(kept, top_labels)
+    elif sets is not None:
+        chosen = [sets[0][row] for row in rows], [sets[1][row] for row in rows]
     else:
-        sets = label_sets((vectors if scores is None else scores)[rows], top_labels)
+        chosen = label_sets((vectors if scores is None else scores)[rows], top_labels)
     outcomes: list[Fingerprint | ImageError] = [
         ImageError(
             "the network's answer is not finite: its weights overflow; use other weights", "not_finite"
         )
         for _ in vectors
     ]
-    for i, vector, labels, label_scores in zip(rows, kept, *sets, strict=True):
+    for i, vector, labels, label_scores in zip(rows, kept, *chosen, strict=True):
         outcomes[i] = Fingerprint(vector, labels, label_scores)
         if storage == "float16" and (largest := float(np.abs(vector).max())) > LARGEST_FLOAT16:
             outcomes[i] = ImageError(

@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.errors import ConfigError, ImageError
 from elodin_spark.fingerprints.finish import FinishFile, load_finish
+from elodin_spark.fingerprints.known import load_known
 from elodin_spark.fingerprints.labels import check_labels
 from elodin_spark.fingerprints.rows import (
     Fingerprint,
@@ -74,6 +76,8 @@ class FingerprintSpec:
         Of the column ``vector``, see :mod:`elodin_spark.vectors`.
     units : bool
         Labels are units of the vector even where there is a head.
+    known : str, optional
+        File of windows that need not go through the network, see :mod:`.known`.
     """
 
     weights: Weights
@@ -92,6 +96,7 @@ class FingerprintSpec:
     finish: FinishFile | None = None
     storage: Storage = "float32"
     units: bool = False
+    known: str | None = None
 
     @classmethod
     def from_settings(
@@ -101,6 +106,7 @@ class FingerprintSpec:
         recipe: str | None = None,
         keep_pixels: bool = False,
         finish: FinishFile | None = None,
+        known: Path | None = None,
     ) -> FingerprintSpec:
         """Spec for `settings`, with the weights they name resolved.
 
@@ -148,6 +154,7 @@ class FingerprintSpec:
             finish=finish,
             storage=settings.storage,
             units=settings.labels == "units",
+            known=None if known is None else str(known),
         )
 
     @property
@@ -157,9 +164,10 @@ class FingerprintSpec:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The weights file or those of the converted network, and the finish."""
+        """The weights file or those of the converted network, the finish, and what is known."""
         network = (self.weights.path,) if self.model is None else self.model.files
-        return network if self.finish is None else (*network, self.finish.path)
+        finish = () if self.finish is None else (self.finish.path,)
+        return (*network, *finish, *(() if self.known is None else (self.known,)))
 
     @property
     def wants_gpu(self) -> bool:
@@ -168,7 +176,7 @@ class FingerprintSpec:
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage; the network comes with the first window."""
-        return _FingerprintStage(self, Fingerprinter(self, locate))
+        return _FingerprintStage(self, Fingerprinter(self, locate), locate)
 
     def load(self, locate: Locate) -> Runtime:
         """Network of this process for this spec, built when first asked for."""
@@ -198,6 +206,21 @@ class FingerprintSpec:
         """What becomes of the network's answers, as :func:`.rows.as_fingerprints` has it."""
         scores, finish = None if self.units else scores, load_finish(self.finish, locate)
         return as_fingerprints(vectors, scores, self.top_labels, finish, self.storage)
+
+    def known_fingerprints(
+        self, cutout_ids: pa.Array, locate: Locate = str
+    ) -> dict[int, Fingerprint | ImageError]:
+        """Row of a column of IDs to its fingerprint, for the windows that are known."""
+        if self.known is None:
+            return {}
+        known = load_known(locate(self.known))
+        rows, places = known.find(cutout_ids)
+        if not len(rows):
+            return {}
+        sets = [known.labels[place] for place in places], [known.label_scores[place] for place in places]
+        finish = load_finish(self.finish, locate)
+        found = as_fingerprints(known.vectors[places], None, self.top_labels, finish, self.storage, sets)
+        return dict(zip(rows.tolist(), found, strict=True))
 
 
 Vectors = list[NDArray[np.float32] | None]
@@ -296,10 +319,10 @@ class _FingerprintStage:
     fewer than a batch of windows of each kind, and the output rows behind the oldest of them.
     """
 
-    def __init__(self, spec: FingerprintSpec, fingerprinter: Fingerprinter) -> None:
+    def __init__(self, spec: FingerprintSpec, fingerprinter: Fingerprinter, locate: Locate = str) -> None:
         self.output_schema = spec.output_schema
         self._spec = spec
-        self._fingerprinter = fingerprinter
+        self._fingerprinter, self._locate = fingerprinter, locate
         #: URI and HDU of the images whose windows pass, by ID.
         self._images: OrderedDict[int, tuple[str, int]] = OrderedDict()
 
@@ -332,8 +355,12 @@ class _FingerprintStage:
         pixels, shapes = batch.column("pixels"), batch.column("pixel_shape")
         failed = batch.column("failure").is_valid()
         self._remember(batch.column("image"))
+        known = self._spec.known_fingerprints(batch.column("cutout_id"), self._locate)
         for row in range(batch.num_rows):
             if not pixels[row].is_valid or failed[row].as_py():
+                continue
+            if row in known:
+                item.results[row] = known[row]
                 continue
             try:
                 window = self._fingerprinter.prepare(window_of(pixels[row].as_buffer(), shapes[row].as_py()))

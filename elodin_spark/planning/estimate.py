@@ -185,10 +185,11 @@ def estimate_seconds(
     }
     spent["finish"] = 0.0
     if fits and kept:
-        # The windows of the sample go through the network once more; the files they lie in are cut twice.
+        # The files that the sample lies in are cut twice more. What the network said of its windows is kept;
+        # in dense mode a block is seen again unless all of its windows are of the sample.
         chosen = settings.fingerprints
         part = min(1.0, FIRST_FILES / max(1, files_left))
-        again = part if chosen.mode == "dense" else min(1.0, chosen.pca_sample / kept)
+        again = part if chosen.mode == "dense" and chosen.pca_sample < kept else 0.0
         spent["finish"] = 2 * part * spent["cut"] + again * network
     total = sum(spent.values())
     cores = machines.threads

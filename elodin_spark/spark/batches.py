@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from elodin_spark.errors import InputError
+from elodin_spark.fingerprints.known import COLUMNS
 from elodin_spark.projection.stage import SampleKeySpec
 from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.tablefiles import WriteTablesSpec, gather
@@ -130,9 +131,9 @@ def folder_uri(folder: Path) -> str:
 
 
 def vectors_of(rows: DataFrame, spec: StageSpec) -> pa.Table:
-    """`cutout_id` and `vector` of what a stage fingerprints, collected."""
+    """`cutout_id`, `vector`, `labels` and `label_scores` of what a stage fingerprints, collected."""
     made = run_stage(rows, spec)
-    return made.where(F.col("vector").isNotNull()).select("cutout_id", "vector").toArrow()
+    return made.where(F.col("vector").isNotNull()).select(*COLUMNS).toArrow()
 
 
 def sample_vectors(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elodin_spark.fingerprints.backbones import build_model
+from elodin_spark.fingerprints.finish import Finish
+from elodin_spark.fingerprints.known import save_known
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.runtimes import Runtime
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
@@ -264,3 +268,32 @@ def test_the_fingerprinter_takes_a_mixed_list(spec, expected):
     assert [len(row) for row in labels[: len(WINDOWS)]] == [TOP] * len(WINDOWS)
     assert [len(row) for row in scores[: len(WINDOWS)]] == [TOP] * len(WINDOWS)
     assert vectors[len(WINDOWS) :] == labels[len(WINDOWS) :] == scores[len(WINDOWS) :] == [None] * 3
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_windows_that_are_known_do_not_go_through_the_network_again(
+    spec, expected, tmp_path, monkeypatch, finished
+):
+    kinds = [0, 2, "image", 1, "bare", 5, 3]
+    rows = pa.Table.from_batches(batches_of(kinds, []), schema=TILED)
+    plain = run_plain(spec, rows.to_batches())
+    vectors = np.stack([expected[kind] for kind in kinds if isinstance(kind, int)])
+    if finished:
+        settled = FingerprintsSettings(
+            weights="random:0", finish="standardize", power=0.5, labels="prototypes", prototypes=3
+        )
+        spec = replace(spec, finish=Finish.fit(vectors, settled).save(tmp_path))
+    right = run_plain(spec, rows.to_batches())
+    seen: list[int] = []
+    through = Fingerprinter.run
+    monkeypatch.setattr(
+        Fingerprinter, "run", lambda self, windows: seen.append(len(windows)) or through(self, windows)
+    )
+    fit = plain.filter(pc.field("vector").is_valid())
+    some = replace(spec, known=str(save_known(tmp_path, fit.slice(0, 2))))
+    everything = replace(spec, known=str(save_known(tmp_path, fit)))
+    assert run_plain(some, rows.to_batches()).equals(right)
+    assert sum(seen) == 3
+    assert run_plain(everything, rows.to_batches()).equals(right)
+    assert sum(seen) == 3
+    assert everything.files[-1] == everything.known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from elodin_spark import ids, schema
 from elodin_spark.config import parse_settings
 from elodin_spark.errors import ImageError
-from elodin_spark.progress import Progress
+from elodin_spark.progress import Progress, step
 from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.spark.java import check_java, java_version
 from elodin_spark.stage import AheadSpec, Stage, StageSpec, fuse, run_plain
@@ -205,6 +206,20 @@ def test_progress_that_failed_does_not_say_it_ended():
     with pytest.raises(RuntimeError):
         fail()
     assert " in " not in log.getvalue()
+
+
+def test_a_step_that_takes_long_says_so_and_one_that_is_soon_done_says_nothing():
+    log, quick = io.StringIO(), io.StringIO()
+    with step("fitting", stream=quick, after_s=600):
+        pass
+    assert quick.getvalue() == ""
+    with step("fitting", stream=log, after_s=0, interval_s=0.001):
+        while "so far" not in log.getvalue():
+            time.sleep(0.001)
+    lines = log.getvalue().splitlines()
+    assert lines[0] == "fitting ..."
+    assert lines[1] == "fitting: 0 s so far"
+    assert lines[-1].startswith("fitting: done in ")
 
 
 # ---- errors and Java ---------------------------------------------------------------------

@@ -100,3 +100,28 @@ def test_dense_mode_is_offered_where_it_gives_the_windows() -> None:
         )
         is None
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "sample", "times"), [("dense", 100, 1), ("dense", 173, 0), ("window", 100, 0)]
+)
+def test_what_the_finish_is_fitted_to_is_seen_once(mode: str, sample: int, times: int) -> None:
+    dense = {"mode": mode, "block_px": 256, "halo_px": 32, "finish": "standardize", "pca_sample": sample}
+    settings = parse_settings(
+        {"images": {"paths": "x"}, "cutouts": {"generator": GENERATOR}, "fingerprints": dense}
+    )
+    headers = Headers(seed=0, keep=1)
+    batch = schema.rows_to_batch([image(640, 330, 0)], schema.TARGETED)
+    headers.add(
+        pa.Table.from_pylist(
+            run_plain(CountSpec.from_settings(settings), [batch]).to_pylist(), schema=COUNTED
+        )
+    )
+    size = TableSize(100.0, 1000.0)
+    cut = (CutImage(0, 640 * 330, 171, 0, True, 1.0, None),)
+    measured = Rates(cut, 0.5, 1.0, 2.0, size, size, 1, DenseRate(3.0, 1e-3))
+    windows = estimate_windows(headers, measured, settings.cutouts.quality)
+    found = estimate_seconds(
+        headers, measured, windows, 1, 1, settings, Machines(0, 2, "local[2]"), fits=True
+    )
+    assert found["finish"] == pytest.approx(2 * found["cut"] + times * found["network"])

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from limits import HANG_S
 
 from elodin_spark import schema
 from elodin_spark.catalog.checks import recipe_of, require_recipe
@@ -85,7 +84,7 @@ def test_a_product_replaces_the_one_before(store):
 def _hold(path: str, locked: multiprocessing.Event, done: multiprocessing.Event) -> None:
     with Store(path).lock():
         locked.set()
-        done.wait(HANG_S)
+        done.wait(60)
 
 
 def test_two_writers_at_once_are_refused_and_a_dead_one_holds_nothing(store):
@@ -93,7 +92,7 @@ def test_two_writers_at_once_are_refused_and_a_dead_one_holds_nothing(store):
     locked, done = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(str(store.path), locked, done))
     other.start()
-    assert locked.wait(HANG_S)
+    assert locked.wait(60)
     with pytest.raises(CatalogError, match=f"process {other.pid} on"), store.lock():
         pass
     other.kill()
@@ -234,3 +233,22 @@ def test_labels_of_a_catalog_that_called_them_units_beside_prototypes_are_mended
     with opened.lock():
         opened.sweep()
     assert json.loads(file.read_text()) == store.meta == Store(store.path).meta
+
+
+@pytest.mark.parametrize("left", [[], ["config.yaml"], ["config.yaml", "catalog.json.tmp"], [".lock"]])
+def test_a_folder_that_a_kill_left_before_it_was_a_catalog_is_begun_again(tmp_path, left):
+    for name in ("commits", "tables", "products"):
+        (tmp_path / name).mkdir()
+    for name in left:
+        (tmp_path / name).write_text("{")
+    assert make(tmp_path).commits() == []
+    assert not (tmp_path / "catalog.json.tmp").exists()
+
+
+@pytest.mark.parametrize("own", ["config.yaml", "tables/galaxies.csv", "thesis/draft.tex"])
+def test_a_folder_of_somebody_elses_is_left_as_it_is(tmp_path, own):
+    (tmp_path / own).parent.mkdir(exist_ok=True)
+    (tmp_path / own).write_text("mine")
+    with pytest.raises(CatalogError, match="not an empty folder"):
+        make(tmp_path)
+    assert (tmp_path / own).read_text() == "mine"
