@@ -11,10 +11,10 @@ LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help java venv demo test lint lock lock-check figures clean
+.PHONY: help java venv demo test test-slow test-all lint lock lock-check figures clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 java:
 	@sh conf/check-java.sh
@@ -25,8 +25,13 @@ venv:  ## build .venv from conf/requirements.lock
 demo: java venv  ## simulate a small survey and find look-alikes in it, in ./demo
 	@$(BIN)/elodin-spark demo $(DEMO)
 
-test: java venv  ## run all tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: java venv  ## run the tests of every day: under ten minutes on two cores
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: java venv  ## run all other tests
+	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-all: test test-slow  ## run all tests: these two, one after the other
 
 lint: venv  ## check style and types
 	@$(BIN)/ruff check .

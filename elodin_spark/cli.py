@@ -223,6 +223,7 @@ def neighbors(
     The cutout is given by its ID, a position or a pixel; a vector or an image file can be asked with too.
     Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2),
     1 - Jaccard index, 1 - cosine, Euclidean of label scores, or 1 - relative score of the fused ranks;
+    percentile: of pairs of cutouts taken at random, those that are nearer, in percent;
     of noise: times the median distance of known repeats.
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
@@ -258,6 +259,8 @@ def neighbors(
     if plot is not None:
         opened.plot_neighbors(query, plot, k, metric.value, **how)
         typer.echo(f"figure: {plot}", err=True)
+    if why and (sheet := opened.label_sheet()):
+        typer.echo(f"labels in pictures: {sheet}", err=True)
     if output is Format.json:
         typer.echo(json.dumps(found, indent=1))
     elif output is Format.csv:
@@ -267,7 +270,8 @@ def neighbors(
     else:
         from elodin_spark.catalog.report import neighbors_table
 
-        typer.echo(neighbors_table(found, query, metric.value, opened.describe()))
+        typical = opened.typical(metric.value)
+        typer.echo(neighbors_table(found, query, metric.value, opened.describe(), typical))
     if 0 < len(found) < k * max(1, len(query.cutout_ids)):
         typer.echo(f"{len(found)} neighbors: the catalog holds no more that answer", err=True)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
-from order import SLOW_FIRST
+from order import SLOW_FIRST, is_slow
 
 from elodin_spark.config import parse_settings
 from elodin_spark.settings import Settings
@@ -23,6 +24,11 @@ TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 SHARED = ROOT.parent / "shared" / "data"
 
+# What 'make test' hands down, and its variables, are not what a test that calls make itself is about.
+_VARIABLES = re.findall(r"^(\w+) \?=", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+for _name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "GNUMAKEFLAGS", "MAKEOVERRIDES", "PYTHON", *_VARIABLES):
+    os.environ.pop(_name, None)
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Of drivers that live for seconds: compiling and collecting in ways that pay off after minutes costs more.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
@@ -32,10 +38,18 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 
+def file_of(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).as_posix()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow files first; the order within a file, and of all others, stays."""
+    """Mark the slow tests, and put slow files first; the order within a file, and of all others, stays."""
+    for item in items:
+        if is_slow(file_of(item)):
+            item.add_marker("slow")
     rank = {name: place for place, name in enumerate(SLOW_FIRST)}
-    items.sort(key=lambda item: rank.get(item.path.relative_to(TESTS).as_posix(), len(rank)))
+    items.sort(key=lambda item: rank.get(file_of(item), len(rank)))
 
 
 @pytest.fixture(scope="session")

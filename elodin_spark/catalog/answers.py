@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from elodin_spark.catalog.examples import examples_of, pictures_of
 from elodin_spark.catalog.products import thumbnails_of
 from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.store import Store
@@ -92,6 +94,31 @@ def panels_of(store: Store, rows: Sequence[dict[str, Any]]) -> list[Panel]:
     ]
 
 
+def with_label_pictures(store: Store, panels: Sequence[Panel]) -> list[Panel]:
+    """Panels with a picture for each label that is shown, where labels have no names.
+
+    That is the cutout which shows the label best, and is not the panel's own.
+    """
+    from elodin_spark.display.neighbors import SHOWN_LABELS
+
+    examples = {store.label_name(label): cutouts for label, cutouts in examples_of(store).items()}
+    chosen = [
+        [
+            next((cutout for cutout in examples.get(name, ()) if cutout != panel.cutout_id), None)
+            for name in panel.labels[:SHOWN_LABELS]
+        ]
+        for panel in panels
+    ]
+    wanted = {cutout for row in chosen for cutout in row if cutout is not None}
+    if not wanted:
+        return list(panels)
+    pictures = pictures_of(store, wanted)
+    return [
+        replace(panel, label_pictures=[None if c is None else pictures.get(c) for c in row])
+        for panel, row in zip(panels, chosen, strict=True)
+    ]
+
+
 def draw(
     catalog: Catalog,
     store: Store,
@@ -128,5 +155,10 @@ def draw(
     pictured = [] if query.picture is None else [Panel(**query.picture)]
     rows = [*catalog.describe_cutouts(query.cutout_ids), *found]
     panels = panels_of(store, rows)
-    first, *others = [*pictured, *panels]
-    return save_figure(neighbors_figure(first, others, metric=metric, subtitle=catalog.describe()), path)
+    first, *others = with_label_pictures(store, [*pictured, *panels])
+    typical = catalog.typical(metric)
+    note = typical.remark(found[0]["distance"]) if typical is not None and found else ""
+    figure = neighbors_figure(
+        first, others, metric=metric, note=note[:1].upper() + note[1:], subtitle=catalog.describe()
+    )
+    return save_figure(figure, path)

@@ -38,6 +38,7 @@ from elodin_spark.catalog.reading import Contents
 from elodin_spark.catalog.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
 from elodin_spark.catalog.store import Store
+from elodin_spark.catalog.typical import Typical, typical_of
 from elodin_spark.catalog.upkeep import Compaction, compact
 from elodin_spark.config import load_config
 from elodin_spark.errors import CatalogError, InputError
@@ -277,11 +278,13 @@ class Catalog(Contents):
         list of dict
             `cutout_id`, `rank`, `distance`, `image` (path below the archive root), `x0`, `y0`,
             `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`. Asked by several IDs,
-            by position or by pixel, also `query_id`, the cutout whose neighbor it is. By l2, where the noise
-            floor is known, `noise`: the distance over the median one of repeats. Where repeats are grouped,
-            `repeats`: IDs of the known ones of this neighbor. Where duplicates are folded, `duplicates`: IDs
-            of those folded into it. With `why` also `why`: `label` and
-            `weight` of up to five, see :meth:`LabelIndices.why`.
+            by position or by pixel, also `query_id`, the cutout whose neighbor it is. Where a run has
+            measured distances, `distance_percentile`: the percentage of pairs of cutouts taken at random that
+            are nearer to each other than this neighbor to the query. By l2, where the noise floor is known,
+            `noise`: the distance over the median one of repeats. Where repeats are grouped, `repeats`: IDs of
+            the known ones of this neighbor. Where duplicates are folded, `duplicates`: IDs of those folded
+            into it. With `why` also `why`: `label` and `weight` of up to five, see
+            :meth:`LabelIndices.why`.
 
         Raises
         ------
@@ -309,6 +312,10 @@ class Catalog(Contents):
         found = answer(query.cutout_ids) if query.outside is None else answer.outside(query.outside)
         described = self.describe_cutouts(found.column("neighbor_id").to_pylist())
         extra: dict[str, Sequence[Any]] = {}
+        if typical := self.typical(metric):
+            extra["distance_percentile"] = [
+                typical.percentile(distance) for distance in found.column("distance").to_pylist()
+            ]
         if floor := noise_floor(self._store) if metric == "l2" else None:
             extra["noise"] = [distance / floor for distance in found.column("distance").to_pylist()]
         if repeats == "group":
@@ -320,6 +327,10 @@ class Catalog(Contents):
         if why:
             extra["why"] = self._by_label.why(query, found)
         return answer_rows(found, described, query.several, extra)
+
+    def typical(self, metric: Metric = "l2") -> Typical | None:
+        """What distances are usual among its cutouts; None where no run has measured them."""
+        return typical_of(self._store, metric)
 
     def describe_cutouts(self, cutout_ids: Iterable[int]) -> list[dict[str, Any]]:
         """Window, image, sky position and labels of cutouts, in the order given.

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from elodin_spark.catalog.examples import examples_of
 from elodin_spark.catalog.labelindex import (
     JACCARD_FILE,
     LABELS_FOLDER,
@@ -32,7 +33,7 @@ from elodin_spark.neighbors.search import Index, TieBroken
 from elodin_spark.neighbors.why import label_weights, shared_labels
 from elodin_spark.settings import Metric
 
-_SHOWN = 5  # shared labels
+_SHOWN, _LIKE = 5, 2  # shared labels, and cutouts that show one
 
 
 class LabelIndices:
@@ -127,7 +128,8 @@ class LabelIndices:
         Returns
         -------
         list of list of dict
-            For each row: `label` and `weight`, see :func:`elodin_spark.neighbors.why.label_weights`.
+            For each row: `label` and `weight`, see :func:`elodin_spark.neighbors.why.label_weights`; of
+            labels without a name also `like`, cutouts that show it best.
 
         Raises
         ------
@@ -143,12 +145,19 @@ class LabelIndices:
                 raise InputError("a vector alone has no labels to share: ask with an image or a cutout")
             own = zip(query.outside.ids.tolist(), query.outside.sets, strict=True)
             sets |= {number: labels.tolist() for number, labels in own}
+        rows = [
+            shared_labels(sets[one], sets[other], self._weights, most)
+            for one, other in zip(asked, others, strict=True)
+        ]
+        named = self._store.meta["label_names"] is not None
+        like = examples_of(self._store, (label for row in rows for label, _ in row)) if rows else {}
         return [
             [
                 {"label": self._store.label_name(label), "weight": weight}
-                for label, weight in shared_labels(sets[one], sets[other], self._weights, most)
+                | ({} if named else {"like": like.get(label, [])[:_LIKE]})
+                for label, weight in row
             ]
-            for one, other in zip(asked, others, strict=True)
+            for row in rows
         ]
 
     @cached_property

@@ -176,7 +176,12 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
 
     parts, gone = store.parts("fingerprints"), removed_file(store.path)
     sample = sample_vectors(spark(), parts, chosen.sample, settings.seed, gone)
-    ids, vectors = sample.column("cutout_id"), to_matrix(sample.column("vector").combine_chunks())
+    vectors = to_matrix(sample.column("vector").combine_chunks())
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        log.warning("%d vectors that are not finite are left out of the maps", int((~finite).sum()))
+        sample, vectors = sample.filter(pa.array(finite)), vectors[finite]
+    ids = sample.column("cutout_id")
     made = []
     with Progress(len(chosen.methods), f"projecting {len(ids)} of {count} cutouts", "maps") as progress:
         for method in chosen.methods:
@@ -203,25 +208,28 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
 
 
 def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
-    """Draw the maps and the sky.
+    """Draw the maps, the sky where any cutout has a position, and labels that have no name.
 
     Returns
     -------
     bool
         False where the figures were up to date or are not wanted.
     """
-    projection = store.product("projection")
-    digest = product_digest(store, projection and projection["digest"], *removed_digest(store))
+    projection, examples = store.product("projection"), store.product("examples")
+    digest = product_digest(
+        store, projection and projection["digest"], examples and examples["digest"], *removed_digest(store)
+    )
     if not settings.run.figures or not store.n_rows("cutouts") or up_to_date(store, "figures", digest):
         return False
     started = time.monotonic()
     folder = store.new_product("figures")
+    from elodin_spark.catalog.examples import draw_sheet
     from elodin_spark.display.map import map_figure
     from elodin_spark.display.sky import sky_figure
     from elodin_spark.display.style import save_figure
 
     methods = projection["methods"] if projection else []
-    with Progress(len(methods) + 1, "drawing", "figures") as progress:
+    with Progress(len(methods) + 2, "drawing", "figures") as progress:
         for method in methods:
             points = pq.read_table(store.product_folder("projection") / f"{method}.parquet")
             thumbnails = thumbnails_of(store, points.column("cutout_id"))
@@ -231,7 +239,12 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
             progress.add()
         cutouts = store.dataset("cutouts").to_table(columns=["ra", "dec", "cutout_id"]).sort_by("cutout_id")
         ra, dec = (cutouts.column(name).to_numpy().astype(np.float64) for name in ("ra", "dec"))
-        save_figure(sky_figure(ra, dec, subtitle=store.describe()), folder / "sky.png")
+        if (np.isfinite(ra) & np.isfinite(dec)).any():
+            save_figure(sky_figure(ra, dec, subtitle=store.describe()), folder / "sky.png")
+        else:
+            log.info("no figure of the sky: no cutout has a position")
+        progress.add()
+        draw_sheet(store, folder / f"{store.labels}.png")
         progress.add()
     store.commit_product("figures", folder, {"digest": digest, "seconds": _since(started)})
     return True

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.catalog.examples import examples_of
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
@@ -143,6 +144,17 @@ class Contents:
     def figures(self) -> list[Path]:
         """The figures the last run drew."""
         return sorted(self._store.product_folder("figures").glob("*.png"))
+
+    def label_sheet(self) -> Path | None:
+        """The figure of what labels without a name look like; None where no run has drawn one."""
+        if self._store.product("figures") is None:
+            return None
+        sheet = self._store.product_folder("figures") / f"{self._store.labels}.png"
+        return sheet if sheet.exists() else None
+
+    def label_examples(self) -> dict[str, list[int]]:
+        """Cutouts that show each label without a name best, best first; empty where labels have names."""
+        return {self._store.label_name(label): ids for label, ids in examples_of(self._store).items()}
 
     def describe(self) -> str:
         """One line for figures and outputs: backbone, weights, recipe."""

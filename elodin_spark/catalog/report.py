@@ -12,12 +12,14 @@ from typing import Any
 from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.shardedindex import shard_facts
 from elodin_spark.catalog.store import Store
+from elodin_spark.catalog.typical import Typical, typical_facts
 from elodin_spark.recipe import finish_of
 from elodin_spark.settings import Metric
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
 _SHARDS_SHOWN = 20
+_MORE = ("distance_percentile", "noise", "repeats", "duplicates", "why")  # columns that not all answers have
 _LISTS = ("labels", "repeats", "duplicates")  # columns of an answer
 
 
@@ -41,6 +43,8 @@ def gather(store: Store) -> dict[str, Any]:
     for commit in commits:
         seconds.update(commit.seconds)
     products = {name: record for name in _PRODUCTS if (record := store.product(name)) is not None}
+    if "distances" in products.get("index", {}):
+        products["index"] = {**products["index"], "distances": typical_facts(store)}
     seconds.update({name: record["seconds"] for name, record in products.items() if "seconds" in record})
     if finish := store.finish_record:
         seconds["fitting the finish"] = finish["seconds"]
@@ -99,6 +103,7 @@ def info_text(facts: dict[str, Any]) -> str:
         lines.append(f"{name:<14}{rows:>14}{size_text(_bytes_below(folder)):>12}")
     lines += _index_lines(facts["products"].get("index", {}))
     lines += _shard_lines(facts["shards"])
+    lines += _distance_lines(facts["products"].get("index", {}))
     lines += _noise_lines(facts["products"].get("index", {}))
     lines += ["", f"{'stage':<30}{'wall time':>10}"]
     lines += [f"{stage:<30}{time:>8.1f} s" for stage, time in facts["seconds"].items()]
@@ -152,6 +157,18 @@ def _noise_lines(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def _distance_lines(record: dict[str, Any]) -> list[str]:
+    """How far apart cutouts are."""
+    found = (record.get("distances") or {}).get("l2")
+    if found is None:
+        return []
+    (low, _, high), (nearest_low, _, nearest_high) = found["pairs"], found["nearest"]
+    return [
+        f"distances  68 of 100 pairs of cutouts lie {low:.4g} to {high:.4g} apart by L2, a cutout and its "
+        f"nearest {nearest_low:.4g} to {nearest_high:.4g}"
+    ]
+
+
 def _shard_lines(shards: list[dict[str, Any]]) -> list[str]:
     """The shards, each of a night or of some; those that do not fit the training are marked."""
     if not shards:
@@ -170,10 +187,17 @@ def _shard_lines(shards: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def neighbors_table(found: Sequence[dict[str, Any]], query: Query, metric: Metric, described: str) -> str:
+def neighbors_table(
+    found: Sequence[dict[str, Any]],
+    query: Query,
+    metric: Metric,
+    described: str,
+    typical: Typical | None = None,
+) -> str:
     """Neighbors for a terminal, of several cutouts one after the other.
 
-    Below each the labels it shares with the query, where they were asked for.
+    Below each the labels it shares with the query, where they were asked for; at the end of each answer what
+    is to be said of it where nothing is near.
     """
     from elodin_spark.display.neighbors import DISTANCE_NAMES
 
@@ -187,24 +211,39 @@ def neighbors_table(found: Sequence[dict[str, Any]], query: Query, metric: Metri
             "{:>4}  {:>19}  {:>10}  {:>11}  {:>11}  window (px) and image".format(*columns),
         ]
         if found and "noise" in found[0]:
-            head[-1] = head[-1].replace("distance", "distance   of noise", 1)
+            head[-1] = head[-1].replace("distance", "distance  of noise", 1)
+        if found and "distance_percentile" in found[0]:
+            head[-1] = head[-1].replace("distance", "distance  percentile", 1)
+        answer = [row for row in found if not several or row["query_id"] == asked]
+        remark = typical.remark(answer[0]["distance"]) if typical is not None and answer else ""
         rows = [
             f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>10.4f}  "
-            f"{_of_noise(row)}{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
+            f"{_percentile(row)}{_of_noise(row)}{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
             f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}"
             f"{_of_source(row)}{_shared(row)}"
-            for row in found
-            if not several or row["query_id"] == asked
+            for row in answer
         ]
-        tables.append("\n".join([*head, *(rows or ["      no other cutout to compare with"])]))
+        end = [f"      {remark}"] if remark else []
+        tables.append("\n".join([*head, *(rows or ["      no other cutout to compare with"]), *end]))
     return "\n\n".join(tables)
 
 
 def _shared(row: dict[str, Any]) -> str:
     if "why" not in row:
         return ""
-    said = ", ".join(f"{each['label']} {each['weight']:.2f}" for each in row["why"])
-    return f"\n      shares: {said or 'no label'}"
+    if not any(each.get("like") for each in row["why"]):
+        said = ", ".join(f"{each['label']} {each['weight']:.2f}" for each in row["why"])
+        return f"\n      shares: {said or 'no label'}"
+    lines = [f"{each['label']}{_like(each)} {each['weight']:.2f}" for each in row["why"]]
+    return "\n      shares: " + "\n              ".join(lines)
+
+
+def _like(shared: dict[str, Any]) -> str:
+    """What a label without a name looks like."""
+    cutouts = shared.get("like") or []
+    return (
+        f" (like cutout{'s' if len(cutouts) > 1 else ''} {', '.join(map(str, cutouts))})" if cutouts else ""
+    )
 
 
 def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:
@@ -213,7 +252,7 @@ def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:
     columns = ["cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec", "labels"]
     if found and "query_id" in found[0]:
         columns.insert(0, "query_id")
-    columns += [name for name in ("noise", "repeats", "duplicates", "why") if found and name in found[0]]
+    columns += [name for name in _MORE if found and name in found[0]]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for row in found:
@@ -273,6 +312,10 @@ def _finish_lines(finish: dict[str, Any] | None) -> list[str]:
     if finish["sample"]:
         done.append(f"fitted to {finish['sample']:,} windows")
     return [f"vectors    {', '.join(done)}"]
+
+
+def _percentile(row: dict[str, Any]) -> str:
+    return f"{row['distance_percentile']:>10.3g}  " if "distance_percentile" in row else ""
 
 
 def _of_noise(row: dict[str, Any]) -> str:

@@ -22,12 +22,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elodin_spark import schema
+from elodin_spark.catalog.examples import make_examples
 from elodin_spark.catalog.finish import fit_to_cutouts, fit_to_files
 from elodin_spark.catalog.noise import measure_noise
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
 from elodin_spark.catalog.shardedindex import retire
 from elodin_spark.catalog.skyproducts import make_positions, make_repeats
 from elodin_spark.catalog.store import Commit, Store
+from elodin_spark.catalog.typical import measure_typical
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import CatalogError, ConfigError, TooManyFailuresError
 from elodin_spark.fingerprints.dense import DenseSpec
@@ -152,14 +154,17 @@ def run_catalog(
             "projection": make_projection,
             "figures": make_figures,
         }
+        if "index" in stages:
+            make_examples(store)  # which figures show
         made = []
         for name, make in makers.items():
             with step(f"making the {name}"):
                 if name in stages and make(store, settings, spark):
                     made.append(name)
         if "index" in stages:
-            with step("measuring the noise floor"):
+            with step("measuring distances"):
                 measure_noise(store, settings.seed)
+                measure_typical(store, settings.seed)
         report = work.report(done, tuple(made), time.monotonic() - started)
     return report
 

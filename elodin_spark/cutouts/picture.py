@@ -220,6 +220,7 @@ class _HeldPlane(HeldRows):
         super().__init__(pixels)
         self.mask_bits = plane.mask_bits
         self.saturation_level = plane.saturation_level
+        self.flux_unit = plane.flux_unit
         self.mask, self.variance = plane.mask, plane.variance
 
 
@@ -308,6 +309,6 @@ def _compose(image: Row, planes: Mapping[str, Plane], colour: ColourSettings) ->
     def lazy(band: str, plane: Plane) -> LazyPlane:
         height, width = plane.shape[:2]
         grid = Grid(headers[band], width, height)
-        return LazyPlane(grid, lambda box: plane.read(box[1], box[3], box[0], box[2]))
+        return LazyPlane(grid, lambda box: plane.read(box[1], box[3], box[0], box[2]), plane.flux_unit)
 
     return ColourImage({band: lazy(band, plane) for band, plane in planes.items()}, colour)

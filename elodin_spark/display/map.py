@@ -1,7 +1,8 @@
 """The 2-D projection as a map of points with cutouts drawn on it.
 
-Pictures stand where their points are. A grid chooses them: at most one per cell, the one
-nearest the middle of the cell that would not cover another.
+A picture stands on its point, which is drawn in the middle of its lower edge. A grid chooses them: at
+most one per cell, the one nearest the middle of the cell that would not cover another. The map is as large
+as its points need: a few that lie far from all others are marked at its border.
 """
 
 from __future__ import annotations
@@ -37,15 +38,19 @@ _MAP_IN = 8.0
 _NARROWEST = 0.5  # of the longer side: a long thin map keeps some air
 _TRIES = 32  # points of a cell tried before it is left without a picture
 _LEGEND_COLUMNS = 4
+_OUTSIDE = 0.02  # of the points, at each side, may be left outside the map
+_GAP = 0.2  # of the width of the others: what lies beyond so much empty space is outside
+_FEWEST_CUT = 10  # points; all of fewer are shown
+_INSIDE = 0.02  # of the width: how far inside the border the marks stand
+_DOT = 12.0  # pt^2, of the points of pictures
 
 
 def choose_thumbnails(xy: npt.ArrayLike, available: npt.ArrayLike, *, cells: int) -> npt.NDArray[np.intp]:
     """Choose points spread evenly over the map whose pictures do not cover one another.
 
     The square around all points is cut into `cells` x `cells` cells; a picture is 0.85
-    of a cell wide and stands centred on its point. Points are taken nearest the middle of their
-    cell first, at most one per cell, and passed over where they overlap one taken; the 32
-    nearest of a cell are tried.
+    of a cell wide and stands on its point. Points are taken nearest the middle of their cell first,
+    at most one per cell, and passed over where they overlap one taken; the 32 nearest of a cell are tried.
 
     Parameters
     ----------
@@ -80,6 +85,42 @@ def choose_thumbnails(xy: npt.ArrayLike, available: npt.ArrayLike, *, cells: int
         if all(other is None or np.abs(unit[at] - unit[other]).max() >= PICTURE_SIDE for other in around):
             taken[column, row] = int(at)
     return np.sort(rows[list(taken.values())])
+
+
+def drawn_in(xy: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Bring points that lie far from all others to the border of the rest.
+
+    Along each axis up to 2 % of the points at each end are far, where nothing lies between them and the
+    others over a fifth of the width of the middle 96 %.
+
+    Parameters
+    ----------
+    xy : array_like of float, shape (n, 2)
+
+    Returns
+    -------
+    places : ndarray of float, shape (n, 2)
+        Where to draw them.
+    far : ndarray of bool, shape (n,)
+        Which were moved; none of fewer than 10.
+    """
+    points = _checked(xy)
+    places, few = points.copy(), max(1, int(_OUTSIDE * len(points)))
+    if len(points) < _FEWEST_CUT:
+        return places, np.zeros(len(points), bool)
+    for axis in (0, 1):
+        ordered = np.sort(points[:, axis])
+        middle = ordered[few:-few]
+        span = float(middle[-1] - middle[0])
+        # The first gap on the way out from the middle, to either side.
+        above = np.flatnonzero(np.diff(ordered[-few - 1 :]) > _GAP * span)
+        below = np.flatnonzero(np.diff(ordered[: few + 1]) > _GAP * span)
+        high = ordered[len(ordered) - few - 1 + above[0]] if above.size else np.inf
+        low = ordered[below[-1] + 1] if below.size else -np.inf
+        if span > 0:
+            edge = _INSIDE * span
+            places[:, axis] = np.clip(places[:, axis], low - edge, high + edge)
+    return places, (places != points).any(axis=1)
 
 
 def draw_map(
@@ -140,10 +181,12 @@ def draw_map(
     if not count:
         return style.note_axes(ax, "no cutouts to show")
     groups = color_groups(labels, count)
+    points, far = drawn_in(points)
     chosen, side = _choose(ax, points, thumbnails, max_thumbnails, size_px)
     centre, half = _square(points)
     shape = _shape(points)
     reach = shape * (half * 1.03 + (side / 2 / shape.min() if len(chosen) else 0.0))
+    centre[1] += side / 2 if len(chosen) else 0.0  # pictures stand on their points
     ax.set_xlim(centre[0] - reach[0], centre[0] + reach[0])
     ax.set_ylim(centre[1] - reach[1], centre[1] + reach[1])
     size = float(np.clip(3000.0 / count, 2.5, 22.0))
@@ -157,12 +200,32 @@ def draw_map(
         zorder=2,
         rasterized=count > 2000,
     )
+    if far.any():
+        ax.scatter(
+            points[far, 0],
+            points[far, 1],
+            s=34,
+            marker="D",
+            facecolors="none",
+            edgecolors=style.ACCENT,
+            linewidths=1.2,
+            zorder=5,
+        )
     if len(chosen):
         frames = None if labels is None else [groups.colors[at] for at in chosen]
         canvas = _paste(points[chosen], [thumbnails[at] for at in chosen], frames, centre, reach, side)
         extent = (*ax.get_xlim(), *ax.get_ylim())
         ax.imshow(
             canvas, extent=extent, origin="upper", interpolation="antialiased", zorder=3, aspect="equal"
+        )
+        ax.scatter(
+            points[chosen, 0],
+            points[chosen, 1],
+            s=_DOT,
+            c=[groups.colors[at] for at in chosen],
+            edgecolors="white",
+            linewidths=0.5,
+            zorder=4,
         )
     if groups.legend:
         figure = ax.get_figure(root=True)
@@ -206,12 +269,16 @@ def map_figure(
     count = len(points)
     if labels is not None:
         _check_length("labels", labels, count)
+    places, far = drawn_in(points)
     rows = -(-len(color_groups(labels, count).legend) // _LEGEND_COLUMNS)
     below = 0.3 + rows * 0.16 + (0.1 if rows else 0.0)
     noun = "cutout" if count == 1 else "cutouts"
     title = f"{METHOD_NAMES[method]} map of {count:,} {noun}"
     note = "Cutouts that lie near each other have similar fingerprints. Distances across the map mean little."
-    width, height = _MAP_IN * (_shape(points) if count else np.ones(2))
+    if far.any():
+        lies = "lies" if far.sum() == 1 else "lie"
+        note += f" {far.sum():,} that {lies} far from all others: diamonds, at the border."
+    width, height = _MAP_IN * (_shape(places) if count else np.ones(2))
     page = style.new_page(
         width + 0.3, height + below, title=title, note=note if count else "", footer=subtitle
     )
@@ -255,7 +322,7 @@ def _paste(
     reach: Floats,
     side: float,
 ) -> npt.NDArray[np.uint8]:
-    """All pictures in their frames on one transparent canvas, rows from the top down."""
+    """All pictures in their frames, above their places, on one transparent canvas, rows from the top down."""
     from matplotlib.colors import to_rgb
 
     scale = _CANVAS_PX / (2 * float(reach.max()))
@@ -269,7 +336,7 @@ def _paste(
         if data is None:
             continue
         left = round((x - centre[0] + reach[0]) * scale - size / 2)
-        top = round((centre[1] + reach[1] - y) * scale - size / 2)
+        top = round((centre[1] + reach[1] - y) * scale - size)
         left, top = min(max(left, 0), width - size), min(max(top, 0), height - size)
         tile = canvas[top : top + size, left : left + size]
         tile[..., :3] = np.round(np.array(to_rgb(color)) * 255)

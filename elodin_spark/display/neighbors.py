@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,13 +31,16 @@ _WHOLE_NAMES: dict[Metric, str] = {
     "blend": "L2 and Jaccard ranks",
 }
 
-_SHOWN_LABELS = 3
+_STRIP_NOTE = "Small pictures: what the labels look like; framed where it is a label of the query."
+#: Labels of a cutout that are shown.
+SHOWN_LABELS = 3
 _SIDE_IN = 1.85  # of a neighbor's picture, inch
 _QUERY_IN = 2.5  # of the query's picture, which grows beside many neighbors to
 _LARGEST_QUERY_IN = 3.6
 _PAD_IN = 0.16  # round the query, inch
 _GAP_IN = 0.22  # between pictures, inch
 _CAPTION_GAP_IN = 0.09  # from a picture to its caption, inch
+_STRIP_GAP_IN, _STRIP_PAD_IN = 0.07, 0.07  # between pictures of labels, and below them, inch
 _WIDE = 1.4  # width to height that the figure aims at
 
 
@@ -61,8 +64,12 @@ class Panel:
         From the query, by the metric.
     rank : int or None
         1 is nearest.
+    distance_percentile : float or None
+        Percentage of pairs of cutouts that are nearer to each other than it is to the query.
     labels : sequence of str
         Best first; the first three are shown.
+    label_pictures : sequence of bytes or None
+        JPEG of what the first labels look like, drawn where labels have no names.
     """
 
     cutout_id: int | None
@@ -76,7 +83,9 @@ class Panel:
     thumbnail: bytes | None = None
     distance: float | None = None
     rank: int | None = None
+    distance_percentile: float | None = None
     labels: Sequence[str] = ()
+    label_pictures: Sequence[bytes | None] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,13 @@ class _Line:
     size_pt: float
     weight: style.Weight = "normal"
     color: str = style.INK
+    pictures: tuple[bytes | None, ...] = ()  # in place of text
+    framed: tuple[bool, ...] = ()
+    side_in: float = 0.0
+
+    @property
+    def height_in(self) -> float:
+        return self.side_in + _STRIP_PAD_IN if self.pictures else style.line_height_in(self.size_pt)
 
 
 def sky_position(ra: float | None, dec: float | None) -> str:
@@ -118,6 +134,11 @@ def write_distance(distance: float, metric: Metric) -> str:
     return f"{DISTANCE_NAMES[metric]} {number}"
 
 
+def write_percentage(percentage: float) -> str:
+    """Write a percentage with two digits where it is small: ``0.034 %``, ``3.4 %``, ``34 %``."""
+    return f"{percentage:.2g} %" if percentage < 99.5 else f"{percentage:.0f} %"
+
+
 def grid_columns(count: int) -> int:
     """Columns for `count` neighbors: few holes in the last row, somewhat wider than high.
 
@@ -143,7 +164,7 @@ def grid_columns(count: int) -> int:
 
 
 def neighbors_figure(
-    query: Panel, neighbors: Sequence[Panel], *, metric: Metric, subtitle: str = ""
+    query: Panel, neighbors: Sequence[Panel], *, metric: Metric, note: str = "", subtitle: str = ""
 ) -> Figure:
     """Draw a cutout, set apart, and its neighbors, nearest first, in a grid.
 
@@ -154,6 +175,8 @@ def neighbors_figure(
         In the order they are drawn: row by row.
     metric : Metric
         Names the distances.
+    note : str
+        What is to be said of the answer, written below the title.
     subtitle : str
         Recipe and weights, written at the foot.
 
@@ -170,7 +193,7 @@ def neighbors_figure(
     side = _QUERY_IN if count <= 2 else _SIDE_IN
     columns = grid_columns(count) if count else 1
     rows = -(-count // columns)
-    captions = [_caption(panel, metric, side) for panel in neighbors]
+    captions = [_caption(panel, metric, side, shared=query.labels) for panel in neighbors]
     tops = [captions[row * columns : (row + 1) * columns] for row in range(rows)]
     row_heights = [side + _CAPTION_GAP_IN + max(map(_height, line)) for line in tops]
     grid_height = sum(row_heights) + _GAP_IN * max(0, rows - 1)
@@ -186,7 +209,9 @@ def neighbors_figure(
     by = _WHOLE_NAMES[metric]
     what = f"Image {query.image}" if query.cutout_id is None else f"Cutout {query.cutout_id}"
     title = f"{what} and its {noun} by {by}" if count else f"{what}: no neighbors"
-    page = style.new_page(width, height, title=title, footer=subtitle)
+    if count and any(panel.label_pictures for panel in neighbors):
+        note = f"{note}. {_STRIP_NOTE}" if note else _STRIP_NOTE
+    page = style.new_page(width, height, title=title, note=note, footer=subtitle)
     backdrop = page.axes(0.0, 0.0, box_width, height, facecolor=style.EMPTY, zorder=-1)
     backdrop.set_axis_off()
     backdrop.add_artist(backdrop.patch)
@@ -202,8 +227,30 @@ def neighbors_figure(
     return page.figure
 
 
-def _caption(panel: Panel, metric: Metric, width_in: float, is_query: bool = False) -> list[_Line]:
-    """Lines under a picture, each fitting its width."""
+def _label_lines(panel: Panel, width_in: float, size_pt: float, shared: Collection[str]) -> list[_Line]:
+    """The first labels by name, or where these say nothing, by number and picture."""
+    shown = panel.labels[:SHOWN_LABELS]
+    if not panel.label_pictures:
+        return [_Line(style.shorten(label, width_in, size_pt), size_pt) for label in shown]
+    word = shown[0].rsplit(" ", 1)[0]
+    numbers = ", ".join(label.removeprefix(f"{word} ") for label in shown)
+    text = f"{word}{'s' if len(shown) > 1 else ''} {numbers}, like"
+    side = (width_in - (SHOWN_LABELS - 1) * _STRIP_GAP_IN) / SHOWN_LABELS
+    framed = tuple(label in shared for label in shown)
+    return [
+        _Line(style.shorten(text, width_in, size_pt), size_pt),
+        _Line("", size_pt, pictures=tuple(panel.label_pictures), framed=framed, side_in=side),
+    ]
+
+
+def _caption(
+    panel: Panel,
+    metric: Metric,
+    width_in: float,
+    is_query: bool = False,
+    shared: Collection[str] = (),
+) -> list[_Line]:
+    """Lines under a picture, each fitting its width; `shared` are labels whose pictures are framed."""
     head_pt, small_pt = (
         (style.TEXT_PT + 1, style.SMALL_PT + 1.5) if is_query else (style.TEXT_PT - 0.5, style.SMALL_PT)
     )
@@ -215,6 +262,9 @@ def _caption(panel: Panel, metric: Metric, width_in: float, is_query: bool = Fal
         heading.append(write_distance(panel.distance, metric))
     if heading:
         lines.append(_Line(style.shorten(" · ".join(heading), width_in, head_pt, "bold"), head_pt, "bold"))
+    if panel.distance_percentile is not None:
+        nearer = f"{write_percentage(panel.distance_percentile)} of pairs are nearer"
+        lines.append(_Line(style.shorten(nearer, width_in, small_pt), small_pt))
     lines.append(_Line(style.shorten(panel.image, width_in, small_pt), small_pt))
     window = f"x {panel.x0}:{panel.x1}, y {panel.y0}:{panel.y1} px"
     sky = sky_position(panel.ra, panel.dec)
@@ -223,16 +273,14 @@ def _caption(panel: Panel, metric: Metric, width_in: float, is_query: bool = Fal
         for text in (window, sky)
         for line in style.wrap(text, width_in, small_pt)
     ]
-    lines += [
-        _Line(style.shorten(label, width_in, small_pt), small_pt) for label in panel.labels[:_SHOWN_LABELS]
-    ]
+    lines += _label_lines(panel, width_in, small_pt, shared)
     if not is_query:  # whose ID is in the title
         lines.append(_Line(f"ID {panel.cutout_id}", small_pt, color=style.MUTED))
     return lines
 
 
 def _height(lines: Sequence[_Line]) -> float:
-    return sum(style.line_height_in(line.size_pt) for line in lines)
+    return sum(line.height_in for line in lines)
 
 
 def _draw(
@@ -257,8 +305,27 @@ def _draw(
     )
     y = top - side - _CAPTION_GAP_IN
     for line in lines:
-        page.write_below(left, y, line.text, size_pt=line.size_pt, weight=line.weight, color=line.color)
-        y -= style.line_height_in(line.size_pt)
+        if line.pictures:
+            _draw_strip(page, line, left, y - _STRIP_PAD_IN / 2)
+        else:
+            page.write_below(left, y, line.text, size_pt=line.size_pt, weight=line.weight, color=line.color)
+        y -= line.height_in
+
+
+def _draw_strip(page: style.Page, line: _Line, left: float, top: float) -> None:
+    """What labels look like, side by side."""
+    for at, (picture, framed) in enumerate(zip(line.pictures, line.framed, strict=True)):
+        panel = Panel(None, "", 0, 0, 0, 0, thumbnail=picture)
+        draw_picture(
+            page,
+            panel,
+            left + at * (line.side_in + _STRIP_GAP_IN),
+            top,
+            line.side_in,
+            label="label",
+            color=style.ACCENT if framed else style.LINE,
+            width_pt=1.6 if framed else 0.6,
+        )
 
 
 def draw_picture(
@@ -300,7 +367,8 @@ def draw_picture(
     ax.set_xticks([])
     ax.set_yticks([])
     if panel.thumbnail is None:
-        style.note_axes(ax, "no picture kept")
+        if side >= _SIDE_IN:
+            style.note_axes(ax, "no picture kept")
     else:
         # An oblong window keeps its shape: the box stays square, its limits widen.
         pixels = decode_thumbnail(panel.thumbnail)

@@ -11,12 +11,19 @@ from numpy.typing import NDArray
 
 from elodin_spark.errors import ImageError
 from elodin_spark.images.align import Alignment, Box, Grid, align
+from elodin_spark.images.photometry import FluxUnit
 from elodin_spark.settings.colour import ChannelStretch, ColourSettings, LuptonStretch
 
 #: About how many pixels of each band statistics are taken from; larger images are sampled regularly.
 SAMPLE_PIXELS = 2**19
 #: Rows composed at once.
 STRIP_ROWS = 256
+#: Brightness, of 1, from which pixels of the Lupton stretch have the hue of their surroundings: there
+#: detectors saturate, in one band before another, and a hue of their own would be false.
+CORE_BRIGHTNESS = 0.8
+#: Brightness from which, and up to that of cores, pixels say which hue that is, and how far from a core.
+RIM_BRIGHTNESS = 0.4
+CORE_RADIUS_PX = 12
 #: "auto" of the Lupton stretch, in units of the noise of the mean of the channels.
 AUTO_STRETCH_SIGMA = 30.0
 AUTO_MINIMUM_SIGMA = 0.5
@@ -45,7 +52,7 @@ class _Asinh:
 
 @dataclass(frozen=True)
 class ColourStretch:
-    """A stretch whose numbers are settled: each pixel of the result depends on that pixel only.
+    """A stretch whose numbers are settled: no pixel depends on others farther than :attr:`reach_px`.
 
     Made by :meth:`fit`; small and picklable.
 
@@ -66,7 +73,12 @@ class ColourStretch:
     levels: _Lupton | tuple[_Asinh | None, _Asinh | None, _Asinh | None]
 
     @classmethod
-    def fit(cls, samples: Mapping[str, np.ndarray], settings: ColourSettings) -> ColourStretch:
+    def fit(
+        cls,
+        samples: Mapping[str, np.ndarray],
+        settings: ColourSettings,
+        units: Mapping[str, FluxUnit | None] | None = None,
+    ) -> ColourStretch:
         """Take the numbers from a sample.
 
         The sky of a band is the median and its noise the standard deviation after
@@ -77,6 +89,9 @@ class ColourStretch:
         samples : mapping of str to ndarray, shape (n,) or (ny, nx)
             Values of each band at the same positions; only those known in every band count.
         settings : ColourSettings
+        units : mapping of str to FluxUnit, optional
+            What a unit of each band is worth. Where all are known, bands without a weight of their own
+            are brought to the unit of the reference band.
 
         Raises
         ------
@@ -100,7 +115,7 @@ class ColourStretch:
         if settings.weights == "noise":
             weights = {band: 1.0 / noise[band] if noise[band] > 0 else 1.0 for band in bands}
         else:
-            weights = {band: settings.weights.get(band, 1.0) for band in bands}
+            weights = _unit_weights(settings, units or {}) | settings.weights
         stretch = settings.stretch
         if isinstance(stretch, LuptonStretch):
             noise_of_mean = _mean_noise(settings, noise, weights)
@@ -115,13 +130,19 @@ class ColourStretch:
         """All bands of the channels, each once."""
         return tuple(self.sky)
 
+    @property
+    def reach_px(self) -> int:
+        """How far a pixel of the result may depend on others, px."""
+        return CORE_RADIUS_PX if isinstance(self.levels, _Lupton) else 0
+
     def apply(self, planes: Mapping[str, np.ndarray]) -> NDArray[np.uint8]:
         """Compose pixels.
 
         Parameters
         ----------
         planes : mapping of str to ndarray, shape (ny, nx), float32
-            Aligned values of each band, with their sky.
+            Aligned values of each band, with their sky. The result is that of the whole image but for a
+            margin of :attr:`reach_px`.
 
         Returns
         -------
@@ -158,10 +179,13 @@ class LazyPlane:
     read : callable
         From a box (x0, y0, x1, y1), px, half-open, inside the plane, to its values, shape
         (y1 - y0, x1 - x0), float32, NaN where unknown.
+    unit : FluxUnit or None
+        What one unit of a pixel is worth, where that is known.
     """
 
     grid: Grid
     read: Callable[[Box], np.ndarray]
+    unit: FluxUnit | None = None
 
     @classmethod
     def of_array(cls, pixels: np.ndarray, wcs: str | None) -> LazyPlane:
@@ -206,7 +230,8 @@ class ColourImage:
         self.alignments = {
             band: _aligned(band, self.grid, plane.grid) for band, plane in self._planes.items()
         }
-        self.stretch = stretch or ColourStretch.fit(self.sample(), settings)
+        units = {band: plane.unit for band, plane in self._planes.items()}
+        self.stretch = stretch or ColourStretch.fit(self.sample(), settings, units)
 
     def sample(self, pixels: int = SAMPLE_PIXELS) -> dict[str, NDArray[np.float32]]:
         """Values of every band at regular positions, about `pixels` of them; shape (n,), NaN if unknown."""
@@ -236,7 +261,12 @@ class ColourImage:
 
     def read(self, box: Box) -> NDArray[np.uint8]:
         """Compose a box (x0, y0, x1, y1) of the reference grid; shape (y1 - y0, x1 - x0, 3)."""
-        return self.stretch.apply(self.bands(box))
+        x0, y0, x1, y1 = box
+        reach = self.stretch.reach_px
+        left, bottom = max(x0 - reach, 0), max(y0 - reach, 0)
+        wider = (left, bottom, min(x1 + reach, self.grid.width), min(y1 + reach, self.grid.height))
+        composed = self.stretch.apply(self.bands(wider))
+        return np.ascontiguousarray(composed[y0 - bottom : y1 - bottom, x0 - left : x1 - left])
 
 
 def compose(
@@ -340,9 +370,55 @@ def _lupton_levels(stretch: LuptonStretch, noise: float) -> _Lupton:
     return _Lupton(stretch.q, scale, given if isinstance(given, tuple) else (given, given, given))
 
 
+def _unit_weights(settings: ColourSettings, units: Mapping[str, FluxUnit | None]) -> dict[str, float]:
+    known = [unit for band in settings.bands if (unit := units.get(band)) is not None]
+    reference = units.get(settings.reference_band)
+    if reference is None or len(known) < len(settings.bands) or len({unit.surface for unit in known}) > 1:
+        return dict.fromkeys(settings.bands, 1.0)
+    return {band: unit.value / reference.value for band, unit in zip(settings.bands, known, strict=True)}
+
+
+def _brightness(intensity: NDArray[np.float32], levels: _Lupton) -> NDArray[np.float32]:
+    """Of the Lupton stretch, 0.1 at a tenth of ``stretch`` above black."""
+    scaled = np.arcsinh(intensity * np.float32(levels.q / levels.stretch))
+    return scaled * np.float32(0.1 / math.asinh(0.1 * levels.q))
+
+
+def _with_steady_cores(channels: list[NDArray[np.float32]], levels: _Lupton) -> list[NDArray[np.float32]]:
+    """Channels whose brightest pixels have the hue of the rim around them, and their own mean.
+
+    Lupton et al. 2004, section 2, give saturated pixels the mean colour of their neighbors. What is
+    saturated is told by brightness alone, as few archives say it for each band.
+    """
+    above = [channel - np.float32(black) for channel, black in zip(channels, levels.minimum, strict=True)]
+    intensity = (above[0] + above[1] + above[2]) / np.float32(3)
+    brightness = _brightness(intensity, levels)
+    core = brightness > CORE_BRIGHTNESS
+    if not core.any():
+        return channels
+    from scipy.ndimage import gaussian_filter
+
+    rim = ~core & (brightness > RIM_BRIGHTNESS)
+    # Faint pixels do not count less than bright ones of the same rim: hue, not flux, is what is averaged.
+    share = np.where(rim, np.float32(1) / np.where(rim, intensity, 1), np.float32(0))
+    options = {"sigma": CORE_RADIUS_PX / 3, "radius": CORE_RADIUS_PX, "mode": "constant"}
+    weight = gaussian_filter(rim.astype(np.float32), **options)[core]
+    told = weight > 0
+    out = []
+    for channel, values, black in zip(channels, above, levels.minimum, strict=True):
+        hue = gaussian_filter(values * share, **options)[core]
+        steady = np.maximum(hue, 0) / np.where(told, weight, 1) * intensity[core]
+        changed = channel.copy()
+        changed[core] = np.where(told, steady + np.float32(black), channel[core])
+        out.append(changed)
+    return out
+
+
 def _lupton(channels: list[NDArray[np.float32]], levels: _Lupton) -> NDArray[np.uint8]:
     from astropy.visualization import LuptonAsinhStretch, ManualInterval, make_lupton_rgb
 
+    with np.errstate(all="ignore"):
+        channels = _with_steady_cores(channels, levels)
     with np.errstate(all="ignore"):  # astropy divides by an intensity of 0 before it leaves it out
         scaled = make_lupton_rgb(
             *channels,

@@ -18,6 +18,7 @@ from elodin_spark.errors import ImageError
 from elodin_spark.images import masks
 from elodin_spark.images.fits import find_image, named_failures, open_fits, refuse_truncated
 from elodin_spark.images.listing import is_fits, is_raster
+from elodin_spark.images.photometry import FluxUnit, flux_unit
 from elodin_spark.images.raster import describe_raster, read_raster
 from elodin_spark.images.streams import LocalStream, Stream, local_copy
 from elodin_spark.images.windows import (
@@ -60,6 +61,11 @@ class Plane(Protocol):
     @property
     def saturation_level(self) -> float | None:
         """Pixel value from which pixels are saturated, where the header gives it."""
+        ...
+
+    @property
+    def flux_unit(self) -> FluxUnit | None:
+        """What one unit of a pixel is worth in flux, where the headers say."""
         ...
 
     def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
@@ -164,6 +170,10 @@ class _FitsPlane:
     def saturation_level(self) -> float | None:
         return masks.saturation_level(self._headers)
 
+    @cached_property
+    def flux_unit(self) -> FluxUnit | None:
+        return flux_unit(self._headers)
+
     def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> NDArray[np.float32]:
         x1 = _checked_window(self.shape, y0, y1, x0, x1)
         with named_failures(self._stream.size):
@@ -234,6 +244,7 @@ class _PicturePlane:
     seekable = False
     mask_bits: dict[str, int] = {}  # noqa: RUF012 - never written to
     saturation_level: float | None = None
+    flux_unit: FluxUnit | None = None
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -6,6 +6,7 @@ orientation tag is applied, so "as stored" means as a viewer shows it.
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
@@ -21,7 +22,9 @@ from elodin_spark.images.streams import open_stream
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from tifffile import TiffPage
+    from tifffile import TiffFile, TiffPage
+
+log = logging.getLogger(__name__)
 
 #: Largest picture, px, that is read: 3 GB of 8-bit RGB.
 MAX_PIXELS = 2**30
@@ -31,6 +34,8 @@ MAX_PIXELS = 2**30
 #: at most; JPEG 512 px, of one grey.
 MAX_PIXELS_PER_BYTE = {"JPEG": 2**12, "PNG": 2**14, "TIFF": 2**15}
 
+#: LZW, deflate and PackBits.
+_OPENCV_READS = (5, 8, 32773, 32946)
 _ORIENTATION, _XMP = 274, 700  # tag numbers, in EXIF as in TIFF
 _READ_ERRORS = (
     OSError,
@@ -76,7 +81,7 @@ def describe_raster(path: str) -> RasterImage:
     """
     with _failures_named(path):
         if _is_tiff(path):
-            with _tiff_page(path) as page:
+            with _tiff_page(path, announce=True) as page:
                 height, width, colour = _tiff_layout(page)
                 orientation, xmp = _tiff_orientation(page), _tiff_xmp(page)
                 # Of the others some, of a fax, have no such limit.
@@ -248,12 +253,14 @@ def _is_tiff(path: str) -> bool:
 
 
 @contextmanager
-def _tiff_page(path: str) -> Iterator[TiffPage]:
+def _tiff_page(path: str, announce: bool = False) -> Iterator[TiffPage]:
     from tifffile import TiffFile, TiffFileError, TiffPage
 
     try:
         with TiffFile(path) as tiff:
             page = tiff.pages[0]
+            if announce and (pages := _pages_of(tiff)) > 1:
+                log.warning("%s has %d pages, of which the first is read; save one a file", path, pages)
             if not isinstance(page, TiffPage):
                 raise ImageError("the first page of the TIFF file holds no image")
             end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
@@ -265,6 +272,11 @@ def _tiff_page(path: str) -> Iterator[TiffPage]:
             yield page
     except TiffFileError as error:
         raise ImageError(f"the picture cannot be read as TIFF, fetch it again: {error}") from None
+
+
+def _pages_of(tiff: TiffFile) -> int:
+    """How many pictures, smaller copies of one not counted."""
+    return sum(not getattr(page, "is_reduced", False) for page in tiff.pages)
 
 
 def _tiff_layout(page: TiffPage) -> tuple[int, int, bool]:
@@ -300,23 +312,44 @@ def _tiff_xmp(page: TiffPage) -> object:
 
 def _tiff_pixels(page: TiffPage, path: str) -> Any:
     photometric = int(page.photometric)
-    if photometric in (3, 5, 6) or int(page.compression) not in (1, 8, 32773, 32946):
-        # A palette, CMYK, YCbCr, or a compression that tifffile leaves to a further package
-        # (LZW among them); Pillow reads these unless that would lose bits.
-        if photometric != 3 and page.bitspersample > 8 and page.samplesperpixel > 1:
-            raise ImageError(
-                f"16-bit colour TIFF with compression {page.compression!s}; save it uncompressed"
-            )
-        with _picture(path, ("TIFF",)) as picture:
-            # Pillow turns some TIFF files itself when they load; the caller turns them all.
-            if _orientation(picture) != 1:
-                raise ImageError("turned TIFF with a palette or compression; save it upright or uncompressed")
-            return np.asarray(_converted(picture))
-    pixels = page.asarray()
+    if photometric not in (3, 5, 6):  # a palette, CMYK, YCbCr
+        try:
+            return _as_shown(page, page.asarray())
+        except ImportError:  # of the zstd of newer Pythons
+            pass
+        except (ValueError, KeyError) as error:
+            if "imagecodecs" not in str(error):  # without which tifffile reads few compressions
+                raise
+    if photometric != 3 and page.bitspersample > 8 and page.samplesperpixel > 1:
+        return _by_opencv(page, path)  # Pillow would drop bits
+    with _picture(path, ("TIFF",)) as picture:
+        # Pillow turns some TIFF files itself when they load; the caller turns them all.
+        if _orientation(picture) != 1:
+            raise ImageError("turned TIFF with a palette or compression; save it upright or uncompressed")
+        return np.asarray(_converted(picture))
+
+
+def _as_shown(page: TiffPage, pixels: np.ndarray) -> np.ndarray:
+    """Channels last, of colour three, and black as 0."""
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.ndim == 3:
         pixels = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., 0]
-    if photometric == 0:  # MINISWHITE
+    if int(page.photometric) == 0:  # MINISWHITE
         pixels = ~pixels if pixels.dtype.kind in "ub" else -pixels
     return pixels
+
+
+def _by_opencv(page: TiffPage, path: str) -> np.ndarray:
+    """Colour of more than 8 bits; OpenCV has a TIFF library of its own."""
+    import cv2
+
+    read = None
+    if int(page.photometric) == 2 and int(page.compression) in _OPENCV_READS and int(page.planarconfig) == 1:
+        read = cv2.imread(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if read is None or read.shape != page.shape or read.dtype != page.dtype:
+        raise ImageError(
+            f"colour TIFF of {page.bitspersample} bits with compression {page.compression!s} is read where "
+            "imagecodecs is: run pip install imagecodecs, or save it uncompressed"
+        )
+    return np.asarray(read[..., 2::-1])  # blue comes first, and transparency last

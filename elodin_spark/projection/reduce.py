@@ -22,6 +22,7 @@ MIN_POINTS = 5
 
 _TSNE_STEPS = 250 + 500  # openTSNE's default: early exaggeration, then the rest
 _TSNE_REPORT_EVERY = 50
+_FARTHEST = 20.0  # from the middle, of the usual distance
 
 
 def project(
@@ -37,9 +38,10 @@ def project(
 ) -> NDArray[np.float32]:
     """Lay vectors out in the plane so that near neighbors stay near.
 
-    Distances in the map are not distances of the vectors: ask the index for neighbors.
-    The same input and seed give the same bits on the same machine and library versions:
-    the layout runs in one thread.
+    Vectors farther from the middle than 20 times the usual are drawn in to that distance: one of 1e30
+    would leave all others on one point. Distances in the map are not distances of the vectors: ask the
+    index for neighbors. The same input and seed give the same bits on the same machine and library
+    versions: the layout runs in one thread.
 
     Parameters
     ----------
@@ -77,14 +79,17 @@ def project(
     report = progress or _silent
     if (rows == rows[0]).all():
         return np.zeros((len(rows), 2), np.float32)
-    components = _principal(rows, pca, seed)
+    components = _principal(_drawn_in(rows), pca, seed)
     report("pca", 1.0)
     if method == "tsne":
         points = _tsne(components, perplexity, seed, report)
     else:
         points = _umap(components, n_neighbors, min_dist, seed)
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    if not np.isfinite(points).all():
+        raise InputError(f"{method} gave places that are not finite for these vectors")
     report(method, 1.0)
-    return np.ascontiguousarray(points, dtype=np.float32)
+    return points
 
 
 def _checked(vectors: ArrayLike) -> NDArray[np.float32]:
@@ -103,6 +108,23 @@ def _checked(vectors: ArrayLike) -> NDArray[np.float32]:
             "leave them out"
         )
     return rows
+
+
+def _drawn_in(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors about their median in units near their usual distance from it, none beyond :data:`_FARTHEST`.
+
+    The unit is a power of two: vectors of usual size keep all their digits.
+    """
+    wide = rows.astype(np.float64)
+    wide -= np.median(wide, axis=0)
+    largest = np.abs(wide).max(axis=1)
+    # Scaled before they are squared: 1e38 squared is beyond half of what float64 holds, and 1e-38 vanishes.
+    unit = np.where(largest > 0, largest, 1.0)
+    far = unit * np.linalg.norm(wide / unit[:, np.newaxis], axis=1)
+    usual = float(np.median(far[far > 0]))
+    wide *= 2.0 ** -np.round(np.log2(usual))
+    wide *= np.minimum(1.0, _FARTHEST * usual / np.where(far > 0, far, usual))[:, np.newaxis]
+    return wide.astype(np.float32)
 
 
 def _principal(rows: NDArray[np.float32], pca: int, seed: int) -> NDArray[np.float32]:

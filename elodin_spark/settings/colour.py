@@ -75,7 +75,8 @@ class LuptonStretch(Model):
 
     Lupton et al. 2004, PASP 116, 133, as ``astropy.visualization.LuptonAsinhStretch`` scales it:
     with I the mean of the channels above `minimum`, f = 0.1 asinh(q I / stretch) / asinh(0.1 q), so
-    that I = 0.1 `stretch` has brightness 0.1. Values are those of the bands above their
+    that I = 0.1 `stretch` has brightness 0.1. Cores of brightness above 0.8, where detectors
+    saturate, have the hue of what is around them. Values are those of the bands above their
     skies, times their weights. "auto" takes both from the noise of the sky.
     """
 
@@ -105,7 +106,8 @@ class ColourSettings(Model):
     )
     weights: Literal["noise"] | dict[str, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict,
-        description="factor of each band, 1 where none is given; noise: one over the noise of its sky",
+        description="factor of each band; none: by the zero points of the headers, 1 where these lack; "
+        "noise: one over the noise of its sky",
     )
     reference: str | None = Field(
         None, description="band whose pixel grid is kept; empty: the first of the green channel"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyspark
 import pytest
+from limits import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
@@ -39,10 +40,8 @@ def started(log: Path, *arguments: str, environment: dict[str, str]) -> subproce
         )
 
 
-def wait_for(
-    log: Path, pattern: str, process: subprocess.Popen[bytes], timeout_s: float = 90
-) -> re.Match[str]:
-    deadline = time.monotonic() + timeout_s
+def wait_for(log: Path, pattern: str, process: subprocess.Popen[bytes]) -> re.Match[str]:
+    deadline = time.monotonic() + HANG_S
     while time.monotonic() < deadline:
         text = log.read_text(errors="replace")
         if found := re.search(pattern, text):
@@ -84,7 +83,7 @@ def standalone(
         for process in processes:
             os.killpg(process.pid, signal.SIGTERM)
         for process in processes:
-            process.wait(timeout=60)
+            process.wait(timeout=HANG_S)
 
 
 @pytest.fixture(scope="session")

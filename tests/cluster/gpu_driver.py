@@ -51,7 +51,7 @@ class ProbeSpec:
         # From here on a framework runs in this worker, as far as elodin_spark can tell.
         sys.modules.setdefault("torch", types.ModuleType("torch"))
         Path(self.meeting, str(context.partitionId())).touch()
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 3600
         while sum(1 for _ in Path(self.meeting).iterdir()) < self.tasks and time.monotonic() < deadline:
             time.sleep(0.05)
         return Probe(seen)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import HANG_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.spark]
 
@@ -21,7 +22,7 @@ def ask(cluster, what: str):
         env={name: value for name, value in cluster.environment.items() if not name.startswith("CUDA_")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from limits import HANG_S
 
 from elodin_spark import Catalog
 from elodin_spark.config import dump_settings
@@ -49,7 +50,7 @@ def submit(cluster, job: str, *arguments: object) -> str:
         env=cluster.environment,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
@@ -60,7 +61,7 @@ def submit(cluster, job: str, *arguments: object) -> str:
 def local(config, tmp_path_factory) -> Catalog:
     folder = tmp_path_factory.mktemp("local") / "catalog"
     command = [sys.executable, "-m", "elodin_spark", "run", str(config), "--set", f"catalog={folder}"]
-    subprocess.run(command, check=True, timeout=500)
+    subprocess.run(command, check=True, timeout=HANG_S)
     return Catalog.open(folder)
 
 
@@ -88,10 +89,10 @@ def test_one_job_per_stage_gives_the_rows_of_the_pipeline(cluster, config, local
         submit(cluster, job, "--config", config, "--set", f"catalog={folder}")
     for job in ("index.py", "projection.py"):  # by hand: these work on the driver
         command = [sys.executable, str(ROOT / "jobs" / job), "--config", str(config)]
-        subprocess.run([*command, "--set", f"catalog={folder}"], check=True, timeout=500)
+        subprocess.run([*command, "--set", f"catalog={folder}"], check=True, timeout=HANG_S)
     ours = Catalog.open(folder)
     assert_equal(ours, local)
-    assert [path.name for path in ours.figures()] == ["map_tsne.png", "sky.png"]
+    assert [path.name for path in ours.figures()] == ["map_tsne.png", "sky.png", "units.png"]
 
 
 SOURCE = """
@@ -119,7 +120,7 @@ def test_the_data_source_needs_the_package_on_the_driver_only(cluster, survey, l
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     rows = sorted(line.split()[1:] for line in done.stdout.splitlines() if line.startswith("row "))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limits import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +22,7 @@ def result(program: str, *arguments: str) -> dict[str, Any]:
         [sys.executable, ROOT / "benchmarks" / program, *arguments, "--json"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limits import HANG_S
 
 from elodin_spark import Catalog
 from elodin_spark.cli import run_command
@@ -20,7 +21,7 @@ from elodin_spark.config import dump_settings
 pytestmark = pytest.mark.e2e
 
 
-def elodin(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def elodin(*arguments: object, timeout: float = HANG_S) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "elodin_spark", *map(str, arguments)],
         capture_output=True,

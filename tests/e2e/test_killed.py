@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from limits import HANG_S
 
 from elodin_spark import Catalog
 from elodin_spark.config import dump_settings
@@ -40,7 +41,7 @@ def command(config: Path, catalog: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def undisturbed(config, tmp_path_factory) -> Catalog:
     folder = tmp_path_factory.mktemp("undisturbed") / "catalog"
-    subprocess.run(command(config, folder), check=True, timeout=400)
+    subprocess.run(command(config, folder), check=True, timeout=HANG_S)
     return Catalog.open(folder)
 
 
@@ -62,7 +63,7 @@ def test_a_killed_run_ends_like_an_undisturbed_one(
 ):
     folder = tmp_path / "catalog"
     process = subprocess.Popen(command(config, folder), start_new_session=True, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + HANG_S
     while not moment(folder):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
@@ -70,11 +71,15 @@ def test_a_killed_run_ends_like_an_undisturbed_one(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "products/figures.json").exists()
-    second = subprocess.run(command(config, folder), check=True, capture_output=True, text=True, timeout=400)
+    second = subprocess.run(
+        command(config, folder), check=True, capture_output=True, text=True, timeout=HANG_S
+    )
     assert_equal(Catalog.open(folder), undisturbed)
     if moment is second_batch_is_written:
         assert "files are in the catalog already" in second.stderr
-    third = subprocess.run(command(config, folder), check=True, capture_output=True, text=True, timeout=400)
+    third = subprocess.run(
+        command(config, folder), check=True, capture_output=True, text=True, timeout=HANG_S
+    )
     assert "nothing to do" in third.stdout
     named = [entry.name for entry in (folder / "products").iterdir() if entry.is_dir()]
     assert len(named) == 3, f"left behind: {named}"

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import HANG_S
+from order import EVERY_DAY, SLOW_FIRST, SLOW_UNITS
 
 ROOT = Path(__file__).resolve().parents[2]
 JAVA_ADVICE = "Install one: 'sudo apt install openjdk-17-jre-headless'"
@@ -27,7 +29,7 @@ def make(*targets: str, folder: Path = ROOT, **environment: str) -> subprocess.C
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
     )
 
 
@@ -60,6 +62,39 @@ def java_of(folder: Path, version_line: str) -> Path:
     java.write_text(f"#!/bin/sh\necho '{version_line}' >&2\n")
     java.chmod(0o755)
     return java.parents[1]
+
+
+def test_a_make_that_runs_the_tests_does_not_show_in_what_they_call() -> None:
+    inherited = {"MAKEFLAGS": "w", "MAKELEVEL": "1", "VENV": "/none", "DEMO": "/none", "PYTHON": "/none"}
+    asked = f"{Path(__file__)}::test_help_lists_every_target_a_user_may_type"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", asked],
+        cwd=ROOT,
+        env=os.environ | inherited,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=HANG_S,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_test_is_run_by_test_or_by_test_slow_and_all_by_test_all() -> None:
+    asked = {target: make("--dry-run", target).stdout for target in ("test", "test-slow", "test-all")}
+    marks = {target: re.findall(r"-m pytest -m (\"not slow\"|slow)", text) for target, text in asked.items()}
+    assert marks == {"test": ['"not slow"'], "test-slow": ["slow"], "test-all": ['"not slow"', "slow"]}
+    for text in asked.values():
+        assert not re.search(r" -k |--deselect|--ignore| tests/", text)
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.findall(r"^(?:exec )?make (.*)$", ci, re.MULTILINE) == ["lint", "test-all"]
+
+
+def test_files_named_in_the_order_of_tests_are_there() -> None:
+    tests = ROOT / "tests"
+    for file in {*EVERY_DAY, *SLOW_UNITS, *SLOW_FIRST}:
+        assert (tests / file).is_file(), file
+    kinds = {file.relative_to(tests).parts[0] for file in tests.rglob("test_*.py")}
+    assert {file.split("/")[0] for file in EVERY_DAY} | {"unit", "cluster"} == kinds
 
 
 def test_help_lists_every_target_a_user_may_type() -> None:
@@ -127,7 +162,9 @@ def test_an_environment_that_is_up_to_date_is_left_alone(checkout: Path, bare_pa
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "lock", "lock-check", "figures", "clean"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "test-slow", "test-all", "lint", "lock", "lock-check", "figures", "clean"]
+)
 def test_every_target_is_made_of_commands_that_make_understands(target: str) -> None:
     done = make("--dry-run", target)
     assert done.returncode == 0, done.stdout

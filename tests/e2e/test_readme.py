@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from limits import HANG_S
 
 from elodin_spark.simulate import simulate
 
@@ -20,7 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-BLOCK_LIMIT_S = 400
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.cluster]
 
@@ -80,7 +80,7 @@ def spark_master(environment: dict[str, str], tmp_path_factory: pytest.TempPathF
             log = (folder / f"{name}.log").open("w")
             command = [str(BIN / "spark-class"), f"org.apache.spark.deploy.{kind}", *arguments]
             started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + HANG_S
         while "Registering worker" not in (folder / "Master.log").read_text(encoding="utf-8"):
             logs = "\n".join(file.read_text(encoding="utf-8") for file in folder.glob("*.log"))
             assert time.monotonic() < deadline, f"the worker did not reach the master:\n{logs}"
@@ -91,7 +91,7 @@ def spark_master(environment: dict[str, str], tmp_path_factory: pytest.TempPathF
         for process in reversed(started):
             process.terminate()
         for process in reversed(started):
-            process.wait(30)
+            process.wait(HANG_S)
 
 
 def run(block: tuple[str, str], folder: Path, environment: dict[str, str]) -> str:
@@ -99,7 +99,7 @@ def run(block: tuple[str, str], folder: Path, environment: dict[str, str]) -> st
     command = ["bash", "-euo", "pipefail", "-c", text] if language == "bash" else [sys.executable, "-c", text]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True,
-        stdin=subprocess.DEVNULL, timeout=BLOCK_LIMIT_S,
+        stdin=subprocess.DEVNULL, timeout=HANG_S,
     )  # fmt: skip
     assert done.returncode == 0, f"{text}\n--- output\n{done.stdout}\n--- errors\n{done.stderr}"
     return done.stdout

@@ -65,7 +65,7 @@ def test_the_whole_job_gives_what_its_oracles_say(catalog, real_images):
     check_positions(cutouts, images)
     check_neighbors(catalog, cutouts)
     assert all(path.stat().st_size > 10_000 for path in catalog.figures())
-    assert [path.name for path in catalog.figures()] == ["map_tsne.png", "sky.png"]
+    assert [path.name for path in catalog.figures()] == ["map_tsne.png", "sky.png", "units.png"]
 
 
 def check_counts(catalog: Catalog, cutouts: dict, images: dict) -> None:

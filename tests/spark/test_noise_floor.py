@@ -68,7 +68,7 @@ def test_the_noise_floor_is_the_median_distance_of_repeats(catalog: Catalog, cap
     for row in catalog.neighbors(query, 5):
         assert row["noise"] == pytest.approx(row["distance"] / wanted[1])
     assert run_command(["neighbors", str(catalog.path), str(query)]) == 0
-    assert "distance   of noise" in capsys.readouterr().out
+    assert "distance  percentile  of noise" in capsys.readouterr().out
     assert run_command(["neighbors", str(catalog.path), str(query), "--format", "csv"]) == 0
     (row, *_) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert float(row["noise"]) == pytest.approx(float(row["distance"]) / wanted[1])

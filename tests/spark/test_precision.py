@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 
+import instructions
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -15,6 +16,7 @@ from elodin_spark.catalog.report import info_text
 from elodin_spark.catalog.sample import sample_windows
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.precision import candidates
+from elodin_spark.fingerprints.runtimes import cpu
 from elodin_spark.fingerprints.runtimes.openvino import read_model_file
 
 pytestmark = pytest.mark.spark
@@ -37,6 +39,12 @@ def archive(survey, tmp_path):
 def cache(monkeypatch, tmp_path_factory):
     # Of these tests, so that nothing lies there from before; the weights are those of all.
     monkeypatch.setenv("ELODIN_CACHE", str(tmp_path_factory.getbasetemp() / "precision"))
+
+
+@pytest.fixture(autouse=True)
+def eight_bits(monkeypatch):
+    """8-bit integers are tried on any CPU."""
+    monkeypatch.setattr(cpu, "int8_instructions", lambda: instructions.INT8)
 
 
 def test_auto_is_settled_stored_shown_and_taken_again(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from elodin_spark.display.map import choose_thumbnails, draw_map, map_figure
+from elodin_spark.display.map import choose_thumbnails, draw_map, drawn_in, map_figure
 from elodin_spark.display.style import figure_bytes
 from elodin_spark.errors import ImageError, InputError
 
@@ -85,9 +85,53 @@ def test_a_picture_stands_on_its_point() -> None:
     figure = map_figure(xy, [jpeg(tuple(color)) for color in colors.tolist()], method="umap")
     figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
-    for place, color in zip(figure.axes[0].transData.transform(xy), colors, strict=True):
-        shown = pixels[round(pixels.shape[0] - place[1]), round(place[0]), :3]
+    side = max(edge.stop - edge.start for edge in canvas_pictures(figure)[0])
+    ax = figure.axes[0]
+    side *= ax.get_window_extent().width / np.shape(ax.images[0].get_array())[1]
+    for place, color in zip(ax.transData.transform(xy), colors, strict=True):
+        row, column = round(pixels.shape[0] - place[1]), round(place[0])
+        shown = pixels[round(row - side / 2), column, :3]
         assert np.abs(shown.astype(int) - color).max() < 12
+        assert pixels[row, column, :3] == pytest.approx([0, 0x72, 0xB2], abs=12), "its point is hidden"
+
+
+def blob(n: int, seed: int = 12) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, 2))
+
+
+@pytest.mark.parametrize("far", [[40.0, 0.5], [-1e6, -3e5], [0.0, 9.0]])
+def test_a_point_far_from_all_others_does_not_empty_the_map(far: list[float]) -> None:
+    xy = np.concatenate([blob(300), [far]])
+    figure = map_figure(xy, [None] * 301, method="tsne")
+    ax = figure.axes[0]
+    inside = ax.transData.transform(xy[:300])
+    box = ax.get_window_extent()
+    spread = np.ptp(inside, axis=0) / [box.width, box.height]
+    assert spread.min() > 0.75, "empty white"
+    dots, marks = (np.asarray(found.get_offsets()) for found in ax.collections)
+    assert len(dots) == 301
+    assert len(marks) == 1
+    (low, high), (left, right) = ax.get_ylim(), ax.get_xlim()
+    assert left < marks[0, 0] < right
+    assert low < marks[0, 1] < high
+    assert any("1 that lies far from all others" in text for text, _ in drawn_texts(figure))
+
+
+@pytest.mark.parametrize(
+    "xy",
+    [
+        blob(300),
+        blob(9) * [1, 0],
+        np.concatenate([blob(200), blob(100) + 30]),
+        np.zeros((40, 2)),
+        blob(2000, 3),
+    ],
+    ids=["one blob", "a line of nine", "two blobs", "one place", "long tails"],
+)
+def test_all_points_are_shown_where_none_is_far_from_the_others(xy: np.ndarray) -> None:
+    places, far = drawn_in(xy)
+    assert not far.any()
+    assert (places == xy).all()
 
 
 @pytest.mark.parametrize("size_px", [20, 60, 200])

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import HANG_S
 
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.devices import use_gpu
@@ -80,7 +81,7 @@ def run_fresh(code: str, **environment: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

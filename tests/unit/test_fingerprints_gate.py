@@ -7,6 +7,7 @@ import logging
 import cv2
 import numpy as np
 import pytest
+from instructions import INT8
 
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints import precision as gate
@@ -33,6 +34,12 @@ def weights(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("ELODIN_CACHE", str(tmp_path_factory.getbasetemp() / "gate"))
+
+
+@pytest.fixture(autouse=True)
+def eight_bits(monkeypatch):
+    """8-bit integers are tried on any CPU."""
+    monkeypatch.setattr(cpu, "int8_instructions", lambda: INT8)
 
 
 @pytest.fixture
@@ -102,6 +109,7 @@ def low(weights, windows, tmp_path_factory):
     """What a floor of zero gives: the fastest, with its network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ELODIN_CACHE", str(tmp_path_factory.getbasetemp() / "gate"))
+        patch.setattr(cpu, "int8_instructions", lambda: INT8)
         return settle(network(precision_floor=0.0), weights, windows)
 
 
@@ -111,7 +119,7 @@ def again(low, **values):
 
 
 def test_auto_takes_the_fastest_that_reaches_the_floor(low, weights, windows, caplog):
-    # On any machine with 8-bit instructions; the measured figures are of all candidates.
+    # The measured figures are of all candidates.
     assert low.taken == candidates(network())[0]
     assert [row.precision for row in low.rows] == ["f32", *candidates(network())]
     assert low.rows[0].agreement.overlap == 1.0
@@ -149,7 +157,17 @@ def test_a_precision_that_is_named_is_taken_with_a_warning_below_the_floor(weigh
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_too_few_windows_say_nothing(weights, windows):
+def test_a_machine_without_faster_arithmetic_stays_with_float32(weights, windows, machine):
+    machine(bf16=None, int8=None)
+    alone = settle(network(precision_floor=0.0), weights, windows)
+    assert (alone.taken, alone.windows, alone.rows, alone.model) == ("f32", 0, (), None)
+    assert "no faster arithmetic" in alone.reason
+    with pytest.raises(ConfigError, match="no bfloat16 instructions"):
+        settle(network("bf16"), weights, windows[:1])
+
+
+def test_too_few_windows_say_nothing(weights, windows, machine):
+    machine()
     few = settle(network(), weights, windows[:20])
     assert (few.taken, few.windows, few.rows) == ("f32", 0, ())
     assert "20" not in few.reason  # of which a part would have gone to quantizing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import tracemalloc
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
 from elodin_spark.images.align import Alignment, Box, Grid, align
 from elodin_spark.images.colour import ColourImage, ColourStretch, LazyPlane, compose
+from elodin_spark.images.photometry import FluxUnit, flux_unit
+from elodin_spark.images.planes import open_plane
 from elodin_spark.settings.colour import ColourSettings
 
 SCALE = 0.4 / 3600  # deg a px
@@ -212,8 +215,65 @@ def test_lupton_colour_is_that_of_astropy_on_the_whole_image() -> None:
     )
     sky_of = ColourStretch.fit(planes, colour_settings()).sky
     above = [planes[band] - np.float32(sky_of[band]) for band in "irg"]
-    oracle = make_lupton_rgb(*above, minimum=-1.0, stretch=20, Q=5, output_dtype=np.float64)
-    np.testing.assert_array_equal(made, np.rint(oracle * 255).astype(np.uint8))
+    oracle = np.rint(make_lupton_rgb(*above, minimum=-1.0, stretch=20, Q=5, output_dtype=np.float64) * 255)
+    brightness = 0.1 * np.arcsinh(5 * (np.mean(above, axis=0) + 1) / 20) / np.arcsinh(0.5)
+    core = brightness > 0.79  # whose hue is that of their rims
+    assert 0 < core.sum() < 0.01 * core.size
+    np.testing.assert_array_equal(made[~core], oracle[~core])
+
+
+def saturated_star(caps: dict[str, float], x: int = 50, y: int = 40) -> dict[str, NDArray[np.float32]]:
+    """One star of one hue on noise of 1, each band cut off at its own level, as detectors do."""
+    rng = np.random.default_rng(3)
+    rows, columns = np.mgrid[:80, :100]
+    star = 60_000 * np.exp(-0.5 * ((columns - x) ** 2 + (rows - y) ** 2) / 2.5**2)
+    planes = {}
+    for band, share in HUE.items():
+        values = np.minimum(star * share, caps.get(band, np.inf))
+        planes[band] = (values + rng.normal(5.0, 1.0, star.shape)).astype(np.float32)
+    return planes
+
+
+HUE = {"i": 1.0, "r": 0.6, "g": 0.3}
+
+
+@pytest.mark.parametrize(
+    "caps", [{}, {"i": 3000.0}, {"r": 2000.0}, {"g": 1500.0}, {"i": 5000.0, "g": 1000.0}, {"r": 0.0 + 900}]
+)
+def test_saturated_cores_have_the_hue_of_their_star(caps: dict[str, float]) -> None:
+    made = compose(saturated_star(caps), {}, colour_settings()).astype(float)
+    core = made[36:45, 46:55].reshape(-1, 3)  # 1.8 sigma and less: all above the caps
+    assert (core.max(axis=1) > 200).all()
+    np.testing.assert_allclose(core[:, 1] / core[:, 0], 0.6, atol=0.05)
+    np.testing.assert_allclose(core[:, 2] / core[:, 0], 0.3, atol=0.05)
+
+
+def test_a_saturated_core_across_boxes_is_that_of_the_whole() -> None:
+    planes = saturated_star({"i": 3000.0, "g": 900.0})
+    lazy = {band: LazyPlane.of_array(plane, None) for band, plane in planes.items()}
+    image = ColourImage(lazy, colour_settings())
+    whole = image.read((0, 0, 100, 80))
+    for x in (37, 48, 50, 63):
+        for y in (29, 40, 41):
+            boxes = [(0, 0, x, y), (x, 0, 100, y), (0, y, x, 80), (x, y, 100, 80)]
+            for x0, y0, x1, y1 in boxes:
+                apart = image.read((x0, y0, x1, y1)).astype(int) - whole[y0:y1, x0:x1]
+                assert np.abs(apart).max() <= 1  # of 255: rounding
+
+
+def test_the_brightest_star_of_the_sdss_field_has_no_false_core(shared_data: Path) -> None:
+    planes, samples = {}, {}
+    for band in "irg":
+        with fits.open(shared_data / "sdss_field" / f"frame-{band}-003918-3-0213.fits.bz2") as hdus:
+            pixels = np.ascontiguousarray(hdus[0].data, np.float32)
+            planes[band] = LazyPlane.of_array(pixels, text_of(hdus[0].header))
+            samples[band] = pixels[::4, ::4]
+    weighted = colour_settings(weights={"r": 1.16, "g": 1.6})
+    image = ColourImage(planes, weighted, ColourStretch.fit(samples, weighted))
+    made = image.read((1634, 698, 1694, 758)).astype(float)
+    core = made[made.mean(axis=2) > 215]
+    assert len(core) > 20
+    assert (core.min(axis=1) / core.max(axis=1)).min() > 0.75  # magenta and cyan, 0.4, by their own values
 
 
 def test_a_colour_does_not_depend_on_brightness() -> None:
@@ -255,6 +315,57 @@ def test_weights_by_noise_make_bands_of_different_units_alike() -> None:
     made = stretch.apply(planes)
     brightness = made.reshape(-1, 3).mean(axis=0)
     assert brightness.max() / brightness.min() < 1.3
+
+
+UNITS = {
+    "nanomaggy": ({"BUNIT": "nanomaggy", "NMGY": 0.005}, 3.631, False),
+    "nJy": ({"BUNIT": "nJy"}, 1e-3, False),
+    "mJy is not MJy": ({"BUNIT": "mJy"}, 1e3, False),
+    "MJy/sr": ({"BUNIT": "MJy/sr"}, 1.0, True),
+    "MAGZERO": ({"MAGZERO": 30.0, "MAGZPT": 24.8}, 3631e6 * 10**-12.0, False),
+    "MAGZP": ({"MAGZP": 22.5}, 3.631, False),
+    "PHOTZP": ({"PHOTZP": " 25.0 "}, 0.3631, False),
+    "FLUXMAG0": ({"FLUXMAG0": 63095734448.0194}, 0.05754594, False),  # of magnitude 27
+    # AB zero point of ACS F814W: 25.947, by -2.5 log PHOTFLAM - 5 log PHOTPLAM - 2.408.
+    "PHOTFLAM": ({"PHOTFLAM": 7.033e-20, "PHOTPLAM": 8045.0, "BUNIT": "ELECTRONS/S"}, 0.15183, False),
+    "electrons": (
+        {"PHOTFLAM": 7.033e-20, "PHOTPLAM": 8045.0, "BUNIT": "ELECTRONS", "EXPTIME": 100.0},
+        0.0015183,
+        False,
+    ),
+    "FPA.ZP": ({"HIERARCH FPA.ZP": 25.0, "EXPTIME": 10.0}, 0.03631, False),
+    "unknown": ({"PHOTFLAM": 0.0, "MAGZERO": 0.0, "BUNIT": "adu", "EXPTIME": 5.0}, None, False),
+    "a word": ({"MAGZERO": "none"}, None, False),
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_the_worth_of_a_unit_is_found_where_headers_keep_it(name: str) -> None:
+    cards, value, surface = UNITS[name]
+    found = flux_unit([fits.Header(), fits.Header(list(cards.items()))])
+    assert found == (None if value is None else (pytest.approx(value, rel=1e-3), surface))
+
+
+def test_bands_are_brought_to_one_unit_by_their_zero_points(tmp_path: Path) -> None:
+    truth = saturated_star({})
+    zero_points = {"i": 25.0, "r": 26.0, "g": 24.5}
+    lazy, plain = {}, {}
+    for band, zero_point in zero_points.items():
+        counts = truth[band] * np.float32(10 ** (0.4 * (zero_point - 26.0)))
+        fits.writeto(tmp_path / f"{band}.fits", counts, fits.Header({"MAGZERO": zero_point}))
+        with open_plane(str(tmp_path / f"{band}.fits"), 0) as plane:
+            lazy[band] = replace(LazyPlane.of_array(plane.read(0, 80), None), unit=plane.flux_unit)
+        plain[band] = LazyPlane.of_array(truth[band], None)
+    box = (0, 0, 100, 80)
+    image, expected = ColourImage(lazy, colour_settings()), ColourImage(plain, colour_settings())
+    assert np.abs(image.read(box).astype(int) - expected.read(box)).max() <= 1
+    assert image.stretch.weights == pytest.approx({"i": 10**0.4, "r": 1.0, "g": 10**0.6})
+    given = colour_settings(weights={"i": 2.0})
+    assert ColourImage(lazy, given).stretch.weights == pytest.approx({"i": 2.0, "r": 1.0, "g": 10**0.6})
+    lacking = lazy | {"g": replace(lazy["g"], unit=None)}
+    assert set(ColourImage(lacking, colour_settings()).stretch.weights.values()) == {1.0}
+    mixed = lazy | {"g": replace(lazy["g"], unit=FluxUnit(1.0, True))}
+    assert set(ColourImage(mixed, colour_settings()).stretch.weights.values()) == {1.0}
 
 
 def test_the_sky_is_found_beside_bright_sources() -> None:

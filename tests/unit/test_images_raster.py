@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -239,3 +240,54 @@ def test_real_pictures_equal_what_pillow_reads() -> None:
     for path in sorted(DATA.glob("*_small.jpg")):
         with Image.open(path) as picture:
             check(path, np.asarray(picture))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(30, 41, 3), (30, 41)])
+@pytest.mark.parametrize("code", [1, 5, 8, 32773, 32946])
+def test_tiff_of_any_compression_is_read_bit_for_bit(
+    tmp_path: Path, dtype: type, shape: tuple[int, ...], code: int
+) -> None:
+    import cv2
+
+    pixels = (np.random.default_rng(1).random(shape) * 250).astype(dtype)
+    pixels[:5] = 7  # something to compress
+    written = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    assert cv2.imwrite(str(tmp_path / "a.tif"), written, [cv2.IMWRITE_TIFF_COMPRESSION, code])
+    check(tmp_path / "a.tif", pixels)
+
+
+@pytest.mark.parametrize("name", ["zstd", "lzma"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
+def test_newer_compressions_are_read_too(tmp_path: Path, name: str, mode: str) -> None:
+    shape = (30, 41, 3) if mode == "RGB" else (30, 41)
+    pixels = (
+        np.random.default_rng(1).integers(0, 250, shape).astype(np.uint16 if mode == "I;16" else np.uint8)
+    )
+    Image.fromarray(pixels).save(tmp_path / "a.tif", compression=name)
+    check(tmp_path / "a.tif", pixels)
+
+
+def test_a_compression_that_nothing_here_reads_names_the_package(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 2**16, (30, 41, 3)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    at = content.index(struct.pack("<HHI", 259, 3, 1)) + 8
+    content[at : at + 2] = struct.pack("<H", 50001)  # WebP
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(ImageError, match="pip install imagecodecs"):
+        read_raster(str(tmp_path / "a.tif"))
+
+
+def test_of_several_pages_their_number_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pages = np.random.default_rng(1).integers(0, 2**8, (3, 30, 41)).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for page in pages:
+            writer.write(page, photometric="minisblack")
+        writer.write(pages[0, ::2, ::2], photometric="minisblack", subfiletype=1)  # a smaller copy
+    check(tmp_path / "a.tif", pages[0])
+    assert "a.tif has 3 pages, of which the first is read" in caplog.text
+    caplog.clear()
+    tifffile.imwrite(tmp_path / "one.tif", pages[0])
+    check(tmp_path / "one.tif", pages[0])
+    assert not caplog.records

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from limits import HANG_S
 from servers import Served, refusal
 
 from elodin_spark.errors import InputError
@@ -121,7 +122,9 @@ for call in (open_uri, list_uri):
     except MissingDependencyError as error:
         print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S, cwd=ROOT
+    )
     assert done.stdout.count(f"pip install {package}") == 2, done.stderr
 
 
@@ -138,7 +141,12 @@ except ElodinError as error:
         key: value for key, value in os.environ.items() if not key.startswith(("HADOOP", "CLASSPATH"))
     }
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT, env=environment
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        cwd=ROOT,
+        env=environment,
     )
     assert done.stdout.startswith("MissingDependencyError"), done.stdout + done.stderr
     assert "webhdfs" in done.stdout

@@ -15,6 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from learning import READERS, encoded, feed, numbers, picture, with_petastorm, write_set
+from limits import HANG_S
 
 from elodin_spark.errors import ConfigError, ElodinError, InputError, MissingDependencyError
 from elodin_spark.fingerprints.runtimes.framework import installed
@@ -266,7 +267,9 @@ for call in (feed.dataset, lambda: Feed(cutouts, FeedSettings(reader="petastorm"
     except MissingDependencyError as error:
         print("refused:", error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=HANG_S
+    )
     lines = done.stdout.splitlines()
     assert lines[0] == "arrow [(60, 64, 64, 3)]", done.stderr
     assert re.match(r"refused: .*TensorFlow.*iterate over the feed", lines[1])

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from learning import encoded, write_set
+from limits import HANG_S
 
 from elodin_spark.errors import ConfigError, InputError, WeightsError
 from elodin_spark.fingerprints.backbones import build_model, named_weights
@@ -149,14 +150,12 @@ def test_a_killed_training_goes_on_and_its_weights_say_what_they_are(cutouts: Pa
     asked = command(cutouts, out, start=start, learning_rate=1e-9)
 
     process = subprocess.Popen(asked, env=environment, stderr=subprocess.DEVNULL)
-    for _ in range(6000):
-        if list(out.glob("checkpoint-*2.npz")) or process.poll() is not None:
-            break
+    while not list(out.glob("checkpoint-*2.npz")) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "weights.npz").exists()
-    done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     for words in ("going on from step", "skipped 2 of 9 cutouts", "training: 6 of 6 steps", "simulated 0."):
         assert words in done.stderr

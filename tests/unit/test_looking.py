@@ -1,7 +1,8 @@
-"""Asking by a pixel, folding duplicates, and what a removal would take."""
+"""Asking by a pixel, folding duplicates, what a removal would take, and distances in context."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from smallcatalog import SIDE, STEP, Rows, tables, write_catalog
 
 from elodin_spark import Catalog
+from elodin_spark.catalog.typical import Typical, measure_typical
 from elodin_spark.cli import run_command
 from elodin_spark.errors import InputError
 
@@ -216,3 +218,102 @@ def test_a_long_dry_run_is_cut_short(catalog, rows, capsys) -> None:
     assert run_command(["remove", str(catalog.path), *arguments, "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"  and {len(ids) - 20} more"
     assert not (catalog.path / "removed.parquet").exists()
+
+
+# ---- distances in context ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(rows: Rows, tmp_path_factory) -> Catalog:
+    settings = {"neighbors": {"metrics": ["l2", "jaccard", "labels"]}}
+    catalog = write_catalog(tmp_path_factory.mktemp("measured") / "catalog", rows, **settings)
+    assert "distance_percentile" not in catalog.neighbors(int(catalog.vectors()[0][0]), 2)[0]
+    assert measure_typical(catalog._store, seed=0)
+    assert not measure_typical(catalog._store, seed=0)
+    return Catalog.open(catalog.path)
+
+
+def distance(metric: str, one: dict[str, Any], other: dict[str, Any]) -> float:
+    a, b = (np.array(row["vector"], np.float32).astype(float) for row in (one, other))
+    if metric == "l2":
+        return float(np.linalg.norm(a - b))
+    if metric == "cosine":
+        return float(1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    first, second = set(one["labels"]), set(other["labels"])
+    if metric == "jaccard":
+        return 1 - len(first & second) / len(first | second)
+    shares = [
+        dict(zip(row["labels"], np.array(row["label_scores"]) / np.sum(row["label_scores"]), strict=True))
+        for row in (one, other)
+    ]
+    return float(np.sqrt(sum((shares[0].get(i, 0) - shares[1].get(i, 0)) ** 2 for i in first | second)))
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine", "jaccard", "labels"])
+def test_a_percentile_is_the_share_of_pairs_that_are_nearer(measured, rows, metric: str) -> None:
+    known = rows["fingerprints"]
+    assert len(known) <= 320, "all of them are in the sample"
+    pairs = np.array([distance(metric, a, b) for at, a in enumerate(known) for b in known[:at]])
+    asked = known[3]
+    for row in measured.neighbors(asked["cutout_id"], 300, metric, allow_overlap=True)[::9]:
+        nearer = 100 * (pairs < row["distance"] - 1e-9).mean()
+        equal = 100 * (np.abs(pairs - row["distance"]) <= 1e-9).mean()
+        # Between two percentiles it is interpolated, and equal distances are a step.
+        assert nearer - 1.01 <= row["distance_percentile"] <= nearer + equal + 1.01
+    typical = measured.typical(metric)
+    assert typical.pairs[[0, -1]] == pytest.approx([pairs.min(), pairs.max()], abs=1e-6)
+    assert typical.percentile(pairs.min() / 2) == 0
+    assert typical.percentile(pairs.max() * 2) == 100
+    nearest = [measured.neighbors(row["cutout_id"], 1, metric)[0]["distance"] for row in known]
+    facts = measured.info()["products"]["index"]["distances"][metric]
+    assert facts["nearest"] == pytest.approx(np.percentile(nearest, [16, 50, 84]), rel=0.02, abs=0.01)
+    assert facts["pairs"] == pytest.approx(np.percentile(pairs, [16, 50, 84]), rel=0.02, abs=0.01)
+
+
+def test_ranks_have_no_percentile(measured, rows) -> None:
+    assert measured.typical("blend") is None
+    found = measured.neighbors(rows["fingerprints"][0]["cutout_id"], 2, "blend")
+    assert "distance_percentile" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("best", "words"),
+    [
+        (0.5, ""),
+        (0.9, ""),
+        (2.5, "little is like it: the nearest is farther than that of 95 of 100"),
+        (6.0, "nothing"),
+    ],
+)
+def test_an_answer_says_when_nothing_is_near(best: float, words: str) -> None:
+    typical = Typical.of(np.linspace(1, 10, 1000), np.linspace(0.1, 2, 200))
+    assert typical.remark(best).startswith(words)
+    assert bool(typical.remark(best)) == bool(words)
+
+
+def test_what_is_like_nothing_is_told_so(measured, rows, tmp_path: Path, capsys) -> None:
+    far = np.full(len(rows["fingerprints"][0]["vector"]), 50.0)
+    np.save(tmp_path / "far.npy", far)
+    ask = ["neighbors", str(measured.path), "-k", "3"]
+    assert run_command([*ask, "--vector", str(tmp_path / "far.npy")]) == 0
+    _, _, columns, *_, last = capsys.readouterr().out.splitlines()
+    assert "distance  percentile" in columns
+    assert last == "      nothing is like it: the nearest is no nearer than two cutouts taken at random"
+    assert run_command([*ask, str(rows["fingerprints"][0]["cutout_id"]), "--format", "csv"]) == 0
+    assert ",distance_percentile" in capsys.readouterr().out
+    assert run_command(["info", str(measured.path)]) == 0
+    assert "distances  68 of 100 pairs of cutouts lie " in capsys.readouterr().out
+
+
+def test_distances_are_measured_again_without_what_was_removed(measured, rows, tmp_path: Path) -> None:
+    catalog = Catalog.open(shutil.copytree(measured.path, tmp_path / "copy"))
+    pairs = catalog.typical().pairs
+    catalog.remove(cutouts=[row["cutout_id"] for row in windows_of(rows, 1)])
+    assert measure_typical(catalog._store, seed=0)
+    assert (catalog.typical().pairs != pairs).any()
+
+
+def test_of_hardly_any_cutouts_nothing_is_said(tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path / "few", tables(images=2, across=2))
+    assert measure_typical(catalog._store, seed=0)
+    assert catalog.typical() is None

@@ -42,7 +42,7 @@ def test_catalogs_of_positions(odd: Path, name: str) -> None:
 
 
 #: Image to its largest pixel; that of asinh magnitudes with 1.0857 for 2.5 / ln 10.
-MAXIMA = {"ps1_raw.fits": 1816.8}
+MAXIMA = {"ps1_raw.fits": 1816.8, "cv_rgb16_lzw.tif": 63886}
 
 
 @pytest.mark.parametrize("name", MAXIMA)

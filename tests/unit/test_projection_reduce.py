@@ -98,6 +98,28 @@ def test_bad_vectors_are_refused(method: Method) -> None:
         project(vectors[:, 0], method)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [1e8, 1e16, 1e30, 3e38])
+def test_one_extreme_vector_leaves_the_others_their_places(method: Method, size: float) -> None:
+    vectors, label = clusters(60, 16)
+    vectors[7] *= np.float32(size) / np.abs(vectors[7]).max()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        points = project(vectors, method)
+    assert np.isfinite(points).all()
+    rest = np.arange(60) != 7
+    distances = np.linalg.norm(points[rest, np.newaxis] - points[rest], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    nearest = distances.argsort(axis=1)[:, :5]
+    assert (label[rest][nearest] == label[rest][:, np.newaxis]).mean() > 0.95
+
+
+@pytest.mark.parametrize("size", [2.0**-100, 2.0**90])
+def test_the_unit_of_the_vectors_does_not_matter(size: float) -> None:
+    vectors, _ = clusters(30, 8)
+    np.testing.assert_array_equal(project(vectors * np.float32(size), "tsne"), project(vectors, "tsne"))
+
+
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(InputError, match="'pca'"):
         project(clusters(10, 4)[0], "pca")  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from limits import HANG_S
 
 from elodin_spark import schema
 from elodin_spark.catalog.checks import recipe_of, require_recipe
@@ -84,7 +85,7 @@ def test_a_product_replaces_the_one_before(store):
 def _hold(path: str, locked: multiprocessing.Event, done: multiprocessing.Event) -> None:
     with Store(path).lock():
         locked.set()
-        done.wait(60)
+        done.wait(HANG_S)
 
 
 def test_two_writers_at_once_are_refused_and_a_dead_one_holds_nothing(store):
@@ -92,7 +93,7 @@ def test_two_writers_at_once_are_refused_and_a_dead_one_holds_nothing(store):
     locked, done = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(str(store.path), locked, done))
     other.start()
-    assert locked.wait(60)
+    assert locked.wait(HANG_S)
     with pytest.raises(CatalogError, match=f"process {other.pid} on"), store.lock():
         pass
     other.kill()
