@@ -31,6 +31,8 @@ What comes of {files} FITS files from about twenty instruments, in every compres
 `images.hdu: all` and windows of {window} px edge to edge. {cut} files are cut; {refused} hold nothing
 that can be cut, and the last column is the message of the `failures` table. Made by
 `python docs/list_instruments.py`; the tests hold pixels and positions of each against astropy's own.
+Where an image has no position on the sky, the column WCS says why (`no_sky_reason` of the table
+`images`), and what was assumed where it has one (`sky_note`).
 
 | file | telescope | stored as | HDUs cut | px | WCS | windows, or why not |
 |---|---|---|---|---|---|---|
@@ -62,7 +64,7 @@ def table(folder: Path) -> str:
             _storage(file.uri, images),
             ", ".join(str(image["hdu"]) for image in images),
             ", ".join(sizes),
-            ", ".join(dict.fromkeys(_projection(image["wcs"]) for image in images)),
+            ", ".join(dict.fromkeys(_projection(image) for image in images)),
             outcome,
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -97,11 +99,13 @@ def _storage(path: str, images: list[dict[str, Any]]) -> str:
     return ", ".join([*whole, *dict.fromkeys(kinds)])
 
 
-def _projection(wcs: str | None) -> str:
+def _projection(image: dict[str, Any]) -> str:
+    wcs = image["wcs"]
     if wcs is None:
-        return "none"
+        return f"none: {image['no_sky_reason']}"
     tables = lookups.uses_lookup(fits.Header.fromstring(wcs, sep="\n"))
-    return str(sky.wcs_of(wcs).wcs.ctype[0]) + (" + tables" if tables else "")
+    note = f" ({image['sky_note']})" if image["sky_note"] else ""
+    return str(sky.wcs_of(wcs).wcs.ctype[0]) + (" + tables" if tables else "") + note
 
 
 def main() -> None:

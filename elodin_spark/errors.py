@@ -45,6 +45,10 @@ class ImageError(ElodinError):
         return (type(self), (str(self), self.kind))
 
 
+class NoSkyError(ElodinError):
+    """An image has no position on the sky; the message is the column ``no_sky_reason`` of ``images``."""
+
+
 class WeightsError(ElodinError):
     """Network weights cannot be found, downloaded or do not fit the backbone."""
 

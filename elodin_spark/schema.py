@@ -35,6 +35,8 @@ IMAGES = pa.schema(
         _field("width", pa.int32(), "number of columns", "px"),
         _field("height", pa.int32(), "number of rows", "px"),
         _field("wcs", pa.string(), "FITS header text of the celestial WCS"),
+        _field("no_sky_reason", pa.string(), "why it has no position on the sky; null where it has one"),
+        _field("sky_note", pa.string(), "what was assumed of its WCS, parted by semicolons"),
         _field("ra", pa.float64(), "ICRS right ascension of the centre", "deg"),
         _field("dec", pa.float64(), "ICRS declination of the centre", "deg"),
         _field("pixel_scale", pa.float64(), "side of a pixel at the reference point", "arcsec/px"),

@@ -69,3 +69,13 @@ def write(path: Path, form: dict[str, Any], pixels: np.ndarray | None = None) ->
     if "pack" in form:
         path.write_bytes(form["pack"](path.read_bytes()))
     return 1
+
+
+def inherited(hdulist: fits.HDUList, index: int) -> fits.Header:
+    """Header of an HDU with the frame that it inherits of the primary one, which astropy leaves out."""
+    header = hdulist[index].header.copy()
+    for card in hdulist[0].header.cards:
+        inherits = header.get("INHERIT") and card.keyword not in hdulist[index].header
+        if inherits and card.keyword in ("RADESYS", "RADECSYS", "EQUINOX"):
+            header.append(card, end=True)
+    return header

@@ -11,6 +11,7 @@ from typing import Any
 
 from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.shardedindex import shard_facts
+from elodin_spark.catalog.skyreport import SKY_COLUMNS, SkyCounts, sky_lines
 from elodin_spark.catalog.store import Store
 from elodin_spark.catalog.typical import Typical, typical_facts
 from elodin_spark.recipe import finish_of
@@ -35,7 +36,8 @@ def gather(store: Store) -> dict[str, Any]:
         `runtimes`, `files`, `batches`, `tables` (rows and bytes of each),
         `removed` (cutouts and images taken out),
         `products`, `shards` (see :func:`~elodin_spark.catalog.shardedindex.shard_facts`), `seconds`
-        (stage to wall time), `failures` (a list), `failure_kinds` (kind to count), `examples`
+        (stage to wall time), `sky` (see :meth:`~elodin_spark.catalog.skyreport.SkyCounts.facts`),
+        `failures` (a list), `failure_kinds` (kind to count), `examples`
         (a few cutout IDs), `disk_bytes`.
     """
     commits = store.commits()
@@ -69,6 +71,7 @@ def gather(store: Store) -> dict[str, Any]:
         "products": products,
         "shards": shard_facts(store),
         "seconds": {stage: round(time, 1) for stage, time in seconds.items()},
+        "sky": SkyCounts().add(store.dataset("images").to_table(columns=SKY_COLUMNS)).facts(),
         "failure_kinds": dict(Counter(row["kind"] for row in failures).most_common()),
         "failures": failures[:_FAILURES_SHOWN],
         "examples": store.dataset("fingerprints").head(3, columns=["cutout_id"])["cutout_id"].to_pylist(),
@@ -107,6 +110,8 @@ def info_text(facts: dict[str, Any]) -> str:
     lines += _noise_lines(facts["products"].get("index", {}))
     lines += ["", f"{'stage':<30}{'wall time':>10}"]
     lines += [f"{stage:<30}{time:>8.1f} s" for stage, time in facts["seconds"].items()]
+    if found := sky_lines(facts["sky"]):
+        lines += ["", *found]
     total = facts["tables"]["failures"]["rows"]
     lines += ["", f"{total:,} refused" + (":" if total else "")]
     lines += [f"  {count} x {kind}" for kind, count in facts["failure_kinds"].items()]

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pyarrow.compute as pc
@@ -28,6 +28,7 @@ from elodin_spark.catalog.noise import measure_noise
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
 from elodin_spark.catalog.shardedindex import retire
 from elodin_spark.catalog.skyproducts import make_positions, make_repeats
+from elodin_spark.catalog.skyreport import SKY_COLUMNS, SkyCounts, sky_lines
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.catalog.typical import measure_typical
 from elodin_spark.cutouts.tile import TileSpec
@@ -68,6 +69,8 @@ class RunReport:
         Products this run made.
     seconds : float
         Wall time of this run.
+    sky : mapping
+        Images without a position and notes, see :meth:`~elodin_spark.catalog.skyreport.SkyCounts.facts`.
     """
 
     n_images: int
@@ -76,9 +79,13 @@ class RunReport:
     batches_done: int
     made: tuple[str, ...]
     seconds: float
+    sky: Mapping[str, Any] = field(default_factory=lambda: SkyCounts().facts())
 
     def text(self) -> str:
-        """One line for a terminal."""
+        """One line for a terminal, and one each for images without a position and for what was assumed."""
+        return "\n".join([self._done(), *sky_lines(self.sky)])
+
+    def _done(self) -> str:
         holds = f"{self.n_images:,} images, {self.n_cutouts:,} cutouts, {self.n_failures:,} refused"
         if not self.batches_done and not self.made:
             return f"nothing to do: {holds}"
@@ -366,19 +373,12 @@ class _Work:
     def report(self, done: int, made: tuple[str, ...], seconds: float) -> RunReport:
         """Sum up; an archive in which nothing could be used is an error."""
         failures, images = self._store.n_rows("failures"), self._store.n_rows("images")
-        cut = len(self._images_cut())
+        sky = SkyCounts().add(self._store.dataset("images").to_table(columns=SKY_COLUMNS))
+        cut = sky.images
         if images and not cut:
             raise TooManyFailuresError(f"none of the {images} images could be used: {self._reasons()}")
         cutouts = self._store.dataset("cutouts").count_rows()
-        return RunReport(cut, cutouts, failures, done, made, seconds)
-
-    def _images_cut(self) -> list[int]:
-        images = self._store.dataset("images").to_table(columns=["image_id", "status"])
-        return [
-            image
-            for image, status in zip(*(column.to_pylist() for column in images.columns), strict=True)
-            if status == "ok"
-        ]
+        return RunReport(cut, cutouts, failures, done, made, seconds, sky.facts())
 
     def _reasons(self) -> str:
         failures = self._store.dataset("failures").to_table(columns=["kind"]).column("kind").to_pylist()

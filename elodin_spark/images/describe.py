@@ -60,7 +60,12 @@ def describe_planes(
             picture = describe_raster(picture_path)
         band = "RGB" if picture.colour else None
         wcs = avm_header(picture.xmp, picture.width, picture.height) if picture.xmp else None
-        return [_row(file, FitsImage(0, picture.width, picture.height, band, wcs, None))]
+        reason = None
+        if wcs is None:
+            has = "has metadata (XMP) that give no position" if picture.xmp else "has no metadata (AVM)"
+            reason = f"the picture {has}"
+        plane = FitsImage(0, picture.width, picture.height, band, wcs, None, no_sky_reason=reason)
+        return [_row(file, plane)]
     _require_fits_name(file.uri)
     if hdu == "all":
         return [_row(file, plane) for plane in describe_fits_planes(file.uri, storage_options)]

@@ -41,8 +41,10 @@ class FitsImage(NamedTuple):
         Columns and rows, px.
     bands : str or None
     wcs : str or None
-        See :func:`elodin_spark.images.sky.header_text`.
+        See :class:`elodin_spark.images.sky.SkyWcs`.
     mjd : float or None
+    no_sky_reason, sky_note : str or None
+        Likewise.
     """
 
     hdu: int
@@ -51,6 +53,8 @@ class FitsImage(NamedTuple):
     bands: str | None
     wcs: str | None
     mjd: float | None
+    no_sky_reason: str | None = None
+    sky_note: str | None = None
 
 
 def describe_fits(
@@ -113,13 +117,16 @@ def _described(hdulist: fits.HDUList, index: int) -> FitsImage:
     refuse_bad_scaling(image)
     height, width = _plane_shape(image.shape)
     headers = [image.header] if index == 0 else [image.header, hdulist[0].header]
+    found = sky.read_wcs(image.header, hdulist, None if index == 0 else hdulist[0].header)
     return FitsImage(
         hdu=index,
         width=width,
         height=height,
         bands=observation.band_names(headers),
-        wcs=sky.header_text(image.header, hdulist),
+        wcs=found.text,
         mjd=observation.observation_mjd(headers),
+        no_sky_reason=found.reason,
+        sky_note=found.note,
     )
 
 

@@ -8,24 +8,51 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.images import lookups
+from elodin_spark.errors import NoSkyError
+from elodin_spark.images import lookups, wcscards
 
 #: Largest effect, px, of look-up table distortions that may be left out of the header text.
 MAX_LOOKUP_PX = 0.001
+
+#: Characters of what astropy says that are kept.
+_LONGEST_GIST = 120
 
 _LOOKUP = re.compile(
     r"^(CPDIS|CQDIS|DP|DQ|CPERR|CQERR|D2IMDIS|D2IMERR|D2IM|D2IMEXT|D2IMARR|AXISCORR)\d*(\.|$)"
 )
 
 
-def header_text(header: fits.Header, hdulist: fits.HDUList | None = None) -> str | None:
-    """Header cards of a celestial WCS as text, one a line.
+class SkyWcs(NamedTuple):
+    """What a header says of the sky.
+
+    Attributes
+    ----------
+    text : str or None
+        Header cards, to be read by :func:`wcs_of`: those of the image other than COMMENT, HISTORY and
+        blank ones, of which those of the WCS are as astropy reads them, see
+        :mod:`~elodin_spark.images.wcscards`. None where there is no position.
+    reason : str or None
+        Why there is none.
+    note : str or None
+        What was assumed of the WCS, parted by semicolons.
+    """
+
+    text: str | None
+    reason: str | None = None
+    note: str | None = None
+
+
+def read_wcs(
+    header: fits.Header, hdulist: fits.HDUList | None = None, primary: fits.Header | None = None
+) -> SkyWcs:
+    """The celestial WCS of an image, or why it has none.
 
     The text is all that is needed later: SIP, TPV and DSS plate solutions are cards, and look-up
     tables of distortions, which live in other HDUs, are packed into cards by
@@ -39,39 +66,67 @@ def header_text(header: fits.Header, hdulist: fits.HDUList | None = None) -> str
         Of the image.
     hdulist : astropy.io.fits.HDUList, optional
         The open file, where the tables of distortions are.
-
-    Returns
-    -------
-    str or None
-        Cards other than COMMENT, HISTORY and blank ones, to be read by :func:`wcs_of`;
-        None where there is no celestial WCS that astropy can build and convert to ICRS.
+    primary : astropy.io.fits.Header, optional
+        Of the primary HDU of the file, where that is another.
     """
     lookup = lookups.uses_lookup(header)
     tables = lookups.table_cards(hdulist) if lookup and hdulist is not None else None
     left_out = lookup and tables is None
-    lines: list[str] = []
-    for card in header.cards:
-        if card.keyword in ("COMMENT", "HISTORY", "") or (left_out and _LOOKUP.match(card.keyword)):
+    lines = list(_other_cards(header))
+    kept = [line for line in lines if not (left_out and _LOOKUP.match(line[:8].rstrip()))]
+    reasons: list[str] = []
+    for found in wcscards.candidates(header, primary):
+        if isinstance(found, NoSkyError):
+            reasons.append(str(found))
             continue
+        cards = [line for card in found.cards for line in _card_lines(card)]
+        text = "\n".join([*kept, *cards, *(tables or ())])
+        # Headers in the wild make astropy and wcslib raise nearly anything; without a WCS an
+        # image still has its pixels.
         try:
-            image = str(card)
-        except (fits.VerifyError, ValueError):  # beyond repair, and no WCS card is missed by leaving it out
-            continue
-        lines += [image[start : start + 80].rstrip() for start in range(0, len(image), 80)]
-    text = "\n".join([*lines, *(tables or ())])
-    # Headers in the wild make astropy and wcslib raise nearly anything; without a WCS an
-    # image still has its pixels.
+            wcs = wcs_of(text)  # which will be asked for again
+            if not wcs.has_celestial:
+                raise NoSkyError(f"the axes {' and '.join(wcs.wcs.ctype)} are not of the sky")
+            width, height = header.get("NAXIS1", 1), header.get("NAXIS2", 1)
+            _to_icrs(wcs, np.array([(width - 1) / 2]), np.array([(height - 1) / 2]))
+            if left_out:
+                full = "\n".join([*lines, *cards])
+                if _lookup_effect_px(full, hdulist, wcs, width, height) > MAX_LOOKUP_PX:
+                    raise NoSkyError("the tables of distortions of its WCS are missing or too large")
+        except NoSkyError as error:
+            reasons.append(str(error))
+        except Exception as error:
+            reasons.append(f"astropy cannot build its WCS ({_said(error)})")
+        else:
+            return SkyWcs(text, None, "; ".join(found.notes) or None)
+    return SkyWcs(None, reasons[0] if reasons else "there is no WCS in the header")
+
+
+def header_text(header: fits.Header, hdulist: fits.HDUList | None = None) -> str | None:
+    """The text of :func:`read_wcs`."""
+    return read_wcs(header, hdulist).text
+
+
+def _other_cards(header: fits.Header) -> Iterator[str]:
+    """Cards that are not of the WCS, one a line; those that wcslib cannot be given are left out."""
+    for card in header.cards:
+        keyword = card.keyword.upper()
+        if keyword not in ("COMMENT", "HISTORY", "") and not wcscards.is_wcs_card(keyword):
+            yield from _card_lines(card)
+
+
+def _card_lines(card: fits.Card) -> Iterator[str]:
     try:
-        wcs = wcs_of(text)  # which will be asked for again
-        if not wcs.has_celestial:
-            return None
-        width, height = header.get("NAXIS1", 1), header.get("NAXIS2", 1)
-        _to_icrs(wcs, np.array([(width - 1) / 2]), np.array([(height - 1) / 2]))
-        if left_out and _lookup_effect_px(header, hdulist, wcs, width, height) > MAX_LOOKUP_PX:
-            return None
-    except Exception:
-        return None
-    return text
+        image = str(card)
+    except (fits.VerifyError, ValueError):  # beyond repair, and no WCS card is missed by leaving it out
+        return
+    yield from (image[start : start + 80].rstrip() for start in range(0, len(image), 80))
+
+
+def _said(error: Exception) -> str:
+    """The gist of a message of wcslib, which begins with line numbers of its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".")[:_LONGEST_GIST] if lines else type(error).__name__
 
 
 @lru_cache(maxsize=64)
@@ -158,13 +213,13 @@ def _to_icrs(
 
 
 def _lookup_effect_px(
-    header: fits.Header, hdulist: fits.HDUList | None, reduced: WCS, width: int, height: int
+    text: str, hdulist: fits.HDUList | None, reduced: WCS, width: int, height: int
 ) -> float:
     """Largest shift on a grid over the image when the tables of distortions are left out."""
     if hdulist is None:
         return math.inf
     with quiet():
-        full = WCS(header, hdulist, naxis=2)
+        full = WCS(fits.Header.fromstring(text, sep="\n"), hdulist, naxis=2)
         grid_x, grid_y = np.meshgrid(np.linspace(0, width - 1, 33), np.linspace(0, height - 1, 33))
         x, y = grid_x.ravel(), grid_y.ravel()
         shift = np.array(full.pix2foc(x, y, 0)) - np.array(reduced.pix2foc(x, y, 0))

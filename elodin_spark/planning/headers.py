@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from elodin_spark.catalog.skyreport import SkyCounts
 from elodin_spark.images.listing import ImageFile, files_to_batches
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.planning.counts import CountSpec
@@ -53,6 +54,8 @@ class Headers:
         Kind to count.
     messages : list of str
         The first few refusals.
+    sky : SkyCounts
+        Images without a position on the sky.
     examples, refusals : list of dict
         The first rows, and the first refused ones after these.
     """
@@ -68,6 +71,7 @@ class Headers:
     dense_px: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
+    sky: SkyCounts = field(default_factory=SkyCounts)
     examples: list[Row] = field(default_factory=list)
     refusals: list[Row] = field(default_factory=list)
     _strata: dict[int, list[tuple[int, int, Row]]] = field(default_factory=dict)
@@ -75,6 +79,7 @@ class Headers:
 
     def add(self, table: pa.Table) -> None:
         """Add rows of :data:`~elodin_spark.planning.counts.COUNTED`."""
+        self.sky.add(table)
         keys = sample_keys(table.column("image_id").to_numpy(), self.seed).tolist()
         for key, row in zip(keys, table.to_pylist(), strict=True):
             self.images += 1

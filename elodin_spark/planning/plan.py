@@ -70,7 +70,8 @@ def plan_config(
     dict
         Plain values: `config`, `catalog`, `held` (what the catalog holds already, or None),
         `files`, `files_left`, `batches`, `tasks`, `bytes_to_read`, `images` (`rows`, `usable`,
-        `megapixels`, `refused`, `messages`), `windows` (`count`, `fingerprinted`, `how`,
+        `megapixels`, `refused`, `messages`), `sky` (see
+        :meth:`~elodin_spark.catalog.skyreport.SkyCounts.facts`), `windows` (`count`, `fingerprinted`, `how`,
         `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `recipe`, bytes of `l2`,
         `jaccard` and `labels`), `projection` (`points`, `methods`), `seconds` (see
         :func:`~elodin_spark.planning.estimate.estimate_seconds`) and `rates` (both None without a
@@ -209,6 +210,7 @@ def _facts(
             "refused": dict(headers.refused.most_common()),
             "messages": headers.messages,
         },
+        "sky": headers.sky.facts(),
         "windows": {
             "count": windows.cut,
             "fingerprinted": windows.kept,

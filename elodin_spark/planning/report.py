@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from elodin_spark.catalog.report import size_text
+from elodin_spark.catalog.skyreport import sky_lines
 
 
 def plan_text(facts: dict[str, Any]) -> str:
@@ -38,6 +39,7 @@ def _archive(facts: dict[str, Any]) -> list[str]:
     lines.append(f"{'refused':<14}{total:,} by their headers" + (":" if total else ""))
     lines += [f"{'':<14}{count:,} x {kind}" for kind, count in images["refused"].items()]
     lines += [f"{'':<16}{message}" for message in images["messages"]]
+    lines += [f"{'sky' if not at else '':<14}{line}" for at, line in enumerate(sky_lines(facts["sky"]))]
     return lines
 
 

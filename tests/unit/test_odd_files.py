@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from servers import refusal
 
 from elodin_spark.cutouts.skycatalog import read_positions
@@ -23,6 +25,31 @@ def odd(shared_data: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no odd files at {folder}")
     return folder
+
+
+#: Image to the position of its centre, ICRS, deg, and what is said of it.
+POSITIONS = {
+    "cunit_degree.fits": (150.0, 2.0, None),
+    "elon.fits": (155.9312, 20.7685, None),
+    "radesys_j2000.fits": (150.0, 2.0, None),
+    "glon_typo.fits": (266.4645, -28.8508, None),
+    "tnx.fits": (150.0, 2.0, "the correction of TNX is a constant, left out: read as TAN"),
+    "nonsep.fits": (150.0, 2.0, None),
+    "sip_leftover_drz.fits": (149.50740, 1.38136, "SIP cards left out"),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_positions_of_images(odd: Path, name: str) -> None:
+    (file,) = list_files([str(odd / name)])
+    row = describe(file)
+    ra, dec, note = POSITIONS[name]
+    there = SkyCoord(row["ra"] * u.deg, row["dec"] * u.deg)
+    # Right values have four decimals, five for the mosaic.
+    assert there.separation(SkyCoord(ra * u.deg, dec * u.deg)).deg < 1e-4
+    assert row["no_sky_reason"] is None
+    assert (row["sky_note"] or "").startswith(note or "")
+    assert (row["sky_note"] is None) == (note is None)
 
 
 #: Catalog of positions to right ascension and declination of its rows, ICRS, deg.
