@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from elodin_spark import schema
 from elodin_spark.catalog.examples import make_examples
 from elodin_spark.catalog.finish import fit_to_cutouts, fit_to_files
+from elodin_spark.catalog.maskbits import UnnamedBits
 from elodin_spark.catalog.noise import measure_noise
 from elodin_spark.catalog.products import make_figures, make_index, make_projection
 from elodin_spark.catalog.shardedindex import retire
@@ -185,6 +186,7 @@ class _Work:
         self._store, self._settings, self._weights, self._spark = store, settings, weights, spark
         #: What the network said of the windows that the finish was fitted to; of this run.
         self._known: Path | None = None
+        self._unnamed = UnnamedBits()
 
     @cached_property
     def _network(self) -> FingerprintsSettings:
@@ -239,6 +241,7 @@ class _Work:
                 done, batches = done + len(paths), batches + 1
                 progress.to(done)
                 self._check_failures()
+        self._unnamed.tell(settings.cutouts.quality.bad_bits)
         return batches
 
     def missing_fingerprints(self) -> int:
@@ -326,6 +329,7 @@ class _Work:
         rows = {table: _count_rows(folder) for table, folder in targets.items()}
         if "cutouts" in targets:
             _refuse_collisions(targets["cutouts"])
+            self._unnamed.add(targets["cutouts"])
         self._store.commit(
             replace(
                 commit,

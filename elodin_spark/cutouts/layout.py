@@ -12,13 +12,23 @@ from numpy.typing import NDArray
 from elodin_spark.cutouts.generators import blob_windows, full_image, sliding_windows
 from elodin_spark.cutouts.picture import WHOLE_PIXELS, Picture
 from elodin_spark.cutouts.positions import positions_in_image
+from elodin_spark.cutouts.quality import unusable
 from elodin_spark.cutouts.sources import Sources as Detected
 from elodin_spark.cutouts.sources import detect_sources_in_strips
 from elodin_spark.cutouts.sourcewindows import source_windows
 from elodin_spark.cutouts.steps import Affine
 from elodin_spark.errors import ImageError
 from elodin_spark.images.planes import Plane
-from elodin_spark.settings import Blobs, FullImage, Generator, Positions, SlidingWindow, Sources, length_px
+from elodin_spark.settings import (
+    Blobs,
+    FullImage,
+    Generator,
+    Positions,
+    QualitySettings,
+    SlidingWindow,
+    Sources,
+    length_px,
+)
 from elodin_spark.settings.base import Length
 
 Row = Mapping[str, Any]
@@ -60,7 +70,12 @@ class Layout:
 
 
 def lay_windows(
-    generator: Generator, picture: Picture, plane: Plane, image: Row, targets: Targets = ()
+    generator: Generator,
+    picture: Picture,
+    plane: Plane,
+    image: Row,
+    targets: Targets = (),
+    quality: QualitySettings | None = None,
 ) -> Layout:
     """Lay the windows of a generator on an image.
 
@@ -75,6 +90,8 @@ def lay_windows(
         A row of ``schema.IMAGES``.
     targets : sequence of mapping
         Positions of a catalog that may lie on the image, as ``schema.TARGET``.
+    quality : QualitySettings, optional
+        Which pixels are spoilt or blank, for the detection of sources; by default those of the defaults.
 
     Returns
     -------
@@ -109,7 +126,7 @@ def lay_windows(
             refuse_moved(generator.kind, picture.affine)
             return position_layout(image, picture.shape, generator, targets)
         case Sources():
-            return _around_sources(generator, picture, plane, image)
+            return _around_sources(generator, picture, plane, image, quality or QualitySettings())
 
 
 def pixel_scale(image: Row, affine: Affine) -> float | None:
@@ -206,13 +223,17 @@ def _px(length: Length, scale: float | None) -> int:
     return max(px, 1)
 
 
-def _around_sources(generator: Sources, picture: Picture, plane: Plane, image: Row) -> Layout:
+def _around_sources(
+    generator: Sources, picture: Picture, plane: Plane, image: Row, quality: QualitySettings
+) -> Layout:
     refuse_moved(generator.kind, picture.affine)
     height, width = plane.shape[:2]
 
-    def read_rows(y0: int, y1: int) -> tuple[np.ndarray, np.ndarray | None]:
-        pixels = plane.read(y0, y1).astype(np.float32, copy=False)
-        return (pixels if pixels.ndim == 2 else pixels.mean(axis=2)), None
+    def read_rows(y0: int, y1: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        pixels = plane.read(y0, y1)
+        bad = unusable(pixels, quality, plane.mask(y0, y1), plane.mask_bits, plane.bad_bits)
+        values = pixels.astype(np.float32, copy=False)
+        return (values if values.ndim == 2 else values.mean(axis=2)), bad, plane.variance(y0, y1)
 
     found = detect_sources_in_strips(
         read_rows,

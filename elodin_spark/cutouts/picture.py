@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.cutouts.padding import KnownPlane
 from elodin_spark.cutouts.pixels import STRIP_PIXELS, gray, rgb, seen_as_rgb, to_uint8
 from elodin_spark.cutouts.steps import Affine, apply_steps, default_steps
 from elodin_spark.cutouts.stretch import AsinhLevels, fit_asinh, sample_rows
@@ -30,6 +31,7 @@ WHOLE_PIXELS = 2**26
 POINTWISE = frozenset(("AsinhStretch", "GrayScale", "GrayToRGB"))
 
 Row = Mapping[str, Any]
+Blank = Literal["auto"] | float | None
 
 
 class Picture(Protocol):
@@ -218,7 +220,7 @@ class _HeldPlane(HeldRows):
 
     def __init__(self, plane: Plane, pixels: np.ndarray) -> None:
         super().__init__(pixels)
-        self.mask_bits = plane.mask_bits
+        self.mask_bits, self.bad_bits = plane.mask_bits, plane.bad_bits
         self.saturation_level = plane.saturation_level
         self.flux_unit = plane.flux_unit
         self.mask, self.variance = plane.mask, plane.variance
@@ -232,6 +234,7 @@ def open_picture(
     storage: Mapping[str, Any],
     as_bytes: bool,
     keep_raw: bool = False,
+    blank: Blank = "auto",
 ) -> Iterator[tuple[Picture, Plane]]:
     """Open an image of the images table.
 
@@ -249,12 +252,14 @@ def open_picture(
     keep_raw : bool
         The unprocessed pixels will be read too: of an image that is read whole they are kept where
         reading them again means decompressing or fetching them again.
+    blank : "auto", float or None
+        The value of pixels that hold no data, as of :class:`~elodin_spark.cutouts.padding.KnownPlane`.
 
     Yields
     ------
     picture : Picture
     plane : Plane
-        Unprocessed pixels and mask; of a colour image, those of its reference band.
+        Unprocessed pixels, NaN where blank, and mask; of a colour image, those of its reference band.
 
     Raises
     ------
@@ -262,8 +267,10 @@ def open_picture(
     """
     with ExitStack() as stack:
         if image.get("planes") and colour is not None:
-            planes = {
-                plane["band"]: stack.enter_context(open_plane(plane["uri"], plane["hdu"], storage))
+            planes: dict[str, Plane] = {
+                plane["band"]: KnownPlane(
+                    stack.enter_context(open_plane(plane["uri"], plane["hdu"], storage)), blank
+                )
                 for plane in image["planes"]
                 if plane["band"] in colour.bands
             }
@@ -288,11 +295,15 @@ def open_picture(
                 f"{image['height']} px: the file has changed; describe it again"
             )
         if height * width > WHOLE_PIXELS:
-            yield LazyPicture(plane, steps), plane
+            known = KnownPlane(plane, blank)
+            yield LazyPicture(known, steps), known
         else:
-            hold = keep_raw and not plane.seekable
-            raw: Plane = _HeldPlane(plane, plane.read(0, height)) if hold else plane
-            yield WholePicture(raw, steps, as_bytes), raw
+            raw: Plane = plane if plane.seekable else _HeldPlane(plane, plane.read(0, height))
+            known = KnownPlane(raw, blank)
+            picture = WholePicture(known, steps, as_bytes)
+            again: Plane = known if keep_raw else KnownPlane(plane, blank)
+            del raw, known  # what nobody reads again need not stay in memory
+            yield picture, again
 
 
 def _too_large(height: int, width: int, what: str) -> ImageError:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.cutouts.skylevel import Layer, sky_and_noise
 from elodin_spark.errors import ImageError
+from elodin_spark.images.dqbits import SATURATION_NAMES
 from elodin_spark.schema import QUALITY
 from elodin_spark.settings.quality import FractionRule, QualitySettings
 
@@ -40,9 +41,10 @@ class Quality:
     nodata_fraction : ndarray, shape (n,), float32
         Of the pixels: NaN, infinite, or blank.
     masked_fraction : ndarray, shape (n,), float32, or None
-        With any of the bad bits set; None without a mask.
-    bit_fractions : dict of str to ndarray, shape (n,), float32
-        By name of the bit; bits that no pixel of the image has are left out.
+        With any of the bad bits set; None without a mask, and where the mask has none of these bits, for
+        then nobody knows.
+    bit_fractions : dict of str to ndarray, shape (n,), float32, or None
+        By name of the bit; bits that no pixel of the image has are left out. None without a mask.
     saturated_fraction : ndarray, shape (n,), float32, or None
         None without a saturation level.
     edge_px : ndarray, shape (n,), int32
@@ -56,7 +58,7 @@ class Quality:
 
     nodata_fraction: NDArray[np.float32]
     masked_fraction: NDArray[np.float32] | None
-    bit_fractions: dict[str, NDArray[np.float32]]
+    bit_fractions: dict[str, NDArray[np.float32]] | None
     saturated_fraction: NDArray[np.float32] | None
     edge_px: NDArray[np.int32]
     shifted: NDArray[np.bool_] | None
@@ -73,7 +75,7 @@ class Quality:
         arrays = {
             "nodata_fraction": pa.array(self.nodata_fraction),
             "masked_fraction": unknown if self.masked_fraction is None else pa.array(self.masked_fraction),
-            "mask_fractions": _as_map(self.bit_fractions, n, known=self.masked_fraction is not None),
+            "mask_fractions": _as_map(self.bit_fractions, n),
             "saturated_fraction": (
                 unknown if self.saturated_fraction is None else pa.array(self.saturated_fraction)
             ),
@@ -114,7 +116,8 @@ def window_quality(
         Number of each named bit, the lowest being 0.
     bad_bits : tuple of str
         Bits that spoil a pixel for ``masked_fraction``, the sky and the noise. Names
-        that `mask_bits` lacks are passed over, as not every image of an archive has all bits.
+        that `mask_bits` lacks are passed over, as not every image of an archive has all bits; where it
+        lacks all, ``masked_fraction`` is not known.
     saturation_level : float, optional
         Pixels at or above it are saturated.
     blank : float, optional
@@ -151,8 +154,9 @@ def window_quality(
         numbers = dict(mask_bits or {})
         present = _bits_present(mask, boxes)
         bits = [name for name, number in numbers.items() if present >> number & 1]
-        bad = _number_of(numbers, bad_bits, mask)
-        layers["masked"] = lambda part: _with_bits(mask[part], bad)
+        if any(name in numbers for name in bad_bits):
+            bad = _number_of(numbers, bad_bits, mask)
+            layers["masked"] = lambda part: _with_bits(mask[part], bad)
         for name in bits:
             wanted = _number_of(numbers, (name,), mask)
             layers[f"bit {name}"] = lambda part, wanted=wanted: _with_bits(mask[part], wanted)  # type: ignore[misc]
@@ -162,7 +166,7 @@ def window_quality(
     return Quality(
         nodata_fraction=fractions["nodata"],
         masked_fraction=fractions.get("masked"),
-        bit_fractions={name: fractions[f"bit {name}"] for name in bits},
+        bit_fractions=None if mask is None else {name: fractions[f"bit {name}"] for name in bits},
         saturated_fraction=fractions.get("saturated"),
         edge_px=edge_px,
         shifted=shifted,
@@ -179,19 +183,51 @@ def no_data(pixels: np.ndarray, blank: float | None = None) -> NDArray[np.bool_]
     return unknown.any(axis=2) if unknown.ndim == 3 else unknown
 
 
+def unusable(
+    pixels: np.ndarray,
+    settings: QualitySettings,
+    mask: np.ndarray | None,
+    mask_bits: Mapping[str, int],
+    bad_bits: tuple[str, ...],
+) -> NDArray[np.bool_]:
+    """Where no source can be measured: without data, or with a bad bit other than of saturation.
+
+    The light of saturated pixels is real: without them a bright star would be taken for the ring around it.
+
+    Parameters
+    ----------
+    pixels, mask, mask_bits
+        As of :func:`window_quality`.
+    settings : QualitySettings
+    bad_bits : tuple of str
+        Where the settings name none.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), bool
+    """
+    bad = no_data(pixels, settings.blank_value)
+    if mask is not None:
+        names = bad_bits if settings.bad_bits is None else settings.bad_bits
+        spoilt = tuple(name for name in names if name not in SATURATION_NAMES)
+        bad |= _with_bits(mask, _number_of(mask_bits, spoilt, mask))
+    return bad
+
+
 def pixels_to_fill(
     pixels: np.ndarray,
     settings: QualitySettings,
     *,
     mask: np.ndarray | None = None,
     mask_bits: Mapping[str, int] | None = None,
+    bad_bits: tuple[str, ...] = (),
     saturation_level: float | None = None,
 ) -> NDArray[np.bool_]:
     """The pixels that are replaced in windows whose verdict is FILL: those of every rule that fills.
 
     Parameters
     ----------
-    pixels, mask, mask_bits, saturation_level
+    pixels, mask, mask_bits, bad_bits, saturation_level
         As of :func:`window_quality`; of an image or of one window.
     settings : QualitySettings
 
@@ -201,12 +237,12 @@ def pixels_to_fill(
     """
     wanted = np.zeros(pixels.shape[:2], bool)
     if settings.nodata.fill_above is not None:
-        wanted |= no_data(pixels, settings.blank)
+        wanted |= no_data(pixels, settings.blank_value)
     if settings.saturated.fill_above is not None and saturation_level is not None:
         wanted |= _saturated(pixels, saturation_level)
     if mask is not None:
         names = [name for name, rule in settings.bits.items() if rule.fill_above is not None]
-        names += settings.bad_bits if settings.masked.fill_above is not None else ()
+        names += bad_bits if settings.masked.fill_above is not None else ()
         wanted |= _with_bits(mask, _number_of(mask_bits or {}, tuple(names), mask))
     return wanted
 
@@ -238,7 +274,8 @@ def judge(quality: Quality, settings: QualitySettings) -> tuple[NDArray[np.uint8
         ("saturation", quality.saturated_fraction, settings.saturated),
     ]
     rules += [
-        (f"mask bit {name}", quality.bit_fractions.get(name), rule) for name, rule in settings.bits.items()
+        (f"mask bit {name}", (quality.bit_fractions or {}).get(name), rule)
+        for name, rule in settings.bits.items()
     ]
     for what, fractions, rule in rules:
         if fractions is None:
@@ -261,9 +298,9 @@ def judge(quality: Quality, settings: QualitySettings) -> tuple[NDArray[np.uint8
     return verdicts, reasons
 
 
-def _as_map(fractions: dict[str, NDArray[np.float32]], n: int, known: bool) -> pa.Array:
+def _as_map(fractions: dict[str, NDArray[np.float32]] | None, n: int) -> pa.Array:
     """One map a window, of the bits it has; null where there was no mask."""
-    if not known:
+    if fractions is None:
         return pa.nulls(n, QUALITY.field("mask_fractions").type)
     names = sorted(fractions)
     table = np.stack([fractions[name] for name in names], axis=1) if names else np.empty((n, 0), np.float32)

@@ -28,6 +28,8 @@ _SAME_PX = 2.0
 #: Kron ellipses: measured out to 6 times the moments, 2.5 times the Kron radius summed, as Source
 #: Extractor's MAG_AUTO with its smallest radius of 3.5 px.
 _KRON_RANGE, _KRON_FACTOR, _KRON_MIN_PX = 6.0, 2.5, 3.5
+#: Pixels by which the level of a variance is found.
+_LEVEL_PIXELS = 2**18
 #: SEP keeps its limits for the whole process.
 _LIMITS = threading.Lock()
 
@@ -85,6 +87,7 @@ class Sources:
 def detect_sources(
     pixels: np.ndarray,
     mask: np.ndarray | None = None,
+    variance: np.ndarray | None = None,
     *,
     threshold_sigma: float = 3.0,
     min_area_px: int = 5,
@@ -97,7 +100,7 @@ def detect_sources(
     The sky and its noise are estimated in boxes of :data:`SKY_BOX_PX`; a source is at least
     `min_area_px` connected pixels that exceed the sky, smoothed by a 3 x 3 px kernel, by
     `threshold_sigma` times the local noise. Beyond `pixels` itself this takes about 12 bytes a
-    pixel (float32 copies less the sky and of the noise, and masks); see
+    pixel (float32 copies less the sky and of the noise, and masks), with a variance 21; see
     :func:`detect_sources_in_strips` where that is too much.
 
     Parameters
@@ -106,6 +109,10 @@ def detect_sources(
         Of any numeric type and byte order. NaN and infinite pixels count as masked.
     mask : ndarray, shape (ny, nx), bool, optional
         True where a pixel is not to be used.
+    variance : ndarray, shape (ny, nx), optional
+        Of the pixels, up to a factor: it says where the image is noisier than elsewhere, and the image
+        itself how noisy it is. Where it is infinite or NaN the pixel is not used; where it is 0 or negative,
+        the noise is that of the surroundings.
     threshold_sigma : float
     min_area_px : int
     deblend_levels : int
@@ -128,7 +135,7 @@ def detect_sources(
     """
     import sep
 
-    values, bad = _prepared(pixels, mask)
+    values, bad = _prepared(pixels, mask, variance)
     if bad.all() or values.size == 0:
         return _empty(zero_point)
     spread = float(np.ptp(values[~bad]))
@@ -143,6 +150,8 @@ def detect_sources(
     # below zero. Without noise whatever exceeds the sky by more than rounding is a source.
     quietest = float(noise[box["bh"] // 2 :: box["bh"], box["bw"] // 2 :: box["bw"]].min())
     np.maximum(noise, np.float32(max(quietest, 1e-6 * spread)), out=noise)
+    if variance is not None:
+        _follow(noise, variance, bad)
     found = _extract(
         values,
         noise,
@@ -157,7 +166,7 @@ def detect_sources(
 
 
 def detect_sources_in_strips(
-    read_rows: Callable[[int, int], tuple[np.ndarray, np.ndarray | None]],
+    read_rows: Callable[[int, int], tuple[np.ndarray, np.ndarray | None, np.ndarray | None]],
     shape: tuple[int, int],
     *,
     strip_px: int = 2048,
@@ -174,7 +183,7 @@ def detect_sources_in_strips(
     Parameters
     ----------
     read_rows : callable
-        ``read_rows(y0, y1)`` gives the pixels of these rows and their mask, or None for it.
+        ``read_rows(y0, y1)`` gives the pixels of these rows, their mask and their variance, or None for it.
     shape : tuple of int
         ``(ny, nx)`` of the image.
     strip_px, margin_px : int
@@ -196,8 +205,8 @@ def detect_sources_in_strips(
     for start in range(0, height, strip_px):
         stop = min(start + strip_px, height)
         y0, y1 = max(start - margin_px, 0), min(stop + margin_px, height)
-        rows, mask = read_rows(y0, y1)
-        found = _moved(detect_sources(rows, mask, **options), y0)
+        rows, mask, variance = read_rows(y0, y1)
+        found = _moved(detect_sources(rows, mask, variance, **options), y0)
         low = -math.inf if start == 0 else start - _SAME_PX
         high = math.inf if stop == height else stop + _SAME_PX
         found = found.take((found.y >= low) & (found.y < high))
@@ -205,7 +214,21 @@ def detect_sources_in_strips(
     return _ordered(_joined(parts) if parts else _empty(options.get("zero_point")))
 
 
-def _prepared(pixels: np.ndarray, mask: np.ndarray | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _follow(noise: NDArray[np.float32], variance: np.ndarray, bad: NDArray[np.bool_]) -> None:
+    """Make the noise vary as the variance does, its level being kept."""
+    known = (variance > 0) & ~bad
+    if not known.any():
+        return
+    sigma = np.sqrt(variance[known].astype(np.float32, copy=False))
+    measured = noise[known]
+    stride = max(1, len(sigma) // _LEVEL_PIXELS)
+    level = np.median(measured[::stride] / sigma[::stride])
+    noise[known] = level * sigma
+
+
+def _prepared(
+    pixels: np.ndarray, mask: np.ndarray | None, variance: np.ndarray | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """A native float32 copy, zero where not known, and where that is."""
     if pixels.ndim != 2:
         raise ImageError(f"sources are detected on one channel, not on an array of shape {pixels.shape}")
@@ -214,6 +237,8 @@ def _prepared(pixels: np.ndarray, mask: np.ndarray | None) -> tuple[NDArray[np.f
     bad = ~np.isfinite(values)
     if mask is not None:
         bad |= np.asarray(mask, bool)
+    if variance is not None:
+        bad |= ~np.isfinite(variance)
     values[bad] = 0.0
     return values, bad
 

@@ -196,10 +196,11 @@ class TileStage:
                     dict(spec.storage),
                     as_bytes,
                     spec.quality is not None,
+                    "auto" if spec.quality is None else spec.quality.blank,
                 )
                 picture, plane = stack.enter_context(opened)
                 stage = "cutouts"
-                layout = lay_windows(spec.generator, picture, plane, image, targets)
+                layout = lay_windows(spec.generator, picture, plane, image, targets, spec.quality)
                 rows = self.cut(image, picture, plane, layout, pixels)
                 first = next(rows, None)
             except Exception as error:

@@ -101,15 +101,16 @@ def measure_box(
     pixels = plane.read(y0, y1, x0, x1)
     mask = plane.mask(y0, y1, x0, x1)
     level = settings.saturation_level if settings.saturation_level is not None else plane.saturation_level
+    bad_bits = plane.bad_bits if settings.bad_bits is None else settings.bad_bits
     windows = layout.windows[members].astype(np.int64) + np.array([dx, dy, dx, dy])
     measured = window_quality(
         pixels,
         windows - np.array([x0, y0, x0, y0]),
         mask=mask,
         mask_bits=plane.mask_bits,
-        bad_bits=settings.bad_bits,
+        bad_bits=bad_bits,
         saturation_level=level,
-        blank=settings.blank,
+        blank=settings.blank_value,
         shifted=layout.shifted[members],
         sample_px=settings.sample_px,
     )
@@ -118,7 +119,14 @@ def measure_box(
     verdicts, reasons = judge(measured, settings)
     bad = None
     if (verdicts == Verdict.FILL).any():
-        bad = pixels_to_fill(pixels, settings, mask=mask, mask_bits=plane.mask_bits, saturation_level=level)
+        bad = pixels_to_fill(
+            pixels,
+            settings,
+            mask=mask,
+            mask_bits=plane.mask_bits,
+            bad_bits=bad_bits,
+            saturation_level=level,
+        )
     columns = [column.to_pylist() for column in measured.columns().values()]
     rows = [dict(zip(QUALITY.names, row, strict=True)) for row in zip(*columns, strict=True)]
     return BoxQuality(rows, reasons, verdicts, bad)

@@ -14,7 +14,7 @@ import numpy as np
 
 from elodin_spark import ids
 from elodin_spark.errors import ImageError
-from elodin_spark.images import sky
+from elodin_spark.images import siblings, sky
 from elodin_spark.images.avm import avm_header
 from elodin_spark.images.fits import FitsImage, describe_fits, describe_fits_planes, read_fits
 from elodin_spark.images.listing import ImageFile, is_fits, is_raster
@@ -51,7 +51,7 @@ def describe_planes(
     Raises
     ------
     ImageError
-        Kinds ``empty_file``, ``not_fits``, ``truncated``, ``no_image``, ``no_such_hdu``,
+        Kinds ``empty_file``, ``not_fits``, ``truncated``, ``no_image``, ``no_sky``, ``no_such_hdu``,
         ``not_2d``, ``too_large``, ``missing``, ``no_permission``, ``unreadable``; of remote files also
         ``unreachable``.
     """
@@ -67,6 +67,12 @@ def describe_planes(
         plane = FitsImage(0, picture.width, picture.height, band, wcs, None, no_sky_reason=reason)
         return [_row(file, plane)]
     _require_fits_name(file.uri)
+    if hdu in (None, "all") and siblings.is_part(file.path):
+        raise ImageError(
+            "the file holds no sky but a part of another image, by its name; leave it out of images.paths, "
+            "or name an HDU in images.hdu to cut it all the same",
+            kind="no_sky",
+        )
     if hdu == "all":
         return [_row(file, plane) for plane in describe_fits_planes(file.uri, storage_options)]
     return [_row(file, describe_fits(file.uri, hdu, storage_options))]

@@ -68,7 +68,7 @@ def describe_fits(
         Local file, or URI; ``.gz``, ``.bz2`` and ``.xz`` are recognised by their content.
     hdu : int or str, optional
         Index (0 is the primary), EXTNAME, or ``EXTNAME,EXTVER``; by default the first HDU that holds a 2-D
-        image.
+        image of the sky.
         Tile-compressed images count, and so do cubes whose further axes have length 1.
     storage_options : mapping, optional
         Of a remote store, see :func:`elodin_spark.images.remote.open_uri`.
@@ -277,7 +277,7 @@ def find_image(hdulist: fits.HDUList, wanted: int | str | None, length: int | No
     Raises
     ------
     ImageError
-        Kinds ``no_such_hdu``, ``no_image``, ``not_2d``, ``too_large``, ``truncated``.
+        Kinds ``no_such_hdu``, ``no_image``, ``no_sky``, ``not_2d``, ``too_large``, ``truncated``.
     """
     if wanted is not None:
         try:
@@ -300,13 +300,24 @@ def find_image(hdulist: fits.HDUList, wanted: int | str | None, length: int | No
         refuse_truncated(index, image, length)
         return index
     cubes = False
+    parts: list[str] = []
     for index, image in enumerate(hdulist):
         if _is_image(image) and _plane_shape(image.shape) != (0, 0):
+            if masks.shows_no_sky(image) or masks.product([hdulist[0].header]):
+                what = masks.product([image.header, hdulist[0].header]) or f"EXTNAME {image.name}"
+                parts.append(f"HDU {index} is {what}")
+                continue
             _refuse_unusable(index, image)
             refuse_truncated(index, image, length)
             return index
         cubes |= _is_image(image) and len(image.shape) > 2 and 0 not in image.shape
     _refuse_cut_header(hdulist, length)
+    if parts:
+        raise ImageError(
+            f"the file holds no sky but a part of another image ({'; '.join(parts[:MAX_LISTED_HDUS])}); "
+            "leave it out of images.paths, or name the HDU in images.hdu to cut it all the same",
+            kind="no_sky",
+        )
     held = [f"HDU {index} {_holds(hdu)}" for index, hdu in enumerate(hdulist[:MAX_LISTED_HDUS])]
     content = "; ".join([*held, "..."] if len(hdulist) > MAX_LISTED_HDUS else held)
     if cubes:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from elodin_spark import schema
 from elodin_spark.errors import InputError
+from elodin_spark.images import siblings
 from elodin_spark.images.uris import is_remote
 
 #: Extensions read as FITS, before an extension of :data:`COMPRESSIONS`.
@@ -67,7 +68,8 @@ def list_files(
     Hidden files and folders, and files of other kinds, are passed over in a folder or
     glob; of the latter one line of the log says how many there are, by their suffix. Symbolic links
     are followed; a file reached in two ways is listed once, under the path that is no link where there
-    is one. What has the name of an image and cannot be read (a link that leads nowhere, a pipe) is
+    is one. Files of masks, weights and the like whose image is in the list too are left out: they
+    belong to it. What has the name of an image and cannot be read (a link that leads nowhere, a pipe) is
     listed, and refused when it is opened.
 
     Parameters
@@ -108,7 +110,19 @@ def list_files(
         if target not in unique or order < unique[target][0]:
             unique[target] = (order, ImageFile(file, path, _size(file)))
     _tell_passed_over({name for selection in selections for name in selection.passed_over})
-    return sorted((entry for _, entry in unique.values()), key=lambda entry: entry.path)
+    found = sorted((entry for _, entry in unique.values()), key=lambda entry: entry.path)
+    return _without_parts(found)
+
+
+def _without_parts(found: list[ImageFile]) -> list[ImageFile]:
+    """Leave out masks, weights and the like of other files of the list."""
+    whole = siblings.without_parts(file.path for file in found)
+    if parts := [file.path for file, image in zip(found, whole, strict=True) if not image]:
+        log.info(
+            "%d of %d files hold masks, weights or the like of others and are not cut themselves: %s%s",
+            len(parts), len(found), ", ".join(parts[:3]), " ..." if len(parts) > 3 else "",
+        )  # fmt: skip
+    return [file for file, image in zip(found, whole, strict=True) if image]
 
 
 def _tell_passed_over(names: set[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -10,12 +11,13 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from elodin_spark.images import dqbits
 from elodin_spark.images.lookups import TABLE_NAMES
 
 VarianceKind = Literal["variance", "sigma", "inverse"]
 
-#: Names of mask planes: Rubin, HST and JWST, SDSS and DECam pipelines.
-MASK_NAMES = ("MASK", "DQ", "DMASK", "BPM", "FLAGS")
+#: Names of mask planes: Rubin, HST, JWST and Roman, SDSS, DES, Euclid and other pipelines.
+MASK_NAMES = ("MASK", "MSK", "DQ", "DMASK", "DQMASK", "BPM", "FLAGS", "FLAG", "FLG", "MASKBITS")
 #: Names of planes that say how uncertain the pixels are, and in which way.
 VARIANCE_NAMES: dict[str, VarianceKind] = {
     "VARIANCE": "variance",
@@ -23,8 +25,13 @@ VARIANCE_NAMES: dict[str, VarianceKind] = {
     "ERR": "sigma",
     "ERROR": "sigma",
     "UNCERT": "sigma",
+    "UNC": "sigma",
     "SIGMA": "sigma",
+    "RMS": "sigma",
     "WEIGHT": "inverse",
+    "WEIGHTS": "inverse",
+    "WTMAP": "inverse",
+    "WGT": "inverse",
     "WHT": "inverse",
     "IVAR": "inverse",
     "INVVAR": "inverse",
@@ -32,41 +39,21 @@ VARIANCE_NAMES: dict[str, VarianceKind] = {
 #: Planes that go with an image but show no sky: models of the point spread function (Rubin), tables
 #: of distortions, samples, exposure times and contexts (HST), areas and parts of the variance (JWST).
 NOT_SKY_NAMES = (
-    *("PSF", "PSFIMAGE", "SAMP", "TIME", "CTX", "CON", "AREA", "WAVELENGTH"),
+    *("PSF", "PSFIMAGE", "SAMP", "TIME", "CTX", "CON", "AREA", "WAVELENGTH", "EXPMAP", "NEXP"),
     *("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"),
     *TABLE_NAMES,
 )
+#: Last words of names that follow the name of a detector: Euclid's ``CCDID 1-1.SCI`` has
+#: ``CCDID 1-1.RMS`` and ``CCDID 1-1.FLG``, TESS ``CAMERA.CCD 1.1 cal`` has ``CAMERA.CCD 1.1 uncert``.
+_SKY_ENDINGS = frozenset(("SCI", "CAL", "IMAGE", "IMG", "DATA"))
+#: Cards that say what a plane or file holds: DES, and the NOIRLab Community Pipeline.
+_PRODUCT_CARDS = ("DES_EXT", "PRODTYPE")
 #: What UTYPE, astropy's word for it, says of a plane whatever its name.
 _UTYPES: dict[str, VarianceKind] = {
     "VARIANCEUNCERTAINTY": "variance",
     "STDDEVUNCERTAINTY": "sigma",
     "INVERSEVARIANCE": "inverse",
 }
-
-#: Bits of DQ planes by INSTRUME, or INSTRUME/DETECTOR, named in a word from the flag definitions of
-#: the ACS, WFC3 and WFPC2 Data Handbooks (of ACS: stsci.edu/hst/instrumentation/acs/data-analysis/
-#: dq-flag-definitions).
-DQ_BITS: dict[str, dict[str, int]] = {
-    "ACS": {
-        "LOST": 0, "FILLED": 1, "BADPIX": 2, "MASKED": 3, "HOT": 4, "UNSTABLE": 5, "WARM": 6,
-        "BIAS": 7, "SATURATED": 8, "BADREF": 9, "TRAP": 10, "ATODSAT": 11, "CRDRIZ": 12,
-        "CRREJ": 13, "USER": 14,
-    },
-    "WFC3": {
-        "LOST": 0, "FILLED": 1, "BADPIX": 2, "ZEROREAD": 3, "HOT": 4, "UNSTABLE": 5, "WARM": 6,
-        "BADREF": 7, "SATURATED": 8, "BADFLAT": 9, "TRAP": 10, "ATODSAT": 11, "CRDRIZ": 12,
-        "CRREJ": 13, "GHOST": 14,
-    },
-    "WFC3/IR": {
-        "LOST": 0, "FILLED": 1, "BADPIX": 2, "ZEROREAD": 3, "HOT": 4, "UNSTABLE": 5, "WARM": 6,
-        "BADREF": 7, "SATURATED": 8, "BADFLAT": 9, "ZEROSIG": 11, "CRDRIZ": 12, "CRREJ": 13,
-        "GHOST": 14,
-    },
-    "WFPC2": {
-        "LOST": 0, "BADREF": 1, "BADPIX": 2, "ATODSAT": 3, "MISSING": 4, "OTHER": 5,
-        "TRAP": 7, "QUESTIONABLE": 8, "WARM": 9, "WARM_REPAIRED": 10, "CHIP": 11,
-    },
-}  # fmt: skip
 
 
 class Companions(NamedTuple):
@@ -88,9 +75,10 @@ class Companions(NamedTuple):
 def companions(hdulist: fits.HDUList, index: int) -> Companions:
     """Find the mask and variance planes of an image.
 
-    A plane belongs to an image when its EXTNAME is one of :data:`MASK_NAMES` or
-    :data:`VARIANCE_NAMES`, and EXTVER (1 where absent) and shape are those of the image; of several
-    such images it belongs to the last before it, else to the first after it.
+    A plane belongs to an image when its EXTNAME, or its last word after the name of a detector, or a card
+    DES_EXT or PRODTYPE, is one of :data:`MASK_NAMES` or :data:`VARIANCE_NAMES`, and EXTVER (1 where
+    absent) and shape are those of the image; of several such images it belongs to that of the same
+    detector, else to the last before it, else to the first after it.
 
     Parameters
     ----------
@@ -107,8 +95,7 @@ def companions(hdulist: fits.HDUList, index: int) -> Companions:
         science = [i for i in kin if _role(hdulist[i]) is None]
         for i in kin:
             role = _role(hdulist[i])
-            owner = max((j for j in science if j < i), default=science[0])
-            if role is None or owner != index:
+            if role is None or _owner(hdulist, i, science) != index:
                 continue
             if role == "mask":
                 mask = i if mask is None else mask
@@ -117,9 +104,37 @@ def companions(hdulist: fits.HDUList, index: int) -> Companions:
     return Companions(mask, *(variance or (None, None)))
 
 
+def _owner(hdulist: fits.HDUList, plane: int, science: Sequence[int]) -> int:
+    """The image, of several, that a plane belongs to."""
+    detector = _detector(hdulist[plane])
+    same = [j for j in science if _detector(hdulist[j]) == detector] if detector else []
+    near = same or science
+    return max((j for j in near if j < plane), default=near[0])
+
+
 def shows_no_sky(hdu: Any) -> bool:
-    """Whether the EXTNAME of a plane is one of :data:`NOT_SKY_NAMES`."""
-    return str(hdu.name).strip().upper() in NOT_SKY_NAMES
+    """Whether a plane is no image by its EXTNAME or its cards: of :data:`NOT_SKY_NAMES`, a mask, a weight."""
+    return str(hdu.name).strip().upper() in NOT_SKY_NAMES or _role(hdu) is not None
+
+
+def product(headers: Sequence[fits.Header]) -> str | None:
+    """What a file holds instead of sky, by the first card that says so; None where none does.
+
+    Parameters
+    ----------
+    headers : sequence of astropy.io.fits.Header
+        Of the plane, then of the primary HDU.
+    """
+    for header in headers:
+        for keyword in _PRODUCT_CARDS:
+            value = str(_value(header, keyword) or "").strip()
+            if (
+                value.upper() in MASK_NAMES
+                or value.upper() in VARIANCE_NAMES
+                or value.upper() in NOT_SKY_NAMES
+            ):
+                return f"{keyword} {value}"
+    return None
 
 
 def plane_shape(hdu: Any) -> tuple[int, int] | None:
@@ -145,48 +160,90 @@ def constant_value(hdu: Any) -> int | float | None:
     return value if isinstance(value, int | float) else None
 
 
-def mask_bits(mask: fits.Header, headers: Sequence[fits.Header], bits: int) -> dict[str, int]:
-    """Names of the bits of a mask.
+class Meaning(NamedTuple):
+    """What the bits of a mask mean.
 
-    Rubin lists them as ``MP_<name>`` (the bit number), Pan-STARRS as ``MSKNAMnn`` and ``MSKVALnn``
-    (the bit's value); of an HST DQ plane they are those of the instrument (:data:`DQ_BITS`).
-    Bits without any such name are called ``BIT<n>`` when none has one.
+    Attributes
+    ----------
+    bits : dict of str to int
+        Bit numbers from 0 (the lowest).
+    bad : tuple of str
+        Bits that spoil a pixel unless settings say otherwise; empty where nobody says what bits mean.
+    codes : bool
+        Pixels hold the number of one flag instead of bits: code ``n`` stands for bit ``n - 1``.
+    """
+
+    bits: dict[str, int]
+    bad: tuple[str, ...]
+    codes: bool = False
+
+
+def meaning_of(mask: fits.Header, headers: Sequence[fits.Header], bits: int) -> Meaning:
+    """What the bits of a mask mean, by its own header, else by those of the image.
+
+    Rubin lists them as ``MP_<name>`` (the bit number), or ``MSKNnnnn`` and ``MSKMnnnn`` (the bit's
+    value), Pan-STARRS as ``MSKNAMnn`` and ``MSKVALnn``, the Legacy Surveys as ``MBIT_n``, ZTF in the
+    comments of ``BITnn``; of others they are those of :mod:`elodin_spark.images.dqbits`. Bits of which
+    nobody tells the names are called ``BIT<n>``.
 
     Parameters
     ----------
     mask : astropy.io.fits.Header
         Of the mask plane.
     headers : sequence of astropy.io.fits.Header
-        Where INSTRUME is looked for after `mask`: of the image, of the primary HDU.
+        Where else INSTRUME and the like are looked for: of the primary HDU of its file, of the image.
     bits : int
         How many bits a pixel of the mask has.
-
-    Returns
-    -------
-    dict of str to int
-        Bit numbers from 0 (the lowest).
     """
-    named: dict[str, int] = {}
+    named = {name: bit for name, bit in _named_bits(mask).items() if 0 <= bit < bits}
+    if named:
+        return Meaning(named, tuple(name for name in dqbits.BAD_NAMES if name in named))
+    table = _bit_table(mask, (mask, *headers))
+    if table is None:
+        return Meaning({f"BIT{bit}": bit for bit in range(bits)}, ())
+    return Meaning({name: bit for name, bit in table.bits.items() if bit < bits}, table.bad, table.codes)
+
+
+def mask_bits(mask: fits.Header, headers: Sequence[fits.Header], bits: int) -> dict[str, int]:
+    """Names of the bits of a mask, as :func:`meaning_of` finds them; numbers from 0 (the lowest)."""
+    return meaning_of(mask, headers, bits).bits
+
+
+def _named_bits(mask: fits.Header) -> dict[str, int]:
+    """Bits that the header of a mask names."""
+    named: dict[str, Any] = {}
     for keyword in mask:
         if keyword.startswith("MP_") and len(keyword) > 3:
-            number = _value(mask, keyword)
-        elif keyword.startswith("MSKNAM"):
-            value = _value(mask, f"MSKVAL{keyword.removeprefix('MSKNAM')}")
+            named[keyword.removeprefix("MP_")] = _value(mask, keyword)
+        elif match := re.fullmatch(r"MSKN(AM)?(\d+)", keyword):
+            value = _value(mask, f"MSK{'VAL' if match[1] else 'M'}{match[2]}")
             power = isinstance(value, int) and value > 0 and value & (value - 1) == 0
-            number = value.bit_length() - 1 if power and isinstance(value, int) else None
-            keyword = f"MP_{str(_value(mask, keyword)).strip()}"
-        else:
-            continue
-        if isinstance(number, int) and 0 <= number < bits:
-            named[keyword.removeprefix("MP_")] = number
-    if named:
-        return named
-    if str(_value(mask, "EXTNAME")).strip().upper() == "DQ":
-        instrument, detector = (_first((mask, *headers), key) for key in ("INSTRUME", "DETECTOR"))
-        table = DQ_BITS.get(f"{instrument}/{detector}", DQ_BITS.get(instrument))
-        if table is not None:
-            return {name: bit for name, bit in table.items() if bit < bits}
-    return {f"BIT{bit}": bit for bit in range(bits)}
+            named[str(_value(mask, keyword)).strip()] = value.bit_length() - 1 if power else None
+        elif match := re.fullmatch(r"MBIT_(\d+)", keyword):
+            named[str(_value(mask, keyword)).strip()] = int(match[1])
+        elif (match := re.fullmatch(r"BIT(\d+)", keyword)) and _value(mask, keyword) == int(match[1]):
+            words = re.findall(r"[A-Z]+", str(mask.comments[keyword]).upper().partition("(")[0])
+            if words and "RESERVED" not in words:
+                named["_".join(words)] = int(match[1])
+    return {name: bit for name, bit in named.items() if isinstance(bit, int) and not isinstance(bit, bool)}
+
+
+def _bit_table(mask: fits.Header, headers: Sequence[fits.Header]) -> dqbits.BitTable | None:
+    """The published table of the flags of a mask, by its archive or instrument."""
+    if _first(headers, "DES_EXT"):
+        return dqbits.DES
+    if _first(headers, "PRODTYPE") == "DQMASK":
+        version = re.match(r"\D*(\d+)\.(\d+)", _first(headers, "PLVER"))
+        old = version is not None and (int(version[1]), int(version[2])) < (3, 5)
+        return dqbits.COMMUNITY_BITS if old else dqbits.COMMUNITY_CODES
+    if str(_value(mask, "EXTNAME")).strip().upper().rpartition(".")[2] != "DQ":
+        return None
+    telescope, instrument, detector = (_first(headers, key) for key in ("TELESCOP", "INSTRUME", "DETECTOR"))
+    if telescope == "JWST":
+        return dqbits.JWST
+    if telescope.startswith("ROMAN"):
+        return dqbits.ROMAN
+    return dqbits.HST.get(f"{instrument}/{detector}", dqbits.HST.get(instrument))
 
 
 def saturation_level(headers: Sequence[fits.Header]) -> float | None:
@@ -219,12 +276,30 @@ def to_variance(values: NDArray[np.float32], kind: VarianceKind) -> NDArray[np.f
 
 
 def _role(hdu: Any) -> Literal["mask"] | VarianceKind | None:
+    named = (_last_word(hdu), *(str(_value(hdu.header, card)).strip().upper() for card in _PRODUCT_CARDS))
+    for name in named:
+        if name in MASK_NAMES:
+            return "mask"
+        if name in VARIANCE_NAMES:
+            return _UTYPES.get(str(_value(hdu.header, "UTYPE")).strip().upper(), VARIANCE_NAMES[name])
+    return None
+
+
+def _split(hdu: Any) -> tuple[str, str]:
+    """The name of the detector and the last word of an EXTNAME; no detector in a name of one word."""
     name = str(hdu.name).strip().upper()
-    if name in MASK_NAMES:
-        return "mask"
-    if name not in VARIANCE_NAMES:
-        return None
-    return _UTYPES.get(str(_value(hdu.header, "UTYPE")).strip().upper(), VARIANCE_NAMES[name])
+    match = re.fullmatch(r"(.+)[ ._]([A-Z]+)", name)
+    if match and (match[2] in MASK_NAMES or match[2] in VARIANCE_NAMES or match[2] in _SKY_ENDINGS):
+        return match[1], match[2]
+    return "", name
+
+
+def _detector(hdu: Any) -> str:
+    return _split(hdu)[0]
+
+
+def _last_word(hdu: Any) -> str:
+    return _split(hdu)[1]
 
 
 def _version(hdu: Any) -> Any:

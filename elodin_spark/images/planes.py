@@ -7,26 +7,28 @@ JPEG, PNG and TIFF the top.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.errors import ImageError
-from elodin_spark.images import masks
+from elodin_spark.images import masks, siblings
 from elodin_spark.images.fits import find_image, named_failures, open_fits, refuse_truncated
-from elodin_spark.images.listing import is_fits, is_raster
+from elodin_spark.images.listing import is_fits, is_raster, local_path
 from elodin_spark.images.photometry import FluxUnit, flux_unit
 from elodin_spark.images.raster import describe_raster, read_raster
 from elodin_spark.images.streams import LocalStream, Stream, local_copy
+from elodin_spark.images.uris import is_remote
 from elodin_spark.images.windows import (
     ConstantWindows,
     PlainWindows,
     Scaling,
     Windows,
     bit_fields,
+    codes_to_bits,
     read_rows,
     read_window,
     windows_of,
@@ -34,6 +36,8 @@ from elodin_spark.images.windows import (
 
 if TYPE_CHECKING:
     from astropy.io import fits
+
+_VARIANCE_KINDS: tuple[masks.VarianceKind, ...] = get_args(masks.VarianceKind)
 
 
 class Plane(Protocol):
@@ -56,6 +60,11 @@ class Plane(Protocol):
     @property
     def mask_bits(self) -> dict[str, int]:
         """Names of the bits of the mask, bit numbers from 0; empty without a mask."""
+        ...
+
+    @property
+    def bad_bits(self) -> tuple[str, ...]:
+        """Bits of the mask that spoil a pixel, by what is known of its archive; empty where nothing is."""
         ...
 
     @property
@@ -84,7 +93,10 @@ class Plane(Protocol):
         ...
 
     def mask(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray | None:
-        """Bits of the mask that belongs to the image, unsigned integers; None without a mask."""
+        """Bits of the mask that belongs to the image, unsigned integers; None without a mask.
+
+        The mask is a plane of the same file, or of a local file beside it.
+        """
         ...
 
     def variance(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> NDArray[np.float32] | None:
@@ -137,16 +149,36 @@ def open_plane(
 def _open_fits_plane(uri: str, hdu: int, storage_options: Mapping[str, Any] | None) -> Iterator[Plane]:
     with open_fits(uri, storage_options) as (hdulist, stream):
         with named_failures(stream.size):
-            plane = _FitsPlane(hdulist, stream, find_image(hdulist, hdu, stream.size))
-        yield plane
+            index = find_image(hdulist, hdu, stream.size)
+            plane = _FitsPlane(hdulist, stream, index, None if is_remote(uri) else local_path(uri))
+        with plane:
+            yield plane
+
+
+class _Part(NamedTuple):
+    """A plane that belongs to an image."""
+
+    windows: Windows
+    header: fits.Header
+    #: Of the primary HDU of its own file, then those of the image.
+    others: list[fits.Header]
 
 
 class _FitsPlane:
-    def __init__(self, hdulist: fits.HDUList, stream: Stream, index: int) -> None:
-        self._hdulist, self._stream, self._index = hdulist, stream, index
+    """A context manager: it closes the files beside that it opened."""
+
+    def __init__(self, hdulist: fits.HDUList, stream: Stream, index: int, path: str | None) -> None:
+        self._hdulist, self._stream, self._index, self._path = hdulist, stream, index, path
         self._header: fits.Header = hdulist[index].header
-        self._windows = self._windows_of(index)
+        self._windows = _windows_of(hdulist, stream, index)
         self._scaling = Scaling.of(self._header)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _FitsPlane:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -156,15 +188,22 @@ class _FitsPlane:
     def seekable(self) -> bool:
         return isinstance(self._windows, PlainWindows) and isinstance(self._stream, LocalStream)
 
-    @cached_property
+    @property
     def mask_bits(self) -> dict[str, int]:
+        return self._meaning.bits
+
+    @property
+    def bad_bits(self) -> tuple[str, ...]:
+        return self._meaning.bad
+
+    @cached_property
+    def _meaning(self) -> masks.Meaning:
         with named_failures(self._stream.size):
-            index = self._companions.mask
-            if index is None:
-                return {}
-            header = self._hdulist[index].header
+            if self._mask is None:
+                return masks.Meaning({}, ())
+            _, header, others = self._mask
             bits = abs(int(header["BITPIX"])) if header["NAXIS"] else 16
-            return masks.mask_bits(header, self._headers, 32 if header["BITPIX"] < 0 else bits)
+            return masks.meaning_of(header, others, 32 if header["BITPIX"] < 0 else bits)
 
     @cached_property
     def saturation_level(self) -> float | None:
@@ -188,19 +227,19 @@ class _FitsPlane:
         with named_failures(self._stream.size):
             if self._mask is None:
                 return None
-            windows, header = self._mask
+            windows, header, _ = self._mask
             parts = [
                 bit_fields(raw.reshape(-1, x1 - x0), header) for _, raw in windows.chunks(y0, y1, x0, x1)
             ]
-            return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            bits = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            return codes_to_bits(bits) if self._meaning.codes else bits
 
     def variance(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> NDArray[np.float32] | None:
         x1 = _checked_window(self.shape, y0, y1, x0, x1)
         with named_failures(self._stream.size):
-            kind = self._companions.variance_kind
-            if self._variance is None or kind is None:
+            if self._variance is None:
                 return None
-            windows, header = self._variance
+            (windows, header, _), kind = self._variance
             return masks.to_variance(read_window(windows, Scaling.of(header), y0, y1, x0, x1), kind)
 
     # Looked for when first asked for: in a large file each HDU is a header to fetch.
@@ -209,29 +248,63 @@ class _FitsPlane:
         return masks.companions(self._hdulist, self._index)
 
     @cached_property
-    def _mask(self) -> tuple[Windows, fits.Header] | None:
-        return self._companion(self._companions.mask)
+    def _mask(self) -> _Part | None:
+        index = self._companions.mask
+        if index is not None:
+            return self._part(self._hdulist, self._stream, index)
+        return self._beside("mask")
 
     @cached_property
-    def _variance(self) -> tuple[Windows, fits.Header] | None:
-        return self._companion(self._companions.variance)
+    def _variance(self) -> tuple[_Part, masks.VarianceKind] | None:
+        index, kind = self._companions.variance, self._companions.variance_kind
+        if index is not None and kind is not None:
+            return self._part(self._hdulist, self._stream, index), kind
+        for kind in _VARIANCE_KINDS:
+            if part := self._beside(kind):
+                return part, kind
+        return None
 
     @property
     def _headers(self) -> list[fits.Header]:
         return [self._header] if self._index == 0 else [self._header, self._hdulist[0].header]
 
-    def _companion(self, index: int | None) -> tuple[Windows, fits.Header] | None:
-        return None if index is None else (self._windows_of(index), self._hdulist[index].header)
+    @cached_property
+    def _files(self) -> dict[siblings.Part, str]:
+        return {} if self._path is None else siblings.find_parts(self._path)
 
-    def _windows_of(self, index: int) -> Windows:
-        hdu = self._hdulist[index]
-        shape = masks.plane_shape(hdu)
-        value = masks.constant_value(hdu)
-        assert shape is not None
-        if value is not None:
-            return ConstantWindows(shape, value)
-        refuse_truncated(index, hdu, self._stream.size)
-        return windows_of(hdu, self._stream, shape)
+    def _part(self, hdulist: fits.HDUList, stream: Stream, index: int) -> _Part:
+        own = [] if index == 0 else [hdulist[0].header]
+        return _Part(_windows_of(hdulist, stream, index), hdulist[index].header, [*own, *self._headers])
+
+    def _beside(self, kind: siblings.Part) -> _Part | None:
+        """A part in a file of its own: the HDU of the same name or place, of the same shape."""
+        if kind not in self._files:
+            return None
+        try:
+            hdulist, stream = self._stack.enter_context(open_fits(self._files[kind]))
+        except ImageError as error:
+            raise ImageError(
+                f"{self._files[kind]}, which belongs to the image, cannot be used: {error}", error.kind
+            ) from None
+        with named_failures(stream.size):
+            fitting = [i for i, hdu in enumerate(hdulist) if masks.plane_shape(hdu) == self.shape]
+            name = str(self._hdulist[self._index].name).strip().upper()
+            same = [i for i in fitting if self._index and str(hdulist[i].name).strip().upper() == name]
+            place = [i for i in fitting if i == self._index]
+            alone = fitting if len(fitting) == 1 else []
+            index = next(iter([*same, *place, *alone]), None)
+            return None if index is None else self._part(hdulist, stream, index)
+
+
+def _windows_of(hdulist: fits.HDUList, stream: Stream, index: int) -> Windows:
+    hdu = hdulist[index]
+    shape = masks.plane_shape(hdu)
+    value = masks.constant_value(hdu)
+    assert shape is not None
+    if value is not None:
+        return ConstantWindows(shape, value)
+    refuse_truncated(index, hdu, stream.size)
+    return windows_of(hdu, stream, shape)
 
 
 @contextmanager
@@ -243,6 +316,7 @@ def _open_picture(uri: str, storage_options: Mapping[str, Any] | None) -> Iterat
 class _PicturePlane:
     seekable = False
     mask_bits: dict[str, int] = {}  # noqa: RUF012 - never written to
+    bad_bits: tuple[str, ...] = ()
     saturation_level: float | None = None
     flux_unit: FluxUnit | None = None
 

@@ -314,6 +314,22 @@ def bit_fields(raw: np.ndarray, header: fits.Header) -> np.ndarray:
     return _nearest(native, scale, zero)
 
 
+def codes_to_bits(codes: np.ndarray) -> np.ndarray:
+    """Numbers of flags, one a pixel, to bits: code ``n`` sets bit ``n - 1``, the last one from 32 on.
+
+    Parameters
+    ----------
+    codes : ndarray, shape (ny, nx), unsigned integers
+
+    Returns
+    -------
+    ndarray, shape (ny, nx), uint32
+    """
+    number = np.clip(codes, 0, 32).astype(np.uint32)
+    bits = np.left_shift(np.uint32(1), np.maximum(number, 1) - np.uint32(1), dtype=np.uint32)
+    return np.where(number == 0, np.uint32(0), bits)
+
+
 def _nearest(raw: np.ndarray, scale: float, zero: float) -> NDArray[np.uint32]:
     """Nearest integers of scaled values, their lowest 32 bits; 1 where a value is no such number."""
     with np.errstate(over="ignore", invalid="ignore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,12 +33,14 @@ class QualitySettings(Model):
     """Quality columns of each cutout, and rules on them; by default every window that has data is kept."""
 
     measure: bool = Field(True, description="compute the quality columns")
-    blank: float | None = Field(None, description="pixels of exactly this value hold no data")
+    blank: Literal["auto"] | float | None = Field(
+        "auto", description="pixels of exactly this value hold no data; auto: padding is told; empty: none"
+    )
     saturation_level: float | None = Field(
         None, description="pixels at or above this are saturated; empty: the SATURATE card of the header"
     )
-    bad_bits: tuple[str, ...] = Field(
-        ("BAD", "SAT", "CR", "NO_DATA"), description="bits of the mask plane that spoil a pixel"
+    bad_bits: tuple[str, ...] | None = Field(
+        None, description="bits of the mask that spoil a pixel; empty: those known to, by archive"
     )
     nodata: FractionRule = FractionRule()
     masked: FractionRule = Field(FractionRule(), description="pixels with any of bad_bits")
@@ -46,3 +48,8 @@ class QualitySettings(Model):
     bits: dict[str, FractionRule] = Field(default_factory=dict, description="rules by name of a mask bit")
     min_edge_px: int = Field(0, ge=0, description="windows nearer to the edge of the image are rejected")
     sample_px: int = Field(512, ge=64, le=2**20, description="pixels of a window that sky and noise use")
+
+    @property
+    def blank_value(self) -> float | None:
+        """The value that holds no data, where one is given."""
+        return None if self.blank == "auto" else self.blank

@@ -177,7 +177,13 @@ def test_columns_follow_the_schema_and_what_is_unknown_is_null() -> None:
     mask[10:12, 10:12] = 0
     mask[10, 10] = 8
     found = window_quality(
-        pixels, windows, mask=mask, mask_bits=BITS, saturation_level=1.0, shifted=np.array([True, False])
+        pixels,
+        windows,
+        mask=mask,
+        mask_bits=BITS,
+        bad_bits=("CR",),
+        saturation_level=1.0,
+        shifted=np.array([True, False]),
     )
     full = pa.RecordBatch.from_pydict(found.columns(), schema=QUALITY).to_pylist()
     assert full[1]["mask_fractions"] == [("CR", 0.25)]
@@ -238,7 +244,12 @@ def test_only_pixels_of_rules_that_fill_are_filled() -> None:
 
     def chosen(**rules: object) -> list[tuple[int, int]]:
         flags = pixels_to_fill(
-            pixels, QualitySettings(**rules), mask=mask, mask_bits=BITS, saturation_level=999.0
+            pixels,
+            QualitySettings(**rules),
+            mask=mask,
+            mask_bits=BITS,
+            bad_bits=("BAD", "CR"),
+            saturation_level=999.0,
         )
         return [(int(y), int(x)) for y, x in np.argwhere(flags)]
 
@@ -246,7 +257,7 @@ def test_only_pixels_of_rules_that_fill_are_filled() -> None:
     assert chosen(nodata=fill) == [(0, 0)]
     assert chosen(nodata=fill, blank=-1.0) == [(0, 0), (2, 2)]
     assert chosen(saturated=fill) == [(1, 1)]
-    assert chosen(masked=fill, bad_bits=("BAD", "CR")) == [(3, 0), (3, 3)]
+    assert chosen(masked=fill) == [(3, 0), (3, 3)]
     assert chosen(bits={"SAT": fill}) == [(0, 3)]
 
 

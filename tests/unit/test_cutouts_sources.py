@@ -207,9 +207,9 @@ def test_strips_find_the_sources_of_the_whole_image_once(strip: int) -> None:
     assert len(expected) >= 55
     read = []
 
-    def rows(y0: int, y1: int) -> tuple[np.ndarray, None]:
+    def rows(y0: int, y1: int) -> tuple[np.ndarray, None, None]:
         read.append(y1 - y0)
-        return image[y0:y1], None
+        return image[y0:y1], None, None
 
     found = detect_sources_in_strips(
         rows, image.shape, strip_px=strip, margin_px=64, threshold_sigma=5.0, zero_point=25.0
@@ -225,7 +225,7 @@ def test_a_source_on_a_seam_is_found_once() -> None:
     for y in np.arange(62.0, 66.05, 0.25):
         image = stars((128, 128), [(60.0, y, 9000.0)])
         found = detect_sources_in_strips(
-            lambda a, b, image=image: (image[a:b], None),
+            lambda a, b, image=image: (image[a:b], None, None),
             image.shape,
             strip_px=64,
             margin_px=32,

@@ -37,6 +37,8 @@ class ArrayPlane:
 
     pixels: np.ndarray
     mask_bits: dict[str, int] = field(default_factory=dict)
+    bad_bits: tuple[str, ...] = ()
+    flux_unit: None = None
     saturation_level: float | None = None
 
     @property

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from elodin_spark.images.masks import DQ_BITS, companions, mask_bits, saturation_level
+from elodin_spark.images.dqbits import HST
+from elodin_spark.images.masks import companions, mask_bits, saturation_level
 from elodin_spark.images.planes import open_plane
 
 NY, NX = 20, 30
@@ -55,7 +56,7 @@ def test_hst_planes_are_paired_by_extver(tmp_path: Path) -> None:
             assert mask[0, 0] == 10 * version + 2
             assert variance is not None
             assert variance[0, 0] == (10 * version + 1) ** 2
-            assert plane.mask_bits == DQ_BITS["ACS"]
+            assert plane.mask_bits == HST["ACS"].bits
 
 
 def test_of_several_images_a_mask_belongs_to_the_one_before_it() -> None:
