@@ -15,7 +15,7 @@ from astropy.io import fits
 
 from elodin_spark import schema
 from elodin_spark.cutouts.tile import TileSpec
-from elodin_spark.images import lookups, sky
+from elodin_spark.images import dqbits, lookups, siblings, sky
 from elodin_spark.images.listing import ImageFile, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.settings import SlidingWindow
@@ -37,6 +37,61 @@ Where an image has no position on the sky, the column WCS says why (`no_sky_reas
 | file | telescope | stored as | HDUs cut | px | WCS | windows, or why not |
 |---|---|---|---|---|---|---|
 """
+
+
+MASKS = """
+## Masks
+
+Names of the bits of masks whose headers do not name them, by the published tables (bit 0 is the lowest);
+**bold** are those that spoil a pixel unless `cutouts.quality.bad_bits` says otherwise. Rubin (`MP_` and
+`MSKN`/`MSKM` cards), Pan-STARRS (`MSKNAM`), the Legacy Surveys (`MBIT_`) and ZTF (`BIT` comments) name
+theirs in the header, of which {bad} are bad.
+
+| mask | bits | source |
+|---|---|---|
+"""
+
+PARTS = """
+## Files that belong to an image
+
+Masks, weights and uncertainties in files of their own are found by name beside the image, on local disks,
+and are not cut. In `x_WORD.fits` the word may stand for `sci`, `img`, `image`, `int`, `data`, `drz` or `drc`
+of the image's name, or follow it after a dot, dash or underscore.
+
+| what it holds | words |
+|---|---|
+"""
+
+#: Headings of the tables of bits.
+TABLES = {
+    **{f"HST {name}": table for name, table in dqbits.HST.items()},
+    "JWST": dqbits.JWST,
+    "Roman": dqbits.ROMAN,
+    "DES (DES_EXT)": dqbits.DES,
+    "DECam, Mosaic-3, 90Prime (PRODTYPE dqmask), codes": dqbits.COMMUNITY_CODES,
+    "the same before version 3.5, bits": dqbits.COMMUNITY_BITS,
+}
+
+WORDS = {
+    "mask": "mask",
+    "inverse": "weight, or inverse variance",
+    "sigma": "standard deviation",
+    "variance": "variance",
+    "other": "neither sky nor any of these",
+}
+
+
+def parts() -> str:
+    """The sections on masks and on files of their own."""
+    lines = [MASKS.format(bad=", ".join(f"`{name}`" for name in dqbits.BAD_NAMES)).rstrip("\n")]
+    for heading, known in TABLES.items():
+        names = sorted(known.bits, key=lambda name: known.bits[name])
+        first = int(known.codes)
+        bits = (f"{known.bits[n] + first} {f'**{n}**' if n in known.bad else n}" for n in names)
+        lines.append(f"| {heading} | {', '.join(bits)} | {known.source} |")
+    lines.append(PARTS.rstrip("\n"))
+    lines += [f"| {what} | {', '.join(siblings.WORDS[part])} |" for part, what in WORDS.items()]  # type: ignore[index]
+    return "\n".join(lines) + "\n"
 
 
 def cut(file: ImageFile) -> list[dict[str, Any]]:
@@ -69,7 +124,7 @@ def table(folder: Path) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     head = HEAD.format(files=len(files), window=WINDOW_PX, cut=len(files) - refused, refused=refused)
-    return head + "\n".join(lines) + "\n"
+    return head + "\n".join(lines) + "\n" + parts()
 
 
 def _headers(path: str) -> Iterator[fits.Header]:

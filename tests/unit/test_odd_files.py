@@ -7,6 +7,7 @@ looked at: add a row for a file, or a table with its test for something new.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,18 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from servers import refusal
 
+from elodin_spark.cutouts.layout import lay_windows
+from elodin_spark.cutouts.picture import open_picture
 from elodin_spark.cutouts.skycatalog import read_positions
-from elodin_spark.images.describe import describe, read_pixels
-from elodin_spark.images.listing import list_files
+from elodin_spark.cutouts.stretch import fit_asinh
+from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.errors import ImageError
+from elodin_spark.images.describe import describe, describe_planes, read_pixels
+from elodin_spark.images.listing import files_to_batches, list_files
+from elodin_spark.images.planes import open_plane
+from elodin_spark.images.stage import DescribeSpec
+from elodin_spark.settings import FullImage, QualitySettings, Sources
+from elodin_spark.stage import fuse, run_plain
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +111,70 @@ def test_what_cannot_be_read_is_refused_when_it_is_listed(odd: Path, name: str) 
     kind, words = REFUSED[name]
     assert refused.kind == kind
     assert words in str(refused)
+
+
+# ---- masks, weights, padding -----------------------------------------------------------------
+
+#: File to the fractions of the pixels that have a bit, by name, and of those that are bad.
+MASKED: dict[str, tuple[dict[str, float], float]] = {
+    "rubin_v2.fits": ({"BAD": 0.50, "COSMIC_RAY": 0.25, "SATURATED": 0.078}, 0.77),
+    "hst_flt.fits.gz": ({"CRDRIZ": 0.298, "SATURATED": 0.208, "HOT": 0.219}, 0.725),
+    "des_coadd.fits.fz": ({"BPM": 0.3125}, 0.3125),
+    "c4d_180301_040000_ooi_r_v1.fits.fz": ({"SATURATED": 0.047}, 0.047),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masks_and_weights_belong_to_the_image(odd: Path, name: str) -> None:
+    (file,) = [file for file in list_files([str(odd)]) if file.path == name]
+    planes = describe_planes(file, "all")
+    assert {plane["hdu"] for plane in planes} == ({1, 2} if name.startswith("c4d") else {1})
+    rows = run_plain(
+        fuse(DescribeSpec("all"), TileSpec(FullImage(), quality=QualitySettings())), files_to_batches([file])
+    ).to_pylist()
+    bits, masked = MASKED[name]
+    cut = [row for row in rows if row["cutout_id"] is not None]
+    assert len(cut) == len(planes)
+    for row in cut:
+        assert dict(row["mask_fractions"]) == pytest.approx(bits, abs=0.001)
+        assert row["masked_fraction"] == pytest.approx(masked, abs=0.001)
+    with open_plane(file.uri, 1) as plane:
+        assert plane.variance(0, 8) is not None
+
+
+def test_of_three_files_of_one_exposure_one_is_sky(odd: Path) -> None:
+    files = list_files([str(odd / "c4d_*")])
+    assert [file.path for file in files] == ["c4d_180301_040000_ooi_r_v1.fits.fz"]
+    for part in ("ood", "oow"):
+        (file,) = list_files([str(odd / f"c4d_180301_040000_{part}_r_v1.fits.fz")])
+        with pytest.raises(ImageError) as caught:
+            describe_planes(file)
+        assert caught.value.kind == "no_sky"
+
+
+#: File to the number of its sources; None of those whose number nobody has worked out.
+DETECTED = {"rubin_cr.fits": 24, "zeropad_40pct.fits": 20, "zeropad_pedestal.fits": None}
+
+
+@pytest.mark.parametrize("name", DETECTED)
+@pytest.mark.parametrize("blank", ["auto", 0.0])
+def test_sources_lie_on_good_pixels(odd: Path, name: str, blank: Any) -> None:
+    (file,) = list_files([str(odd / name)])
+    row = describe_planes(file)[0]
+    with open_picture(row, "auto", None, {}, True, True, blank) as (picture, plane):
+        sources = lay_windows(Sources(size=16), picture, plane, row).sources
+        assert sources is not None
+        places = [(round(source["y"]), round(source["x"])) for source in sources]
+        if DETECTED[name] is not None:
+            assert len(sources) == DETECTED[name]
+        mask = plane.mask(0, plane.shape[0])
+        if mask is not None:
+            assert not any(mask[place] for place in places)
+            return
+        assert all(np.isfinite(plane.read(0, plane.shape[0])[place]) for place in places)
+        (known,) = [source for source in sources if np.hypot(source["x"] - 153, source["y"] - 82) < 1]
+        assert known["flux"] == pytest.approx(27454, rel=0.002)
+        levels = fit_asinh(plane.read(0, plane.shape[0]))
+        assert levels is not None
+        assert levels.black == pytest.approx(985, abs=0.5)
+        assert levels.softening == pytest.approx(45, abs=0.5)
