@@ -77,7 +77,7 @@ setup(
     package_data={"elodin_spark": ["py.typed", "spark/*.properties", "weights/*.json", "weights/*.npz"]},
     install_requires=core,
     extras_require=extras,
-    entry_points={"console_scripts": ["elodin-spark = elodin_spark.cli:main"]},
+    entry_points={"console_scripts": ["elodin-spark = elodin_spark.__main__:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

@@ -4,17 +4,62 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from elodin_spark.errors import ElodinError
+from elodin_spark.errors import ElodinError, resource_error
 
 #: What the exit codes mean, for help texts.
 EXIT_CODES = (
     "0 done, 1 unexpected error, 2 wrong input or settings, 3 too many images refused, "
     "4 a program is missing, 130 stopped"
 )
+
+STOPPED = "stopped; the same command goes on from here"
+
+
+def stop_on_interrupt() -> None:
+    """End this process at Ctrl-C, whatever it does, with one line and code 130.
+
+    For programs of their own: everything on disk is such that they may end at any time. A thread waits for
+    the signal, so that a call of compiled code that lasts minutes is ended too, and neither Py4J nor PySpark,
+    which sets a handler of its own, get to report that their connection broke.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.signal(signal.SIGINT, _wait_for_end)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while signal.SIGINT not in os.read(reading, 512):
+            pass
+        line = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""  # below a bar of progress
+        os.write(2, f"{line}{STOPPED}\n".encode())
+        os._exit(130)
+
+    threading.Thread(target=wait, name="stop-on-interrupt", daemon=True).start()
+
+
+def _wait_for_end(*_: object) -> None:
+    """The handler: the thread that was woken ends the process, and nothing more is to be printed."""
+    while True:
+        signal.pause()
+
+
+@contextmanager
+def kept_interrupts() -> Iterator[None]:
+    """Put :func:`stop_on_interrupt` in force again after what sets a handler of its own, as PySpark does."""
+    mine = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if mine and before is _wait_for_end:
+            signal.signal(signal.SIGINT, before)
 
 
 def guarded(work: Callable[[], object]) -> int:
@@ -27,7 +72,7 @@ def guarded(work: Callable[[], object]) -> int:
     try:
         result = work()
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return 130
     except Exception as error:
         return _explain(error)
@@ -41,6 +86,7 @@ def _explain(error: Exception) -> int:
         return int(getattr(error, "exit_code", 2))
     if os.environ.get("ELODIN_DEBUG"):
         traceback.print_exception(error)
+    error = resource_error(error) or error
     if isinstance(error, ElodinError):
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

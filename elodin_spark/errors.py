@@ -7,6 +7,11 @@ return to the shell.
 
 from __future__ import annotations
 
+import errno
+import re
+import tempfile
+from collections.abc import Iterator
+
 
 class ElodinError(Exception):
     """Base of all errors raised on purpose."""
@@ -75,3 +80,51 @@ class MissingDependencyError(ElodinError):
     """A program or package that this step needs is not installed."""
 
     exit_code = 4
+
+
+class ResourceError(ElodinError):
+    """Memory or a disk ran out; what was committed is kept."""
+
+
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+#: What Spark says of a Python worker whose process is gone, and of an executor that was killed.
+_KILLED = re.compile(
+    r"Python worker exited unexpectedly|Python worker process terminated|exited with code 137|exit code:? 137"
+    r"|Container killed by|OOMKilled"
+)
+_HEAP = re.compile(r"java\.lang\.OutOfMemoryError|Java heap space|GC overhead limit exceeded")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_GO_ON = "then run the same command again: what is committed is kept"
+
+
+def resource_error(error: BaseException) -> ResourceError | None:
+    """What ran out, where an error or what caused it says so; None where it says nothing of the kind."""
+    if isinstance(error, ElodinError):
+        return None
+    chain = list(_causes(error))
+    text = "\n".join(str(link) for link in chain)
+    full = [link for link in chain if isinstance(link, OSError) and link.errno in _NO_ROOM]
+    if full or _DISK_FULL.search(text):
+        place = next((f" ({link.filename})" for link in full if link.filename), "")
+        return ResourceError(
+            f"a disk is full{place}: free some space where the catalog lies and where Spark keeps its "
+            f"temporary files ({tempfile.gettempdir()}, or spark.conf.spark.local.dir), {_GO_ON}"
+        )
+    if _KILLED.search(text):
+        return ResourceError(
+            "a Python worker of Spark was killed: out of memory? Each of them holds a network and an image. "
+            "Take fewer at once (spark.master=local[2]; on a cluster fewer spark.executor.cores or more "
+            "spark.executor.memoryOverhead), or less in each (fingerprints.batch_size), "
+            f"as 'elodin-spark plan' works out; {_GO_ON}"
+        )
+    if _HEAP.search(text):
+        return ResourceError(f"the heap of Spark's JVM is too small: raise spark.driver_memory, {_GO_ON}")
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
-from elodin_spark.entry import guarded
+from elodin_spark.entry import guarded, stop_on_interrupt
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.run import RunStage
@@ -33,7 +33,7 @@ def run_job(doc: str | None, *stages: RunStage, arguments: Sequence[str] | None 
 
         print(run_config(options.config, options.overrides, stages or RUN_STAGES).text())
 
-    sys.exit(guarded(job))
+    _end(job, arguments)
 
 
 def describe_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> None:
@@ -65,7 +65,7 @@ def describe_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> 
             counts = spark.read.parquet(options.out).groupBy("status").count().collect()
         print(", ".join(f"{row['count']} {row['status']}" for row in counts) + f" in {options.out}")
 
-    sys.exit(guarded(job))
+    _end(job, arguments)
 
 
 def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> None:
@@ -148,6 +148,13 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
             rows = write_neighbors(spark, catalog, options.out, question, ids)
         print(f"{rows:,} neighbors in {options.out}")
 
+    _end(job, arguments)
+
+
+def _end(job: Callable[[], None], arguments: Sequence[str] | None) -> NoReturn:
+    """Do the work and end the process."""
+    if arguments is None:  # a program of its own
+        stop_on_interrupt()
     sys.exit(guarded(job))
 
 

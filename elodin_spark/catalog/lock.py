@@ -52,5 +52,9 @@ def locked(catalog: Path) -> Iterator[None]:
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()
-        yield
-        handle.truncate(0)
+        try:
+            yield
+        finally:
+            # By hand: a process that was forked inside still has the file open.
+            handle.truncate(0)
+            fcntl.flock(handle, fcntl.LOCK_UN)

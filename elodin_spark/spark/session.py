@@ -5,27 +5,51 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 import elodin_spark
-from elodin_spark.errors import ElodinError
+from elodin_spark.entry import kept_interrupts
+from elodin_spark.errors import ElodinError, resource_error
 from elodin_spark.settings import SparkSettings
 from elodin_spark.spark.datasource import register_data_source
 from elodin_spark.spark.gpu import GPUS, TASKS_PER_GPU, gpu_conf
 from elodin_spark.spark.java import check_java
+from elodin_spark.spark.launch import quiet_launch
 
 #: A row may hold a window of 224 x 224 x 3 bytes, so batches are kept small.
 ROWS_PER_BATCH = 64
 
 
+class _Shared:
+    """The session that this module started, and how many use it: the last one stops it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.session: SparkSession | None = None
+        self.users = 0
+
+    def alive(self) -> bool:
+        return self.session is not None and self.session.sparkContext._jsc is not None
+
+
+_SHARED = _Shared()
+
+
 @contextmanager
 def session(settings: SparkSettings | None = None) -> Iterator[SparkSession]:
-    """Give the running session, or start one and stop it at the end.
+    """Give a session: of the Spark that runs in this process, or of one that is started and stopped again.
+
+    A session that was started elsewhere, in whichever thread, is neither stopped nor changed: what is given
+    is a clone of it, with its properties and a few of its own. One that is started here is shared by all that
+    ask for one meanwhile.
 
     Parameters
     ----------
@@ -41,22 +65,74 @@ def session(settings: SparkSettings | None = None) -> Iterator[SparkSession]:
     MissingDependencyError
         There is no Java, or one too old.
     ElodinError
-        Spark did not start, for example because no master answers.
+        Spark did not start, for example because no master answers; or memory or a disk ran out inside.
     """
-    running = SparkSession.getActiveSession()
-    if running is not None:
-        _prepare(running, settings or SparkSettings())
-        yield running
-        return
-    started = start_session(settings or SparkSettings())
+    settings = settings or SparkSettings()
+    with _SHARED.lock:
+        running = None if _SHARED.alive() else running_session()
+        if running is None:
+            if not _SHARED.alive():
+                _SHARED.session, _SHARED.users = start_session(settings), 0
+            _SHARED.users += 1
+    if running is None:
+        given, active = _SHARED.session, (None, None)
+    else:
+        active = _active(running)
+        given = _clone(running, settings)
+    assert given is not None
     try:
-        yield started
+        yield given
+    except Exception as error:
+        if (known := resource_error(error)) is not None:
+            raise known from error
+        raise
     finally:
-        started.stop()
+        if running is not None:
+            _activate(running, active)
+        else:
+            with _SHARED.lock:
+                _SHARED.users -= 1
+                if not _SHARED.users and _SHARED.session is given:
+                    given.stop()
+                    _SHARED.session = None
+
+
+def running_session() -> SparkSession | None:
+    """A session of the Spark that runs in this process, whichever thread started it; None without one."""
+    context = SparkContext._active_spark_context
+    if context is None or context._jsc is None:
+        return None
+    # The active session is that of this thread; others know the default one, or the context alone.
+    return SparkSession.getActiveSession() or SparkSession(context)
+
+
+def _active(running: SparkSession) -> tuple[Any, Any]:
+    """What Python and, in this thread, the JVM hold to be the active session."""
+    found = running._get_j_spark_session_class(running._jvm).getActiveSession()
+    return SparkSession._activeSession, found.get() if found.isDefined() else None
+
+
+def _activate(running: SparkSession, active: tuple[Any, Any]) -> None:
+    if running.sparkContext._jsc is None:  # stopped by its owner meanwhile
+        return
+    SparkSession._activeSession, in_thread = active
+    sessions = running._get_j_spark_session_class(running._jvm)
+    if in_thread is None:
+        sessions.clearActiveSession()
+    else:
+        sessions.setActiveSession(in_thread)
+
+
+def _clone(running: SparkSession, settings: SparkSettings) -> SparkSession:
+    clone = SparkSession(running.sparkContext, running._jsparkSession.cloneSession())
+    _prepare(clone, settings)
+    return clone
 
 
 def start_session(settings: SparkSettings) -> SparkSession:
-    """Start a session, or take the one that runs; see :func:`session`."""
+    """Start a session, which is the caller's to stop; a clone of the one that runs, where one does."""
+    if (running := running_session()) is not None:
+        return _clone(running, settings)
     check_java()
     # Workers must run this very Python, and a laptop's host name may not resolve.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -79,7 +155,8 @@ def start_session(settings: SparkSettings) -> SparkSession:
     for key, value in conf.items():
         builder = builder.config(key, value)
     try:
-        started = builder.getOrCreate()
+        with kept_interrupts(), quiet_launch():
+            started = builder.getOrCreate()
     except Exception as error:
         raise ElodinError(
             f"Spark did not start with master {settings.master or 'local[*]'}: {str(error).splitlines()[0]}"
