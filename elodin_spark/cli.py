@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from elodin_spark import __version__, cli_pretrain, cli_weights
-from elodin_spark.entry import EXIT_CODES, guarded
+from elodin_spark.entry import EXIT_CODES, guarded, without_pandas
 from elodin_spark.progress import step
 
 app = typer.Typer(
@@ -104,6 +104,9 @@ def run(
 
     Example: elodin-spark run conf/local.yaml --set images.paths=/data/coadds --set catalog=runs/coadds
     """
+    from elodin_spark.config import load_config
+
+    load_config(config, overrides or [])  # a mistake is told before what runs is imported
     with step("starting"):
         from elodin_spark.catalog import run_config
 
@@ -141,6 +144,9 @@ def plan(
 
     Example: elodin-spark plan conf/local.yaml --headers-only --json --set cutouts.generator.step=56
     """
+    from elodin_spark.config import load_config
+
+    load_config(config, overrides or [])  # as for run
     with step("starting"):
         from elodin_spark.planning import plan_config
         from elodin_spark.planning.report import plan_text
@@ -239,6 +245,7 @@ def neighbors(
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 --where "mjd > 59000 and noise < 2"
     """
     with step("starting"):
+        without_pandas()
         from elodin_spark.catalog import Catalog
 
     opened = Catalog.open(catalog)
@@ -286,6 +293,7 @@ def info(
     Example: elodin-spark info runs/coadds
     """
     with step("starting"):
+        without_pandas()
         from elodin_spark.catalog import Catalog
         from elodin_spark.catalog.report import info_text
 
@@ -315,6 +323,7 @@ def remove(
 
     Example: elodin-spark remove runs/coadds --vanished --dry-run
     """
+    without_pandas()
     from elodin_spark.catalog import Catalog
 
     opened = Catalog.open(catalog)

@@ -54,11 +54,12 @@ def pretrain(
     """
     from elodin_spark.config import load_model
     from elodin_spark.errors import ConfigError
-    from elodin_spark.learning.labelled import read_set
-    from elodin_spark.learning.trained import train_and_pack
     from elodin_spark.settings.pretrain import PretrainSettings
 
     settings = load_model(PretrainSettings, config, overrides or [])
+    from elodin_spark.learning.labelled import read_set
+    from elodin_spark.learning.trained import train_and_pack
+
     sets = []
     for text in watch or []:
         name, equals, path = text.partition("=")

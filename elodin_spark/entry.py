@@ -93,3 +93,30 @@ def _explain(error: Exception) -> int:
     reason = " ".join(str(error).split())[:500]
     print(f"unexpected error: {type(error).__name__}: {reason} (ELODIN_DEBUG=1 shows where)", file=sys.stderr)
     return 1
+
+
+class _NoPandas:
+    """Says that there is no pandas, as long as it is asked."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """What ``sys.meta_path`` wants."""
+        if name == "pandas":
+            raise ImportError(name)
+
+
+def without_pandas() -> None:
+    """Let pyarrow find no pandas, which it would import as soon as it makes an array, for seconds.
+
+    For commands that need none. What asks pyarrow for a DataFrame afterwards still gets it.
+    """
+    if "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        import pyarrow as pa
+        import pyarrow.dataset
+
+        pa.array([0])  # looks for pandas, once
+    finally:
+        sys.meta_path.remove(_NoPandas)

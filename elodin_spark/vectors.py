@@ -7,13 +7,13 @@ components one after the other, little-endian. :func:`to_matrix` reads both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-Storage = Literal["float32", "float16"]
+from elodin_spark.settings.finish import Storage
 
 #: Beyond this, float16 is infinite.
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)

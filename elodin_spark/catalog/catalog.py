@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,10 +36,8 @@ from elodin_spark.catalog.queries import (
 )
 from elodin_spark.catalog.reading import Contents
 from elodin_spark.catalog.removal import Removal, remove, vanished_images
-from elodin_spark.catalog.run import RUN_STAGES, RunReport, RunStage, run_catalog
 from elodin_spark.catalog.store import Store
 from elodin_spark.catalog.typical import Typical, typical_of
-from elodin_spark.catalog.upkeep import Compaction, compact
 from elodin_spark.config import load_config
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime
@@ -51,6 +49,10 @@ from elodin_spark.neighbors.repeats import Repeats
 from elodin_spark.neighbors.search import Index
 from elodin_spark.progress import step
 from elodin_spark.settings import Metric, Settings
+
+if TYPE_CHECKING:
+    from elodin_spark.catalog.run import RunReport, RunStage
+    from elodin_spark.catalog.upkeep import Compaction
 
 
 class Catalog(Contents):
@@ -152,8 +154,11 @@ class Catalog(Contents):
     def _weights(self) -> Weights:
         return resolve_settings(self.settings.fingerprints)
 
-    def run(self, stages: Sequence[RunStage] = RUN_STAGES, *, retrain: bool = False) -> RunReport:
-        """Do what is missing; see :func:`elodin_spark.catalog.run.run_catalog`."""
+    def run(self, stages: Sequence[RunStage] | None = None, *, retrain: bool = False) -> RunReport:
+        """Do what is missing, in all stages by default; see :func:`elodin_spark.catalog.run.run_catalog`."""
+        from elodin_spark.catalog.run import RUN_STAGES, run_catalog
+
+        stages = RUN_STAGES if stages is None else stages
         report = run_catalog(self._store, self.settings, self._weights, stages, retrain=retrain)
         self._forget()
         return report
@@ -168,6 +173,8 @@ class Catalog(Contents):
 
     def compact(self) -> Compaction:
         """Free the space of what was removed; see :func:`elodin_spark.catalog.upkeep.compact`."""
+        from elodin_spark.catalog.upkeep import compact
+
         compaction = compact(self._store, self.settings)
         self._forget()
         return compaction

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from elodin_spark.catalog.sample import sample_windows
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import ElodinError
 from elodin_spark.fingerprints.labels import settled_labels
@@ -55,6 +54,8 @@ def settle_network(
     wanted = sum(windows_wanted(asked))
     if asked.precision == "f32" or (asked.precision != "auto" and not wanted):
         return asked, None
+    from elodin_spark.catalog.sample import sample_windows  # which reads images
+
     log.info("precision %s: measuring on up to %d cutouts of the archive", asked.precision, wanted)
     try:
         windows = sample_windows(settings, root, wanted) if wanted else []

@@ -15,16 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from elodin_spark.catalog.pixels import nearest_to_pixel
 from elodin_spark.catalog.places import Places, within
 from elodin_spark.catalog.store import Store
-from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import InputError
-from elodin_spark.fingerprints.dense import DenseSpec
 from elodin_spark.fingerprints.finish import load_finish
 from elodin_spark.fingerprints.labels import label_sets
-from elodin_spark.fingerprints.runtimes.choose import choose_runtime
-from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.listing import files_to_batches, is_fits, list_files
-from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.neighbors.outside import Outside, checked_vector
 from elodin_spark.settings import FullImage, Settings, SlidingWindow
 from elodin_spark.stage import StageSpec, fuse, run_plain
@@ -172,6 +167,8 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
         The file cannot be read, holds no image or several, or is rejected by a rule of quality; in
         dense mode, it is not of the size of a window.
     """
+    from elodin_spark.images.stage import DescribeSpec
+
     images = settings.images
     files = list_files([str(file)], None, images.storage)
     if len(files) != 1:
@@ -210,6 +207,12 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
 
 def _network(store: Store, settings: Settings, weights: Weights) -> list[StageSpec]:
     """From an image of the catalog's archive to its fingerprint."""
+    # Here, not above: other questions need nothing that reads images.
+    from elodin_spark.cutouts.tile import TileSpec
+    from elodin_spark.fingerprints.dense import DenseSpec
+    from elodin_spark.fingerprints.runtimes.choose import choose_runtime
+    from elodin_spark.fingerprints.stage import FingerprintSpec
+
     cutouts, network = settings.cutouts, settings.fingerprints
     runtime = choose_runtime(network, store.meta.get("runtime")).runtime
     network = network.model_copy(update={"runtime": runtime})

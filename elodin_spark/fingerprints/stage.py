@@ -31,8 +31,9 @@ from elodin_spark.fingerprints.windows import check_window, resize_window
 from elodin_spark.recipe import network_id
 from elodin_spark.schema import FAILURES, FINGERPRINTED, TILED
 from elodin_spark.settings import FingerprintsSettings, Precision
+from elodin_spark.settings.finish import Storage
 from elodin_spark.stage import Locate, Stage
-from elodin_spark.vectors import Storage, lists, to_column, with_storage
+from elodin_spark.vectors import lists, to_column, with_storage
 
 #: Output rows held back, in batches of the network, while a few windows of one kind wait for
 #: company.

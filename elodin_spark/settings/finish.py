@@ -7,8 +7,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from elodin_spark.settings.base import Model
-from elodin_spark.vectors import Storage
 
+Storage = Literal["float32", "float16"]
 Finish = Literal["none", "standardize", "whiten"]
 #: What may be asked for: ``auto`` is settled when a catalog is begun.
 FinishChoice = Literal["auto", "none", "standardize", "whiten"]

@@ -14,11 +14,12 @@ from pyspark.sql import functions as F
 from elodin_spark.errors import InputError
 from elodin_spark.fingerprints.known import COLUMNS
 from elodin_spark.projection.stage import SampleKeySpec
+from elodin_spark.settings.finish import Storage
 from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.tablefiles import WriteTablesSpec, gather
 from elodin_spark.spark.verbs import as_tiled
 from elodin_spark.stage import StageSpec, fuse
-from elodin_spark.vectors import Storage, storage_of
+from elodin_spark.vectors import storage_of
 
 _GLOB = re.compile(r"[][*?{}\\]")
 

@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elodin_spark import schema
+from elodin_spark.settings.finish import Storage
 from elodin_spark.stage import Locate, Stage
-from elodin_spark.vectors import Storage, with_storage
+from elodin_spark.vectors import with_storage
 
 #: What the writing stage says of each file.
 WRITTEN = pa.schema([("table", pa.string()), ("file", pa.string())])

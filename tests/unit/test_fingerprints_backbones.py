@@ -310,3 +310,13 @@ def test_the_recipe_holds_the_size_and_the_layer():
     assert recipe_id(recipe()) == recipe_id(recipe(input_px=64))
     assert len({recipe_id(recipe(layer=layer)) for layer in (None, "a", "b")}) == 3
     assert len({network_id("1" * 64, "f32", layer=layer) for layer in (None, "a", "b")}) == 3
+
+
+def test_lengths_of_the_blocks_of_resnet50_are_those_of_keras():
+    model = build_model("resnet50", 32, 2)
+    ends = [layer for layer in model.layers if layer.name.endswith("_out") and "block" in layer.name]
+    assert len(ends) == 16
+    for layer in ends:
+        assert layer_lengths("resnet50", layer.name) == (layer.output.shape[-1],)
+    both = [model.get_layer(name).output.shape[-1] for name in ("conv2_block3_out", "conv5_block3_out")]
+    assert list(layer_lengths("resnet50", "conv2_block3_out+conv5_block3_out")) == both
