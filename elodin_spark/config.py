@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -108,8 +109,26 @@ def _validated(model: type[M], values: Mapping[str, Any], source: str) -> M:
 
 
 def dump_settings(settings: Settings) -> str:
-    """Settings as YAML that :func:`load_config` reads back unchanged."""
-    return write_yaml(settings.model_dump(mode="json"))
+    """Settings as YAML that :func:`load_config` reads back, unchanged but for secrets, which are left out.
+
+    These are the options of remote stores whose names say so, such as ``key``, ``secret`` and ``token``.
+    """
+    values = settings.model_dump(mode="json")
+    for section, name in (("images", "storage"), ("fingerprints", "weights_storage")):
+        values[section][name] = _without_secrets(values[section][name])
+    return write_yaml(values)
+
+
+def _without_secrets(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_secrets(value) if isinstance(value, dict) else value
+        for name, value in options.items()
+        if not _SECRET.search(name)
+    }
+
+
+#: Names of options of remote stores that hold secrets.
+_SECRET = re.compile(r"secret|passw|token|key|credential|sas|auth|headers|cookie", re.IGNORECASE)
 
 
 def apply_override(values: dict[str, Any], override: str, model: type[BaseModel] = Settings) -> None:

@@ -17,6 +17,9 @@ from elodin_spark.errors import InputError
 _DELIMITERS = ",;\t|"
 
 
+#: Most bytes of a table, unpacked, that is read at once.
+MAX_TABLE_BYTES = 2**31
+
 #: Of a text file, bytes, in which the names of an IPAC table stand.
 _IPAC_HEAD = 2**18
 
@@ -74,10 +77,22 @@ def _content(path: str, storage_options: dict[str, Any] | None) -> bytes:
 
     try:
         with fsspec.open(path, "rb", **(storage_options or {})) as stream:
-            content: bytes = stream.read()
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+            content = _bounded(stream, path)
+        if content[:2] != b"\x1f\x8b":
+            return content
+        with gzip.open(io.BytesIO(content)) as packed:
+            return _bounded(packed, path)
     except (OSError, EOFError, ValueError, ImportError) as error:
         raise InputError(f"the catalog {path} cannot be opened, check its path: {error}") from None
+
+
+def _bounded(stream: Any, path: str) -> bytes:
+    content: bytes = stream.read(MAX_TABLE_BYTES + 1)
+    if len(content) > MAX_TABLE_BYTES:
+        raise InputError(
+            f"the catalog {path} has more than {MAX_TABLE_BYTES} bytes, unpacked; give it as Parquet files"
+        )
+    return content
 
 
 def _tables(content: bytes, path: str) -> list[dict[str, Column]]:
@@ -139,11 +154,32 @@ def _from_fits(content: bytes) -> list[dict[str, Column]]:
         return [_from_astropy(Table.read(hdus, hdu=i)) for i in numbers]
 
 
+def _refuse_references(content: bytes) -> None:
+    """Refuse a VOTable that names other files, or entities: astropy would fetch, read or unfold them."""
+    from xml.parsers import expat
+
+    def declared(*_: Any) -> None:
+        raise InputError("the VOTable declares a document type or entities; save it again without them")
+
+    def started(name: str, attributes: dict[str, str]) -> None:
+        if name.rpartition(":")[2].upper() == "STREAM" and any(
+            key.rpartition(":")[2].lower() == "href" for key in attributes
+        ):
+            raise InputError("the VOTable has its rows in another file (STREAM href); save it as one file")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = declared
+    parser.EntityDeclHandler = declared
+    parser.StartElementHandler = started
+    parser.Parse(content, True)
+
+
 def _from_votable(content: bytes) -> list[dict[str, Column]]:
     from astropy.io import votable
 
     from elodin_spark.images.sky import quiet
 
+    _refuse_references(content)
     with quiet():
         parsed = votable.parse(io.BytesIO(content), verify="ignore")
         tables = [table.to_table(use_names_over_ids=True) for table in parsed.iter_tables()]

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from elodin_spark.errors import ElodinError, ImageError, InputError, MissingDependencyError
 from elodin_spark.images.listing import local_path
 from elodin_spark.images.streams import LocalStream, Stream, temporary
-from elodin_spark.images.uris import is_remote
+from elodin_spark.images.uris import has_password, is_remote, public
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -50,6 +50,11 @@ _BUSY = (429, 500, 502, 503, 504)
 _PASSING = ("ClientOSError", "ClientPayloadError", "ServerDisconnectedError", "ConnectionResetError")
 #: Seconds without a byte after which a server is given up.
 _SILENCE_S = 60.0
+#: Bytes a second below which it is given up too, after so long; and most bytes of one file.
+SLOWEST_BYTES_S = 2**10
+MAX_DOWNLOAD_BYTES = 2**36
+#: Most bytes of an answer that is held in memory and was not asked for by range, such as a page of links.
+MAX_PAGE_BYTES = 2**28
 
 
 class RemoteStream:
@@ -170,7 +175,10 @@ def download(uri: str, path: str, storage_options: Mapping[str, Any] | None = No
     fs, remote_path = filesystem(uri, storage_options)
     with plain_words(uri):
         if _scheme(uri) in _WEB:
-            _ask(fs, remote_path)  # tells 403 from 404
+            with Path(path).open("wb") as target:
+                answer = _patiently(lambda: _ask(fs, remote_path, target, whole=True))
+            if answer.kept:
+                return
         fs.get_file(remote_path, path)
 
 
@@ -209,7 +217,7 @@ def list_uri(uri: str, storage_options: Mapping[str, Any] | None = None) -> list
     prefix = uri.rstrip("/").removesuffix(path.rstrip("/"))
     files = [RemoteFile(prefix + name, size) for name, size in found]
     if not files:
-        raise InputError(f"there are no files at {uri}; correct images.paths")
+        raise InputError(f"there are no files at {public(uri)}; correct images.paths")
     return sorted(files)
 
 
@@ -218,6 +226,10 @@ def filesystem(uri: str, storage_options: Mapping[str, Any] | None = None) -> tu
     from fsspec.core import url_to_fs
 
     scheme, options = _scheme(uri), dict(storage_options or {})
+    if has_password(uri):
+        raise InputError(
+            f"{public(uri)} holds a password, which tables would keep; put it in ~/.netrc or the environment"
+        )
     if scheme in _WEB:
         options = _web_options(options)
     try:
@@ -226,14 +238,16 @@ def filesystem(uri: str, storage_options: Mapping[str, Any] | None = None) -> tu
         raise _missing(scheme, error) from None
     except ValueError as error:
         if "rotocol" in str(error):
-            raise InputError(f"{uri}: {scheme}:// is no known kind of archive; correct the URI") from None
-        raise InputError(f"{uri} cannot be opened with the given storage options: {error}") from None
+            raise InputError(
+                f"{public(uri)}: {scheme}:// is no known kind of archive; correct the URI"
+            ) from None
+        raise InputError(f"{public(uri)} cannot be opened with the given storage options: {error}") from None
     except TypeError as error:
         raise InputError(f"the storage options do not suit {scheme}://: {error}") from None
     except OSError as error:
         if scheme == "hdfs":
             raise _missing(scheme, error) from None
-        raise InputError(f"{uri} cannot be reached: {error}") from None
+        raise InputError(f"{public(uri)} cannot be reached: {error}") from None
     return fs, str(path)
 
 
@@ -250,7 +264,7 @@ def plain_words(uri: str) -> Iterator[None]:
         if isinstance(error, TypeError) and "argument" in str(error):
             raise InputError(f"the storage options do not suit {_scheme(uri)}://: {error}") from None
         kind, words = _reason(error)
-        raise ImageError(f"{uri}: {words}", kind=kind) from None
+        raise ImageError(f"{public(uri)}: {words.replace(uri, public(uri))}", kind=kind) from None
 
 
 def _patiently(call: Callable[[], _T]) -> _T:
@@ -340,23 +354,87 @@ def _web_options(options: dict[str, Any]) -> dict[str, Any]:
         "auto_decompress": False,  # some servers call a .fits.gz an encoding of the FITS file
         # aiohttp's own limit is five minutes for a whole download.
         "timeout": ClientTimeout(total=None, sock_connect=_SILENCE_S, sock_read=_SILENCE_S),
+        "response_class": _bounded_response(),
+        "trace_configs": [_kept_to_the_host()],
     } | dict(options.pop("client_kwargs", {}))
     headers = {"Accept-Encoding": "identity"} | dict(options.pop("headers", {}))
     return {**options, "client_kwargs": client, "headers": headers}
 
 
-def _ask(fs: Any, url: str, target: BinaryIO | None = None) -> _Answer:
+def _kept_to_the_host() -> Any:
+    """What follows redirects within one host only: another would see headers that are not meant for it."""
+    from aiohttp import TraceConfig
+    from yarl import URL
+
+    async def redirected(_session: Any, _context: Any, params: Any) -> None:
+        to = params.url.join(URL(params.response.headers.get("Location", "")))
+        upgraded = to.scheme == params.url.scheme or (params.url.scheme, to.scheme) == ("http", "https")
+        ports = to.port == params.url.port or (to.is_default_port() and params.url.is_default_port())
+        if to.host != params.url.host or not (upgraded and ports):
+            raise ImageError(
+                f"{public(str(params.url))}: the server sends on to {to.scheme}://{to.host}:{to.port}; give "
+                "that place in images.paths",
+                kind="unreachable",
+            )
+
+    trace = TraceConfig()
+    trace.on_request_redirect.append(redirected)
+    return trace
+
+
+async def _chunks(answer: Any, limit: int) -> Any:
+    """Pieces of an answer, which may be neither longer than `limit` bytes nor endlessly slow."""
+    start, total = time.monotonic(), 0
+    async for chunk in answer.content.iter_any():
+        total += len(chunk)
+        seconds = time.monotonic() - start
+        if total > limit:
+            raise ImageError(f"the server sent more than the {limit} bytes that were asked for", "too_large")
+        if seconds > _SILENCE_S and total < SLOWEST_BYTES_S * seconds:
+            raise ImageError(
+                f"the server sent {total} bytes in {seconds:.0f} s; try again later", "unreachable"
+            )
+        yield chunk
+
+
+async def _copy(answer: Any, target: BinaryIO) -> None:
+    async for chunk in _chunks(answer, MAX_DOWNLOAD_BYTES):
+        target.write(chunk)
+
+
+def _bounded_response() -> Any:
+    from aiohttp import ClientResponse
+
+    class Bounded(ClientResponse):
+        """One whose body is read no farther than the range that was asked for."""
+
+        async def read(self) -> bytes:
+            if self._body is None and self.content is not None:
+                first, _, last = (
+                    self.request_info.headers.get("Range", "").removeprefix("bytes=").partition("-")
+                )
+                partial = self.status == 206 and first.isdigit() and last.isdigit()
+                limit = int(last) - int(first) + 1 if partial else MAX_PAGE_BYTES
+                parts = [chunk async for chunk in _chunks(self, limit)]
+                self._body = b"".join(parts)
+            return await super().read()
+
+    return Bounded
+
+
+def _ask(fs: Any, url: str, target: BinaryIO | None = None, whole: bool = False) -> _Answer:
     """Ask for the first byte of a file.
 
     A server without ranges answers with all of it, which is kept in `target`, where given, else is
-    not read.
+    not read. Where `whole` is set all of it is asked for.
     """
     from fsspec.asyn import sync
 
     async def ask() -> _Answer:
         session = await fs.set_session()
         options = dict(fs.kwargs)
-        options["headers"] = {**options.get("headers", {}), "Range": "bytes=0-0"}
+        if not whole:
+            options["headers"] = {**options.get("headers", {}), "Range": "bytes=0-0"}
         async with session.get(fs.encode_url(url), **options) as answer:
             page = answer.headers.get("Content-Type", "").startswith("text/html")
             if answer.status == 416:  # of an empty file there is no first byte
@@ -368,8 +446,7 @@ def _ask(fs: Any, url: str, target: BinaryIO | None = None) -> _Answer:
             if target is not None:
                 target.seek(0)
                 target.truncate()
-                async for chunk in answer.content.iter_chunked(2**20):
-                    target.write(chunk)
+                await _copy(answer, target)
             size = answer.headers.get("Content-Length", "")
             return _Answer(int(size) if size.isdigit() else None, target is not None, page)
 
