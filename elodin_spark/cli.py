@@ -12,7 +12,7 @@ import typer
 
 from elodin_spark import __version__, cli_pretrain, cli_weights
 from elodin_spark.entry import EXIT_CODES, guarded, without_pandas
-from elodin_spark.progress import step
+from elodin_spark.progress import counted, step
 
 app = typer.Typer(
     name="elodin-spark",
@@ -280,7 +280,7 @@ def neighbors(
         typical = opened.typical(metric.value)
         typer.echo(neighbors_table(found, query, metric.value, opened.describe(), typical))
     if 0 < len(found) < k * max(1, len(query.cutout_ids)):
-        typer.echo(f"{len(found)} neighbors: the catalog holds no more that answer", err=True)
+        typer.echo(f"{counted(len(found), 'neighbor')}: the catalog holds no more that answer", err=True)
 
 
 @app.command()
@@ -368,7 +368,7 @@ def simulate(
 
     Example: elodin-spark simulate /tmp/survey --tiles 30 --size 1024 --seed 7
     """
-    from elodin_spark.progress import Progress
+    from elodin_spark.progress import Progress, counted
     from elodin_spark.simulate import simulate as make_survey
 
     with Progress(tiles, "simulating", "tiles") as progress:
@@ -376,7 +376,8 @@ def simulate(
             out, tiles=tiles, size_px=size, seed=seed, progress=lambda done, total: progress.to(done)
         )
     typer.echo(
-        f"{len(survey.tiles)} tiles and {survey.n_objects} objects in {out}; the truth is {survey.truth}"
+        f"{counted(len(survey.tiles), 'tile')} and {counted(survey.n_objects, 'object')} in {out}; "
+        f"the truth is {survey.truth}"
     )
 
 

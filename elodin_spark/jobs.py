@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, get_args
 
 from elodin_spark.entry import guarded, stop_on_interrupt
+from elodin_spark.progress import counted
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.run import RunStage
@@ -142,11 +143,11 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
                     spark, catalog, options.out, question, options.positions, options.radius
                 )
                 without = f"; {unmatched:,} positions without a cutout in {options.out}.unmatched.csv"
-                print(f"{rows:,} neighbors in {options.out}{without if unmatched else ''}")
+                print(f"{counted(rows, 'neighbor')} in {options.out}{without if unmatched else ''}")
                 return
             ids = None if options.all else read_ids(spark, options.ids)
             rows = write_neighbors(spark, catalog, options.out, question, ids)
-        print(f"{rows:,} neighbors in {options.out}")
+        print(f"{counted(rows, 'neighbor')} in {options.out}")
 
     _end(job, arguments)
 

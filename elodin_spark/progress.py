@@ -136,3 +136,13 @@ def step(
         watcher.join()
     if said:
         say(f"{what}: done in {time.monotonic() - started:.1f} s")
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "image"), counted(1200, "batch")
+    ('1 image', '1,200 batches')
+    """
+    plural = noun if count == 1 else noun + ("es" if noun.endswith(("ch", "sh", "s", "x")) else "s")
+    return f"{count:,} {plural}"

@@ -21,6 +21,7 @@ from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.listing import files_to_batches, is_fits, list_files
 from elodin_spark.neighbors.outside import Outside, checked_vector
+from elodin_spark.progress import counted
 from elodin_spark.settings import FullImage, Settings, SlidingWindow
 from elodin_spark.stage import StageSpec, fuse, run_plain
 from elodin_spark.vectors import to_matrix
@@ -85,7 +86,7 @@ def by_id(cutout_id: int | Iterable[int]) -> Query:
         raise InputError(f"a cutout ID is a whole number: {error}") from None
     if not numbers:
         raise InputError("no cutout ID is given to ask with")
-    return Query(f"{len(numbers)} cutouts", numbers, several=True)
+    return Query(counted(len(numbers), "cutout"), numbers, several=True)
 
 
 def by_position(places: Places, position: tuple[float, float], radius_arcsec: float | None) -> Query:
@@ -192,7 +193,7 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
     if len(windows) != 1:
         size = windows[0] if windows else None
         wanted = f", of {size['x1'] - size['x0']} x {size['y1'] - size['y0']} px," if size else ""
-        raise InputError(f"{file} makes {len(windows)} windows, and one{wanted} can be asked with")
+        raise InputError(f"{file} makes {counted(len(windows), 'window')}, and one{wanted} can be asked with")
     (window,) = windows
     if window["rejected"] is not None:
         raise InputError(f"{file} cannot be asked with: rejected, {window['rejected']}")

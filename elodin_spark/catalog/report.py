@@ -14,6 +14,7 @@ from elodin_spark.catalog.shardedindex import shard_facts
 from elodin_spark.catalog.skyreport import SKY_COLUMNS, SkyCounts, sky_lines
 from elodin_spark.catalog.store import Store
 from elodin_spark.catalog.typical import Typical, typical_facts
+from elodin_spark.progress import counted
 from elodin_spark.recipe import finish_of
 from elodin_spark.settings import Metric
 
@@ -95,7 +96,8 @@ def info_text(facts: dict[str, Any]) -> str:
     lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
     if facts["removed"]["cutouts"] or facts["removed"]["images"]:
         lines.append(
-            "removed    {cutouts:,} cutouts, of these all of {images:,} images".format(**facts["removed"])
+            f"removed    {counted(facts['removed']['cutouts'], 'cutout')}, of these all of "
+            f"{counted(facts['removed']['images'], 'image')}"
         )
     lines += ["", f"{'table':<14}{'rows':>14}{'size':>12}"]
     for name, table in facts["tables"].items():

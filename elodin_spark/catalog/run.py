@@ -40,7 +40,7 @@ from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.images.listing import ImageFile, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.progress import Progress, step
+from elodin_spark.progress import Progress, counted, step
 from elodin_spark.settings import FingerprintsSettings, Settings
 from elodin_spark.stage import AheadSpec, StageSpec, fuse
 
@@ -87,7 +87,8 @@ class RunReport:
         return "\n".join([self._done(), *sky_lines(self.sky)])
 
     def _done(self) -> str:
-        holds = f"{self.n_images:,} images, {self.n_cutouts:,} cutouts, {self.n_failures:,} refused"
+        images, cutouts = counted(self.n_images, "image"), counted(self.n_cutouts, "cutout")
+        holds = f"{images}, {cutouts}, {self.n_failures:,} refused"
         if not self.batches_done and not self.made:
             return f"nothing to do: {holds}"
         made = f"; made {', '.join(self.made)}" if self.made else ""
@@ -380,7 +381,7 @@ class _Work:
         sky = SkyCounts().add(self._store.dataset("images").to_table(columns=SKY_COLUMNS))
         cut = sky.images
         if images and not cut:
-            raise TooManyFailuresError(f"none of the {images} images could be used: {self._reasons()}")
+            raise TooManyFailuresError(f"none of {counted(images, 'image')} could be used: {self._reasons()}")
         cutouts = self._store.dataset("cutouts").count_rows()
         return RunReport(cut, cutouts, failures, done, made, seconds, sky.facts())
 

@@ -31,6 +31,7 @@ from elodin_spark.planning.headers import Headers, read_headers
 from elodin_spark.planning.machines import Machines, choose_machines, memory_needs, submit_line
 from elodin_spark.planning.offers import dense_of, dense_settings, overrides_of
 from elodin_spark.planning.rates import Rates, measure
+from elodin_spark.progress import counted
 from elodin_spark.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -107,8 +108,9 @@ def plan_config(
         kinds = ", ".join(f"{count} x {kind}" for kind, count in headers.refused.most_common(3))
         first = f"; the first: {headers.messages[0]}" if headers.messages else ""
         raise TooManyFailuresError(
-            f"none of {len(left)} files holds an image that can be used: {kinds or 'no plane matches'}"
-            f"{first}. Correct images.paths, images.hdu, images.bands, images.mjd or cutouts.generator"
+            f"none of {counted(len(left), 'file')} holds an image that can be used: "
+            f"{kinds or 'no plane matches'}{first}. Correct images.paths, images.hdu, images.bands, "
+            "images.mjd or cutouts.generator"
         )
     rates = None
     if weights is not None and headers.usable:
@@ -312,7 +314,7 @@ def _notes(
     batch = min(files_left, settings.run.batch_images)
     if batch < machines.slots:
         notes.append(
-            f"a batch of {batch} files cannot keep {machines.slots} cores "
+            f"a batch of {counted(batch, 'file')} cannot keep {machines.slots} cores "
             "busy: raise run.batch_images, or take fewer cores"
         )
     limit, needed = machines.memory_bytes, memory["worker_bytes"]

@@ -6,6 +6,9 @@ from typing import Any
 
 from elodin_spark.catalog.report import size_text
 from elodin_spark.catalog.skyreport import sky_lines
+from elodin_spark.progress import counted
+
+_HELD = (("batches", "batch"), ("images", "image"), ("cutouts", "cutout"))
 
 
 def plan_text(facts: dict[str, Any]) -> str:
@@ -28,7 +31,7 @@ def _archive(facts: dict[str, Any]) -> list[str]:
     lines = [f"{'catalog':<14}{facts['catalog'] or 'none named'}"]
     if facts["held"]:
         held = facts["held"]
-        counts = f"{held['batches']} batches, {held['images']:,} images, {held['cutouts']:,} cutouts"
+        counts = ", ".join(counted(held[name], noun) for name, noun in _HELD)
         lines.append(f"{'':<14}holds {counts}; what follows is what is left")
     left = facts["files_left"]
     of = f" of {facts['files']:,}" if left < facts["files"] else ""

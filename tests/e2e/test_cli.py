@@ -181,4 +181,4 @@ def test_images_smaller_than_the_window_end_with_a_reason(finished, tmp_path):
     sizes = ("--set", "cutouts.generator.size=500", "--set", "cutouts.generator.step=500")
     done = elodin("run", finished[0], "--set", f"catalog={tmp_path / 'new'}", *sizes)
     assert done.returncode == 3
-    assert "none of the 4 images could be used: 4 x smaller_than_window" in done.stderr
+    assert "none of 4 images could be used: 4 x smaller_than_window" in done.stderr

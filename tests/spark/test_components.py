@@ -192,7 +192,7 @@ def test_an_archive_without_a_window_tells_why_and_waits_for_one(make, survey, t
     settings = catalog.settings.model_copy(update={"images": broken, "catalog": None})
     waiting = Catalog.create(tmp_path / "catalog", settings)
     for _ in range(2):
-        with pytest.raises(TooManyFailuresError, match="none of the 1 images could be used"):
+        with pytest.raises(TooManyFailuresError, match="none of 1 image could be used"):
             waiting.run(["cutouts", "fingerprints"])
         assert waiting._store.finish is None
         with pytest.raises(CatalogError, match="not fitted yet"):

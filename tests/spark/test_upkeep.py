@@ -92,7 +92,7 @@ def test_what_is_removed_is_in_no_answer_and_stays_out(catalog: Catalog, tmp_pat
             opened.describe_cutouts([single])
         assert image["path"] not in opened.table("images")["path"].to_pylist()
         assert not np.isin(gone, opened.vectors()[0]).any()
-    assert f"removed    {len(gone):,} cutouts, of these all of 1 images" in info_text(catalog.info())
+    assert f"removed    {len(gone):,} cutouts, of these all of 1 image" in info_text(catalog.info())
 
     assert Catalog.open(catalog.path).run().batches_done == 0
     assert answers(Catalog.open(catalog.path), asked, "l2") == left(before["l2"], gone, 5)

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elodin_spark import ids, schema
+from elodin_spark.catalog import RunReport
 from elodin_spark.config import parse_settings
 from elodin_spark.errors import ImageError
-from elodin_spark.progress import Progress, step
+from elodin_spark.progress import Progress, counted, step
 from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
 from elodin_spark.spark.java import check_java, java_version
 from elodin_spark.stage import AheadSpec, Stage, StageSpec, fuse, run_plain
@@ -255,3 +256,21 @@ def test_a_missing_or_old_java_is_refused_with_how_to_get_one(tmp_path, monkeypa
     java.chmod(0o755)
     with pytest.raises(MissingDependencyError, match="is 11"):
         check_java()
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (0, "image", "0 images"),
+        (1, "image", "1 image"),
+        (2, "batch", "2 batches"),
+        (1200, "file", "1,200 files"),
+    ],
+)
+def test_what_is_counted_is_named_by_its_number(count, noun, text):
+    assert counted(count, noun) == text
+
+
+def test_a_report_of_one_image_names_one():
+    text = RunReport(1, 1, 0, 1, (), 1.0).text()
+    assert text.startswith("1 image, 1 cutout, 0 refused; 1 batch done")
