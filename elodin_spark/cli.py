@@ -13,6 +13,7 @@ import typer
 from elodin_spark import __version__, cli_pretrain, cli_weights
 from elodin_spark.entry import EXIT_CODES, guarded, without_pandas
 from elodin_spark.progress import counted, step
+from elodin_spark.terminal import plain
 
 app = typer.Typer(
     name="elodin-spark",
@@ -159,7 +160,7 @@ def plan(
         cores=cores,
         executor_memory=executor_memory,
     )
-    typer.echo(json.dumps(facts, indent=1) if as_json else plan_text(facts))
+    typer.echo(json.dumps(facts, indent=1) if as_json else plain(plan_text(facts), lines=True))
 
 
 @app.command()
@@ -287,18 +288,28 @@ def neighbors(
 def info(
     catalog: CatalogPath,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every byte of it first: is all as it was written?")
+    ] = False,
 ) -> None:
     """Show what a catalog holds: tables, counts, recipe, timings, failures, disk use.
 
     Example: elodin-spark info runs/coadds
+
+    Example: elodin-spark info runs/coadds --check
     """
     with step("starting"):
         without_pandas()
         from elodin_spark.catalog import Catalog
         from elodin_spark.catalog.report import info_text
 
+    opened = Catalog.open(catalog)
+    if check:
+        with step("checking every file"):
+            opened.check()
+        typer.echo("all files are as they were written", err=True)
     with step("reading the catalog"):
-        facts = Catalog.open(catalog).info()
+        facts = opened.info()
     typer.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))
 
 
@@ -332,7 +343,7 @@ def remove(
         found = opened.vanished_images()
         images_are = "image is" if len(found) == 1 else "images are"
         listed = "" if dry_run else "".join(f"\n  {file}" for file in found)
-        typer.echo(f"{len(found):,} {images_are} gone from the archive{listed}")
+        typer.echo(f"{len(found):,} {images_are} gone from the archive{plain(listed, lines=True)}")
         named += found
         if not found and not images and not cutouts:
             return

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from elodin_spark.errors import ElodinError, resource_error
+from elodin_spark.terminal import plain
 
 #: What the exit codes mean, for help texts.
 EXIT_CODES = (
@@ -68,6 +69,9 @@ def guarded(work: Callable[[], object]) -> int:
     Set ``ELODIN_DEBUG=1`` to see where an error came from.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        if type(handler.formatter) is logging.Formatter:
+            handler.setFormatter(_Plain("%(message)s"))
     logging.getLogger("elodin_spark").setLevel(logging.INFO)
     try:
         result = work()
@@ -79,6 +83,13 @@ def guarded(work: Callable[[], object]) -> int:
     return result if isinstance(result, int) else 0
 
 
+class _Plain(logging.Formatter):
+    """Names of files and words of headers cannot move the cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record), lines=True)
+
+
 def _explain(error: Exception) -> int:
     show = getattr(error, "show", None)
     if show is not None:  # a usage error, which the command line knows how to show
@@ -88,9 +99,10 @@ def _explain(error: Exception) -> int:
         traceback.print_exception(error)
     error = resource_error(error) or error
     if isinstance(error, ElodinError):
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(str(error), lines=True)}", file=sys.stderr)
         return error.exit_code
     reason = " ".join(str(error).split())[:500]
+    reason = plain(reason)
     print(f"unexpected error: {type(error).__name__}: {reason} (ELODIN_DEBUG=1 shows where)", file=sys.stderr)
     return 1
 

@@ -13,12 +13,19 @@ from elodin_spark import Catalog, schema
 from elodin_spark.catalog.products import make_index
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.config import parse_settings
+from elodin_spark.diskfiles import read_json, write_json
 from elodin_spark.fingerprints.weights import Weights
 from elodin_spark.recipe import make_recipe
 
 LABELS = ("n01 tabby", "n02 tiger_cat", "n03 crane", "n04 crane", "n05 spiral", "n06 lens")
 SIDE, STEP, SCALE = 32, 16, 0.5  # px, px, arcsec/px
 DIMENSION = 8
+
+
+def change_json(path: Path, **values: Any) -> None:
+    """Write some values of a JSON file of a catalog anew, with the checksum of them all."""
+    write_json(path, read_json(path) | values)
+
 
 Rows = dict[str, list[dict[str, Any]]]
 

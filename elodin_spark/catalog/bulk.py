@@ -14,7 +14,6 @@ from pyarrow.csv import write_csv
 from elodin_spark.catalog.asking import Question
 from elodin_spark.catalog.catalog import Catalog
 from elodin_spark.catalog.places import checked_radius, within
-from elodin_spark.catalog.removed import read_removed, removed_file
 from elodin_spark.cutouts.skycatalog import read_positions
 from elodin_spark.errors import InputError, UnknownCutoutError
 from elodin_spark.schema import NEIGHBORS
@@ -105,7 +104,7 @@ def write_neighbors(
 
     _require_new(Path(out))
     catalog.answerer(question)  # whatever is wrong is better said here than by a worker
-    fingerprints = read_parts(spark, catalog.parts("fingerprints"), removed_file(catalog.path))
+    fingerprints = read_parts(spark, catalog.parts("fingerprints"), catalog.removed_file)
     known = fingerprints.select("cutout_id")
     if ids is None:
         queries = known
@@ -115,7 +114,7 @@ def write_neighbors(
             row["cutout_id"]
             for row in queries.join(known, "cutout_id", "left_anti").orderBy("cutout_id").take(_NAMED)
         ]
-        read_removed(catalog.path).refuse(unknown, str(catalog.path))
+        catalog.removed.refuse(unknown, str(catalog.path))
         if unknown:
             raise UnknownCutoutError(
                 f"{catalog.path} has no fingerprint of cutout {', '.join(map(str, unknown))} among the IDs "

@@ -79,6 +79,7 @@ class Catalog(Contents):
         super().__init__(store)
         self.settings = settings
         self._filtered: dict[str, NDArray[np.int64]] = {}
+        self._taken_out = store.meta.get("removed")
         if weights is not None:
             self._weights = weights  # fills the cached property
 
@@ -188,11 +189,19 @@ class Catalog(Contents):
         for name in ("_l2", "_by_label", "_repeats", "_windows", "_image_paths", "places"):
             self.__dict__.pop(name, None)
         self._filtered = {}
+        self._taken_out = self._store.meta.get("removed")
+
+    def _look(self) -> None:
+        """Forget what was loaded where another process has taken something out since."""
+        self._store.look()
+        if self._store.meta.get("removed") != self._taken_out:
+            self._forget()
 
     # ---- looking ----------------------------------------------------------------------------
 
     def cutout_ids(self) -> NDArray[np.int64]:
         """IDs of all cutouts, ascending, shape (n,)."""
+        self._look()
         return self._windows.column("cutout_id").to_numpy()
 
     def query(
@@ -220,6 +229,7 @@ class Catalog(Contents):
         require_one(cutout_id=cutout_id, position=position, at=at, vector=vector, image=image)
         if radius_arcsec is not None and position is None:
             raise InputError("a radius goes with a position")
+        self._look()
         if position is not None:
             return by_position(self.places, position, radius_arcsec)
         if at is not None:
@@ -347,6 +357,7 @@ class Catalog(Contents):
         UnknownCutoutError
             The catalog does not hold one of them.
         """
+        self._look()
         ids = np.asarray(list(cutout_ids), dtype=np.int64)
         self._store.removed.refuse(ids, str(self.path))
         rows = self._windows.take(rows_of(self.cutout_ids(), ids, source=str(self.path))).to_pylist()
@@ -402,6 +413,7 @@ class Catalog(Contents):
         CatalogError
             The index has not been built, or not for that metric.
         """
+        self._look()
         kept = None if question.where is None else self._kept(question.where)
         repeats = None if question.repeats == "keep" else self._repeats
         index, removed = self._index(question.metric), self._store.removed
@@ -446,4 +458,5 @@ class Catalog(Contents):
 
     @cached_property
     def _windows(self) -> pa.Table:
-        return self._store.dataset("cutouts").to_table(columns=WINDOW_COLUMNS).sort_by("cutout_id")
+        cutouts = self._store.dataset("cutouts", WINDOW_COLUMNS)
+        return cutouts.to_table(columns=WINDOW_COLUMNS).sort_by("cutout_id")

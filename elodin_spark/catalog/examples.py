@@ -79,7 +79,7 @@ def examples_of(store: Store, labels: Iterable[int] | None = None) -> dict[int, 
     if store.product("examples") is None:
         return {}
     wanted = None if labels is None else pc.field("label").isin(pa.array(sorted(set(labels)), pa.int32()))
-    rows = pq.read_table(store.product_folder("examples") / EXAMPLES_FILE, filters=wanted)
+    rows = pq.read_table(store.product_file("examples", EXAMPLES_FILE), filters=wanted)
     gone = set(store.removed.cutouts.tolist())
     found: dict[int, list[int]] = {}
     for label, cutout in zip(
@@ -135,7 +135,7 @@ def pictures_of(store: Store, cutouts: Iterable[int]) -> dict[int, bytes]:
 
 def _sets(store: Store) -> dict[int, int]:
     """How many cutouts have each label."""
-    rows = pq.read_table(store.product_folder("examples") / EXAMPLES_FILE, columns=["label", "sets"])
+    rows = pq.read_table(store.product_file("examples", EXAMPLES_FILE), columns=["label", "sets"])
     return dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
 

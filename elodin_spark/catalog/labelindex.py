@@ -53,7 +53,8 @@ def label_digest(settings: NeighborsSettings) -> list[Any]:
 def make_label_files(store: Store, settings: NeighborsSettings, folder: Path, n_labels: int) -> None:
     """Build the label indices of an archive whose vectors fit in memory, in the folder of the index."""
     metrics = set(settings.metrics)
-    dataset, count = store.dataset("fingerprints"), store.n_rows("fingerprints")
+    dataset = store.dataset("fingerprints", ["labels", "label_scores"])
+    count = store.n_rows("fingerprints")
 
     def sets(progress: Progress) -> Iterator[LabelBatch]:
         for batch in stream_label_sets(dataset, settings.labels):

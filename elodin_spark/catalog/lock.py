@@ -29,8 +29,12 @@ def locked(catalog: Path) -> Iterator[None]:
     """
     file = catalog / ".lock"
     try:
-        handle = file.open("a+", encoding="utf-8")
+        # A link that somebody put there is not followed: what it leads to would be emptied.
+        number = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        handle = os.fdopen(number, "r+", encoding="utf-8")
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise CatalogError(f"{file} is a link, and a lock is none: delete it") from None
         raise CatalogError(f"{catalog} cannot be written: {error.strerror or error}") from None
     with handle:
         try:
@@ -49,7 +53,8 @@ def locked(catalog: Path) -> Iterator[None]:
         handle.seek(0)
         if dead := handle.read().strip():
             log.info("%s was writing and did not finish; this run takes over", dead)
-        handle.truncate(0)
+        handle.seek(0)
+        handle.truncate()
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()
         try:

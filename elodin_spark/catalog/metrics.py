@@ -162,13 +162,13 @@ class LabelIndices:
 
     @cached_property
     def _weights(self) -> NDArray[np.float64]:
-        folder = self._store.product_folder("index")
+        folder, _ = checked_index(self._store)
         counts = read_label_counts(folder, self._store.label_count(self._record["dimension"]))
         counted = self._record.get("label_index", {}).get("counted", self._record["rows"])
         return label_weights(counts, counted)
 
     def _labels_of(self, ids: Sequence[int]) -> dict[int, list[int]]:
-        found = self._store.dataset("fingerprints").to_table(
+        found = self._store.dataset("fingerprints", ["labels"]).to_table(
             columns=["cutout_id", "labels"], filter=pc.field("cutout_id").isin(pa.array(ids, pa.int64()))
         )
         most = self._record.get("set_size")

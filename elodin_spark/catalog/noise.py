@@ -63,7 +63,7 @@ def noise_floor(store: Store) -> float | None:
 def _sampled(store: Store, l2: L2Index | ApproximateL2Index, seed: int) -> tuple[int, NDArray[np.int64]]:
     """How many pairs are indexed, and a stable sample of them, shape (n, 2)."""
     best, keys, known = np.empty((0, 2), np.int64), np.empty(0, np.int64), 0
-    for batch in ds.dataset(store.product_folder("repeats") / PAIRS).to_batches(columns=["id_a", "id_b"]):
+    for batch in ds.dataset(store.product_file("repeats", PAIRS)).to_batches(columns=["id_a", "id_b"]):
         some = np.column_stack([batch.column(name).to_numpy() for name in ("id_a", "id_b")])
         some = some[l2.contains(some[:, 0]) & l2.contains(some[:, 1])]
         known += len(some)

@@ -101,7 +101,7 @@ class Places:
     @property
     def _scales(self) -> dict[int, float | None]:
         """Pixel scale of each image, arcsec/px."""
-        images = self._store.dataset("images").to_table(columns=["image_id", "pixel_scale"])
+        images = self._store.dataset("images", ["pixel_scale"]).to_table(columns=["image_id", "pixel_scale"])
         return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
 
 

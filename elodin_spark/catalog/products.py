@@ -29,7 +29,6 @@ from elodin_spark.catalog.labelindex import (
     make_label_shards,
     open_label_shards,
 )
-from elodin_spark.catalog.removed import removed_file
 from elodin_spark.catalog.shardedindex import make_shards, open_shards, wanted_recipe
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
@@ -64,7 +63,7 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
     count = store.n_rows("fingerprints")
     if not count:
         return False
-    dataset = store.dataset("fingerprints")
+    dataset = store.dataset("fingerprints", ["vector"])
     dimension = to_matrix(dataset.head(1, columns=["vector"]).column("vector").combine_chunks()).shape[1]
     recipe = wanted_recipe(settings.neighbors, count, dimension)
     asked = [] if recipe.exact else [recipe.factory, recipe.store, settings.neighbors.recall, "built"]
@@ -95,11 +94,8 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
 
 
 def commit_index(store: Store, folder: Path, record: dict[str, Any]) -> None:
-    """Declare an index done, with the recipe and the file sizes by which it is known when it is opened."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
-    known = {"recipe_id": store.meta["recipe_id"], "bytes": sizes}
-    store.commit_product("index", folder, {**record, **known})
+    """Declare an index done, with the recipe by which it is known when it is opened."""
+    store.commit_product("index", folder, {**record, "recipe_id": store.meta["recipe_id"]})
 
 
 def checked_index(store: Store) -> tuple[Path, dict[str, Any]]:
@@ -108,7 +104,7 @@ def checked_index(store: Store) -> tuple[Path, dict[str, Any]]:
     Raises
     ------
     CatalogError
-        There is none, a file is missing or truncated, or its vectors are of another recipe.
+        There is none, a file is missing or damaged, or its vectors are of another recipe.
     """
     folder, record = store.product_folder("index"), store.product("index") or {}
     again = f"delete {store.path}/products/index.json and run the catalog again"
@@ -117,13 +113,7 @@ def checked_index(store: Store) -> tuple[Path, dict[str, Any]]:
             f"{folder} holds an index of recipe {record.get('recipe_id')}, and the catalog is of "
             f"{store.meta['recipe_id']}: {again}"
         )
-    for name, size in record["bytes"].items():
-        file = folder / name
-        found = file.stat().st_size if file.is_file() else 0
-        if found != size:
-            raise CatalogError(
-                f"{file} is missing or truncated: {found:,} bytes instead of {size:,}; {again}"
-            )
+    store.product_file("index", "")
     return folder, record
 
 
@@ -174,7 +164,7 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
     from elodin_spark.projection.reduce import project
     from elodin_spark.spark.batches import sample_vectors
 
-    parts, gone = store.parts("fingerprints"), removed_file(store.path)
+    parts, gone = store.parts("fingerprints"), store.removed_file
     sample = sample_vectors(spark(), parts, chosen.sample, settings.seed, gone)
     vectors = to_matrix(sample.column("vector").combine_chunks())
     finite = np.isfinite(vectors).all(axis=1)
@@ -231,13 +221,14 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
     methods = projection["methods"] if projection else []
     with Progress(len(methods) + 2, "drawing", "figures") as progress:
         for method in methods:
-            points = pq.read_table(store.product_folder("projection") / f"{method}.parquet")
+            points = pq.read_table(store.product_file("projection", f"{method}.parquet"))
             thumbnails = thumbnails_of(store, points.column("cutout_id"))
             xy = np.column_stack([points.column("x").to_numpy(), points.column("y").to_numpy()])
             figure = map_figure(xy, thumbnails, method=method, subtitle=store.describe())
             save_figure(figure, folder / f"map_{method}.png")
             progress.add()
-        cutouts = store.dataset("cutouts").to_table(columns=["ra", "dec", "cutout_id"]).sort_by("cutout_id")
+        columns = ["ra", "dec", "cutout_id"]
+        cutouts = store.dataset("cutouts", columns).to_table(columns=columns).sort_by("cutout_id")
         ra, dec = (cutouts.column(name).to_numpy().astype(np.float64) for name in ("ra", "dec"))
         if (np.isfinite(ra) & np.isfinite(dec)).any():
             save_figure(sky_figure(ra, dec, subtitle=store.describe()), folder / "sky.png")
@@ -252,7 +243,7 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
 
 def thumbnails_of(store: Store, ids: pa.Array | pa.ChunkedArray) -> list[bytes | None]:
     """Thumbnails of cutouts, in the order of `ids`; None for one that has none."""
-    wanted = store.dataset("cutouts").to_table(
+    wanted = store.dataset("cutouts", ["thumbnail"]).to_table(
         columns=["cutout_id", "thumbnail"],
         filter=pc.field("cutout_id").isin(pa.array(ids.to_pylist(), pa.int64())),
     )

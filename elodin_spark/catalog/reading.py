@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.examples import examples_of
+from elodin_spark.catalog.removed import Removed
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
@@ -44,6 +45,16 @@ class Contents:
         """The folder."""
         return self._store.path
 
+    @property
+    def removed(self) -> Removed:
+        """What was taken out of it."""
+        return self._store.removed
+
+    @property
+    def removed_file(self) -> Path | None:
+        """Parquet file of the removed IDs, `kind` (cutout or image) and `id`; None where there are none."""
+        return self._store.removed_file
+
     def parts(self, name: str) -> list[Path]:
         """Folders of Parquet files of a table, with the removed rows that are still in them."""
         return self._store.parts(name)
@@ -61,7 +72,7 @@ class Contents:
         wanted = None
         if cutout_ids is not None:
             wanted = pc.field("cutout_id").isin(pa.array(list(cutout_ids), pa.int64()))
-        dataset = self._store.dataset("fingerprints")
+        dataset = self._store.dataset("fingerprints", ["vector"])
         found = dataset.to_table(columns=["cutout_id", "vector"], filter=wanted).sort_by("cutout_id")
         return found.column("cutout_id").to_numpy(), to_matrix(found.column("vector").combine_chunks())
 
@@ -127,7 +138,7 @@ class Contents:
         CatalogError
             ``run.repeats_arcsec`` was not set when it was run.
         """
-        pairs = pq.read_table(self._store.product_folder("repeats") / PAIRS)
+        pairs = pq.read_table(self._store.product_file("repeats", PAIRS))
         gone = pa.array(self._store.removed.cutouts)
         return pairs.filter(~(pc.field("id_a").isin(gone) | pc.field("id_b").isin(gone)))
 
@@ -139,11 +150,11 @@ class Contents:
         CatalogError
             No catalog of positions was cut.
         """
-        return pq.read_table(self._store.product_folder("positions") / UNMATCHED)
+        return pq.read_table(self._store.product_file("positions", UNMATCHED))
 
     def figures(self) -> list[Path]:
         """The figures the last run drew."""
-        return sorted(self._store.product_folder("figures").glob("*.png"))
+        return sorted(self._store.product_file("figures", "").glob("*.png"))
 
     def label_sheet(self) -> Path | None:
         """The figure of what labels without a name look like; None where no run has drawn one."""
@@ -160,6 +171,17 @@ class Contents:
         """One line for figures and outputs: backbone, weights, recipe."""
         return self._store.describe()
 
+    def check(self) -> None:
+        """Read every byte of its files, and compare them with what was written.
+
+        Raises
+        ------
+        CatalogError
+            Something is damaged, missing, or not of the catalog: all of it is named, each with its remedy.
+        """
+        if damages := list(dict.fromkeys(self._store.damages())):
+            raise CatalogError("\n".join(damages))
+
     def info(self) -> dict[str, Any]:
         """Tables, counts, recipe, timings, failures and disk use, as plain values."""
         from elodin_spark.catalog.report import gather
@@ -168,11 +190,11 @@ class Contents:
 
     @cached_property
     def _image_paths(self) -> dict[int, str]:
-        images = self._store.dataset("images").to_table(columns=["image_id", "path"])
+        images = self._store.dataset("images", ["path"]).to_table(columns=["image_id", "path"])
         return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
 
     def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
-        found = self._store.dataset("fingerprints").to_table(
+        found = self._store.dataset("fingerprints", ["labels"]).to_table(
             columns=["cutout_id", "labels"], filter=pc.field("cutout_id").isin(pa.array(ids))
         )
         named: dict[int, list[str]] = {int(i): [] for i in ids}

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.removed import Removed, write_removed
+from elodin_spark.catalog.removed import Removed
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 from elodin_spark.images.listing import local_path
@@ -99,7 +99,7 @@ def remove(
         raise InputError("nothing to remove was named: give paths or IDs of images, or IDs of cutouts")
     with store.lock():
         before = store.removed
-        known = store.dataset("images").to_table(columns=["image_id", "path"])
+        known = store.dataset("images", ["path"]).to_table(columns=["image_id", "path"])
         image_ids = np.union1d(_of_paths(known, paths), _of_numbers(known, numbers, before))
         alone = _cutouts(store, "cutout_id", singles)
         unknown = np.setdiff1d(singles, np.union1d(alone, before.cutouts))
@@ -109,7 +109,7 @@ def remove(
                 "cutouts table"
             )
         gone = np.union1d(_cutouts(store, "image_id", image_ids), alone)
-        if gone.size and gone.size == store.dataset("cutouts").count_rows():
+        if gone.size and gone.size == store.dataset("cutouts", ()).count_rows():
             raise CatalogError(
                 f"that would remove all {gone.size:,} cutouts of {store.path}: delete the folder instead"
             )
@@ -117,9 +117,8 @@ def remove(
             parts = _parts(store, known, image_ids, alone)
             return Removal(int(image_ids.size), int(gone.size), True, parts)
         if gone.size or image_ids.size:
-            write_removed(
-                store.path,
-                Removed(np.union1d(before.cutouts, gone), np.union1d(before.images, image_ids)),
+            store.keep_removed(
+                Removed(np.union1d(before.cutouts, gone), np.union1d(before.images, image_ids))
             )
     return Removal(int(image_ids.size), int(gone.size))
 
@@ -157,7 +156,8 @@ def vanished_images(store: Store, settings: Settings) -> list[str]:
         The archive cannot be seen, or none of its files can: it is rather not mounted than empty.
     """
     root = str(store.meta["root"])
-    rows = store.dataset("images").to_table(columns=["path", "uri", "planes"]).to_pylist()
+    columns = ["path", "uri", "planes"]
+    rows = store.dataset("images", columns).to_table(columns=columns).to_pylist()
     there: Collection[str] | None = None
     if is_remote(root):
         there = {file.uri for file in list_uri(root, settings.images.storage)}
@@ -181,7 +181,7 @@ def _exists(uri: str, there: Collection[str] | None) -> bool:
 
 def _cutouts(store: Store, column: str, ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Cutouts whose ID, or whose image, is among `ids`, of those that were not removed."""
-    rows = store.dataset("cutouts").to_table(
+    rows = store.dataset("cutouts", ()).to_table(
         columns=["cutout_id"], filter=pc.field(column).isin(pa.array(ids))
     )
     return rows.column("cutout_id").to_numpy()

@@ -1,14 +1,19 @@
 """What was taken out of a catalog: IDs that stay taken out, whatever is run or rewritten later.
 
-``removed.parquet`` in the folder of the catalog is the one record of it. It replaces the one before in
-one step, so that a cutout is in all answers or in none.
+``removed-<hash>.parquet`` in the folder of the catalog is the one record of it, and ``catalog.json`` names
+it: so it replaces the one before in one step, a cutout is in all answers or in none, and a record that is
+lost or put back from another day is seen.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,46 +64,70 @@ class Removed:
             )
 
 
-def removed_file(catalog: Path) -> Path | None:
-    """The record, for those who join with it: `kind` (cutout or image) and `id`; None before there is one."""
-    file = catalog / _FILE
+def removed_path(catalog: Path, record: Mapping[str, Any] | None) -> Path | None:
+    """The file that a record of ``catalog.json`` names; None before there is anything."""
+    if record is not None:
+        return catalog / str(record["file"])
+    file = catalog / _FILE  # of catalogs from before catalog.json named it
     return file if file.exists() else None
 
 
-def read_removed(catalog: Path) -> Removed:
+def read_removed(catalog: Path, record: Mapping[str, Any] | None) -> Removed:
     """What was taken out of a catalog so far.
+
+    Parameters
+    ----------
+    catalog : Path
+    record : mapping or None
+        From :func:`write_removed`.
 
     Raises
     ------
     CatalogError
-        The record is damaged.
+        The file is missing or damaged.
     """
-    file = removed_file(catalog)
+    file = removed_path(catalog, record)
     if file is None:
         return Removed()
-    status = file.stat()
-    return _read(file, status.st_ino, status.st_mtime_ns)
+    if record is not None:
+        return _read(file, str(record["sha256"]))
+    return _read(file, None, file.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
-def _read(file: Path, inode: int, mtime_ns: int) -> Removed:
+def _read(file: Path, sha256: str | None, _mtime_ns: int = 0) -> Removed:
     try:
-        rows = pq.read_table(file, schema=_COLUMNS)
+        content = file.read_bytes()
+        if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+            raise ValueError("its bytes are others than were written")
+        rows = pq.read_table(pa.BufferReader(content), schema=_COLUMNS)
     except (OSError, ValueError) as error:
         raise CatalogError(
-            f"{file} is damaged ({str(error)[:200]}): put it back from a copy; without it what was removed "
-            "is in the answers again"
+            f"{file} is missing or damaged ({str(error)[:200]}): put it back from a copy; without it what "
+            "was removed is in the answers again. Where there is none, delete the catalog and run it again"
         ) from None
     kinds, ids = rows.column("kind"), rows.column("id")
     cutouts, images = (ids.filter(pc.equal(kinds, kind)).to_numpy() for kind in ("cutout", "image"))
     return Removed(np.unique(cutouts), np.unique(images))
 
 
-def write_removed(catalog: Path, removed: Removed) -> None:
-    """Record what is taken out; only with the lock held."""
+def write_removed(catalog: Path, removed: Removed) -> dict[str, Any]:
+    """Write what is taken out to a file, which counts once ``catalog.json`` names it.
+
+    Returns
+    -------
+    dict
+        For ``catalog.json``: `file`, its `sha256`, and the numbers of `cutouts` and `images`.
+    """
     kinds = pa.concat_arrays(
         [pa.repeat("cutout", removed.cutouts.size), pa.repeat("image", removed.images.size)]
     )
     ids = np.concatenate([removed.cutouts, removed.images])
-    with written_whole(catalog / _FILE) as temporary:
-        pq.write_table(pa.table([kinds, ids], schema=_COLUMNS), temporary)
+    content = io.BytesIO()
+    pq.write_table(pa.table([kinds, ids], schema=_COLUMNS), content)
+    sha256 = hashlib.sha256(content.getvalue()).hexdigest()
+    file = catalog / f"removed-{sha256[:12]}.parquet"
+    with written_whole(file) as temporary:
+        temporary.write_bytes(content.getvalue())
+    counts = {"cutouts": int(removed.cutouts.size), "images": int(removed.images.size)}
+    return {"file": file.name, "sha256": sha256, **counts}

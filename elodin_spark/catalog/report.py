@@ -17,6 +17,7 @@ from elodin_spark.catalog.typical import Typical, typical_facts
 from elodin_spark.progress import counted
 from elodin_spark.recipe import finish_of
 from elodin_spark.settings import Metric
+from elodin_spark.terminal import command, plain
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
@@ -75,7 +76,7 @@ def gather(store: Store) -> dict[str, Any]:
         "sky": SkyCounts().add(store.dataset("images").to_table(columns=SKY_COLUMNS)).facts(),
         "failure_kinds": dict(Counter(row["kind"] for row in failures).most_common()),
         "failures": failures[:_FAILURES_SHOWN],
-        "examples": store.dataset("fingerprints").head(3, columns=["cutout_id"])["cutout_id"].to_pylist(),
+        "examples": store.dataset("fingerprints", ()).head(3, columns=["cutout_id"])["cutout_id"].to_pylist(),
         "disk_bytes": _bytes_below(store.path),
     }
 
@@ -122,8 +123,8 @@ def info_text(facts: dict[str, Any]) -> str:
         lines.append(f"    ... and {total - len(facts['failures'])} more, in the table 'failures'")
     if facts["examples"]:
         lines += ["", "ask for neighbors, for example:"]
-        lines += [f"  elodin-spark neighbors {facts['path']} {cutout}" for cutout in facts["examples"]]
-    return "\n".join(lines)
+        lines += [f"  {command('neighbors', facts['path'], cutout)}" for cutout in facts["examples"]]
+    return "\n".join(plain(line) for line in lines)
 
 
 def _index_lines(record: dict[str, Any]) -> list[str]:
@@ -226,12 +227,13 @@ def neighbors_table(
         rows = [
             f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>10.4f}  "
             f"{_percentile(row)}{_of_noise(row)}{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
-            f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {row['image']}"
+            f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {plain(row['image'])}"
             f"{_of_source(row)}{_shared(row)}"
             for row in answer
         ]
         end = [f"      {remark}"] if remark else []
-        tables.append("\n".join([*head, *(rows or ["      no other cutout to compare with"]), *end]))
+        told = [*head, *(rows or ["      no other cutout to compare with"]), *end]
+        tables.append("\n".join(plain(text, lines=True) for text in told))
     return "\n\n".join(tables)
 
 

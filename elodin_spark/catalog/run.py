@@ -47,6 +47,8 @@ from elodin_spark.stage import AheadSpec, StageSpec, fuse
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from elodin_spark.spark.tablefiles import Known
+
 log = logging.getLogger(__name__)
 
 RunStage = Literal["cutouts", "fingerprints", "positions", "repeats", "index", "projection", "figures"]
@@ -137,6 +139,7 @@ def run_catalog(
     with ExitStack() as stack:
         stack.enter_context(store.lock())
         store.refresh()
+        store.mend()
         store.sweep()
         if retrain:
             retire(store)
@@ -234,8 +237,8 @@ class _Work:
 
                 def write(
                     targets: dict[str, Path], rows: DataFrame = rows, described: bool = described
-                ) -> None:
-                    run_batch(rows, specs[described], targets, keep_pixels)
+                ) -> Known:
+                    return run_batch(rows, specs[described], targets, keep_pixels)
 
                 commit = Commit(number + batches, paths, {}, {})
                 self._commit(commit, tables, what, write, progress, done, len(paths))
@@ -247,7 +250,8 @@ class _Work:
 
     def missing_fingerprints(self) -> int:
         """Fingerprint the batches that were cut by themselves."""
-        missing = [commit for commit in self._store.commits() if "fingerprints" not in commit.tables]
+        commits = self._store.commits()
+        missing = [each for each in commits if each.files and "fingerprints" not in each.tables]
         if not missing:
             return 0
         spark = self._spark()
@@ -265,11 +269,11 @@ class _Work:
         what = "fingerprinting"
         with Progress(len(missing), what, "batches") as progress:
             for done, commit in enumerate(missing):
-                cutouts = [self._store.path / part for part in commit.tables["cutouts"]]
+                cutouts = self._store.parts_of(commit, "cutouts")
                 _require_pixels(cutouts)
 
-                def write(targets: dict[str, Path], cutouts: Sequence[Path] = cutouts) -> None:
-                    fingerprint_batch(spark, cutouts, spec, targets)
+                def write(targets: dict[str, Path], cutouts: Sequence[Path] = cutouts) -> Known:
+                    return fingerprint_batch(spark, cutouts, spec, targets)
 
                 # The refusals of the cutting are kept: those of this stage go beside them.
                 self._commit(commit, ["fingerprints", "failures"], what, write, progress, done, 1)
@@ -296,7 +300,7 @@ class _Work:
         from elodin_spark.spark.batches import read_parts
         from elodin_spark.spark.verbs import as_tiled
 
-        parts = [self._store.path / part for commit in commits for part in commit.tables["cutouts"]]
+        parts = [part for commit in commits for part in self._store.parts_of(commit, "cutouts")]
         _require_pixels(parts)
         tables = [
             pq.read_table(file, columns=["cutout_id"], filters=pc.field("rejected").is_null())
@@ -315,7 +319,7 @@ class _Work:
         commit: Commit,
         tables: Sequence[str],
         what: str,
-        write: Callable[[dict[str, Path]], None],
+        write: Callable[[dict[str, Path]], Known],
         progress: Progress,
         before: int,
         size: int,
@@ -326,8 +330,8 @@ class _Work:
         parts = {table: self._store.new_part(table, commit.batch) for table in tables}
         targets = {table: self._store.path / part for table, part in parts.items()}
         with watch_tasks(self._spark(), lambda done, total: progress.to(before + size * done // total)):
-            write(targets)
-        rows = {table: _count_rows(folder) for table, folder in targets.items()}
+            known = write(targets)
+        rows = {table: sum(file["rows"] for file in files.values()) for table, files in known.items()}
         if "cutouts" in targets:
             _refuse_collisions(targets["cutouts"])
             self._unnamed.add(targets["cutouts"])
@@ -336,6 +340,7 @@ class _Work:
                 commit,
                 tables=commit.tables | {t: [*commit.tables.get(t, []), part] for t, part in parts.items()},
                 rows=commit.rows | {t: commit.rows.get(t, 0) + n for t, n in rows.items()},
+                contents=commit.contents | {part: known[table] for table, part in parts.items()},
                 seconds={**commit.seconds, what: round(time.monotonic() - started, 3)},
                 runtime=self._network.runtime if "fingerprints" in tables else commit.runtime,
             )
@@ -378,21 +383,18 @@ class _Work:
     def report(self, done: int, made: tuple[str, ...], seconds: float) -> RunReport:
         """Sum up; an archive in which nothing could be used is an error."""
         failures, images = self._store.n_rows("failures"), self._store.n_rows("images")
-        sky = SkyCounts().add(self._store.dataset("images").to_table(columns=SKY_COLUMNS))
+        sky = SkyCounts().add(self._store.dataset("images", SKY_COLUMNS).to_table(columns=SKY_COLUMNS))
         cut = sky.images
         if images and not cut:
             raise TooManyFailuresError(f"none of {counted(images, 'image')} could be used: {self._reasons()}")
-        cutouts = self._store.dataset("cutouts").count_rows()
+        cutouts = self._store.dataset("cutouts", ()).count_rows()
         return RunReport(cut, cutouts, failures, done, made, seconds, sky.facts())
 
     def _reasons(self) -> str:
-        failures = self._store.dataset("failures").to_table(columns=["kind"]).column("kind").to_pylist()
+        table = self._store.dataset("failures", ["kind"]).to_table(columns=["kind"])
+        failures = table.column("kind").to_pylist()
         common = Counter(failures).most_common(_REASONS_SHOWN)
         return ", ".join(f"{count} x {kind}" for kind, count in common) + "; see 'elodin-spark info CATALOG'"
-
-
-def _count_rows(folder: Path) -> int:
-    return sum(pq.read_metadata(file).num_rows for file in folder.glob("*.parquet"))
 
 
 def _refuse_collisions(cutouts: Path) -> None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from elodin_spark.catalog.removed import removed_file
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.accuracy import calibrate, measure, without
@@ -227,7 +226,7 @@ def _begun(
             recipe.training,
             settings.seed,
             folder / "sample",
-            removed_file(store.path),
+            store.removed_file,
         )
         vectors = (rows for _, rows in stream_vectors(files))
         train(recipe, vectors, folder / TRAINED_FILE, seed=settings.seed)
@@ -247,11 +246,11 @@ def _begun(
 def fingerprint_parts(store: Store) -> dict[str, Path]:
     """Parts of the fingerprints table, by the names they were made with, and where they are now."""
     return {
-        part: store.path / folder
+        part: folder
         for commit in store.commits()
         if commit.rows.get("fingerprints", 0) or commit.made_as.get("fingerprints")
         for part, folder in zip(
-            commit.identities("fingerprints"), commit.tables.get("fingerprints", []), strict=True
+            commit.identities("fingerprints"), store.parts_of(commit, "fingerprints"), strict=True
         )
     }
 
@@ -286,7 +285,7 @@ def _measure(
 
     with Progress(1, "measuring against exact search", "indices") as progress:
         # Of another seed than the training sample.
-        parts, gone = store.parts("fingerprints"), removed_file(store.path)
+        parts, gone = store.parts("fingerprints"), store.removed_file
         sample = sample_vectors(spark(), parts, _QUERIES, settings.seed + 1, gone)
         own = sample.column("cutout_id").to_numpy()
         queries = to_matrix(sample.column("vector").combine_chunks())

@@ -176,9 +176,10 @@ def _rewrite_batch(store: Store, commit: Commit, removed: Removed) -> int:
     tables, rows, made_as = dict(commit.tables), dict(commit.rows), dict(commit.made_as)
     dropped = 0
     for table, column in _COLUMNS.items():
-        parts, ids = [store.path / part for part in tables.get(table, [])], removed.of(table)
+        parts, ids = store.parts_of(commit, table), removed.of(table)
         if not any(_holds(part, column, ids) for part in parts):
             continue
+        store.verify(commit, table)
         made_as[table] = commit.identities(table)
         tables[table] = [store.new_part(table, commit.batch) for _ in parts]
         rows[table] = sum(

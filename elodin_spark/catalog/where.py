@@ -55,7 +55,7 @@ class Where:
         names, kept = self._names, [np.empty(0, np.int64)]
         scores, images = self._scores(), self._images()
         own = sorted({"cutout_id", *names.columns["cutouts"], *(("image_id",) if images else ())})
-        for batch in self._store.dataset("cutouts").to_batches(columns=own, batch_size=_BATCH_ROWS):
+        for batch in self._store.dataset("cutouts", own).to_batches(columns=own, batch_size=_BATCH_ROWS):
             ids = batch.column("cutout_id")
             columns = {f"cutouts.{name}": batch.column(name) for name in names.columns["cutouts"]}
             if images is not None:
@@ -71,7 +71,7 @@ class Where:
         wanted = sorted(self._names.columns["images"])
         if not wanted:
             return None
-        dataset = self._store.dataset("images")
+        dataset = self._store.dataset("images", wanted)
         table = dataset.to_table(columns={name: pc.field(name) for name in {"image_id", *wanted}})
         renamed = {f"images.{name}": table.column(name) for name in wanted}
         return pa.table({"image_id": table.column("image_id"), **renamed}).sort_by("image_id")
@@ -86,7 +86,8 @@ class Where:
 
     def _score_batches(self, labels: Sequence[int]) -> Iterator[pa.RecordBatch]:
         columns = ["cutout_id", "labels", "label_scores"]
-        for batch in self._store.dataset("fingerprints").to_batches(columns=columns, batch_size=_BATCH_ROWS):
+        fingerprints = self._store.dataset("fingerprints", columns)
+        for batch in fingerprints.to_batches(columns=columns, batch_size=_BATCH_ROWS):
             found = [scores_of(batch.column("labels"), batch.column("label_scores"), i) for i in labels]
             yield pa.record_batch([batch.column("cutout_id"), *found], schema=_scores_schema(labels))
 

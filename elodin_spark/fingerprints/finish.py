@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -29,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.diskfiles import replacing
 from elodin_spark.errors import CatalogError, ConfigError
 from elodin_spark.fingerprints.prototypes import ROWS, Prototypes
 from elodin_spark.settings.finish import FinishSettings
@@ -207,12 +207,8 @@ class Finish:
         sha256 = hashlib.sha256(content.getvalue()).hexdigest()
         # The hash is in the name because Spark ships files of all catalogs to one folder.
         path = folder / f"finish-{sha256[:12]}.npz"
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(content.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content.getvalue())
         return FinishFile(str(path), sha256)
 
 

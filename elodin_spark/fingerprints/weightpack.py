@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from elodin_spark.diskfiles import replacing
 from elodin_spark.errors import WeightsError
 from elodin_spark.settings.base import Model
 
@@ -195,17 +196,12 @@ def write_pack(
         )
         decoded[name] = _decode(numbers, scale)
     known = PackHeader(encoding=encoding, arrays_sha256=digest_arrays(decoded), arrays=packed, **header)
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(_member(_HEADER), known.model_dump_json(indent=1))
-            for name, array in members.items():
-                content = io.BytesIO()
-                np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
-                archive.writestr(_member(f"{name}.npy"), content.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_member(_HEADER), known.model_dump_json(indent=1))
+        for name, array in members.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(_member(f"{name}.npy"), content.getvalue())
     return known
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from elodin_spark.diskfiles import file_crc
 from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.arrayfile import ArrayWriter, open_array
 from elodin_spark.neighbors.files import new_folder, read_json, written_whole
@@ -278,6 +279,7 @@ def add_label_shard(
         # Where all are of one size, distances can be compared as numbers of labels.
         record["size"] = int(sizes[0]) if len(sizes) and (sizes == sizes[0]).all() else None
         record["bytes"] = sum(file.stat().st_size for file in temporary.iterdir())
+        record["crc32"] = {file.name: file_crc(file) for file in sorted(temporary.iterdir())}
         with written_whole(temporary / _RECORD) as file:
             file.write_text(json.dumps(record, indent=1))
         return record

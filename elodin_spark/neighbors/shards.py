@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.diskfiles import file_crc
 from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.arrayfile import ArrayWriter, open_array
 from elodin_spark.neighbors.codes import CodesWriter, read_codes
@@ -333,6 +334,7 @@ def _seal(folder: Path, trained: Trained, count: int, error: float) -> dict[str,
         "count": count,
         "quantization_error": error,
         "bytes": {path.name: path.stat().st_size for path in files},
+        "crc32": {path.name: file_crc(path) for path in files},
     }
     with written_whole(folder / _RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=1))

@@ -16,7 +16,7 @@ from elodin_spark.fingerprints.known import COLUMNS
 from elodin_spark.projection.stage import SampleKeySpec
 from elodin_spark.settings.finish import Storage
 from elodin_spark.spark.runner import run_stage
-from elodin_spark.spark.tablefiles import WriteTablesSpec, gather
+from elodin_spark.spark.tablefiles import Known, WriteTablesSpec, gather
 from elodin_spark.spark.verbs import as_tiled
 from elodin_spark.stage import StageSpec, fuse
 from elodin_spark.vectors import storage_of
@@ -29,7 +29,7 @@ def run_batch(
     spec: StageSpec,
     targets: Mapping[str, Path],
     keep_pixels: bool,
-) -> None:
+) -> Known:
     """Run a fused stage and write its tables.
 
     Parameters
@@ -43,13 +43,18 @@ def run_batch(
         Table name to the folder to write; a table that is not named is not written.
     keep_pixels : bool
         Write the pixels beside the cutouts.
+
+    Returns
+    -------
+    dict
+        As of :func:`~elodin_spark.spark.tablefiles.gather`.
     """
-    _write_tables(rows, spec, targets, keep_pixels)
+    return _write_tables(rows, spec, targets, keep_pixels)
 
 
 def fingerprint_batch(
     spark: SparkSession, cutouts: Sequence[Path], spec: StageSpec, targets: Mapping[str, Path]
-) -> None:
+) -> Known:
     """Fingerprint cutouts that were written with their pixels.
 
     Parameters
@@ -61,12 +66,17 @@ def fingerprint_batch(
     spec : StageSpec
         A fingerprint stage.
     targets : mapping of str to Path
+
+    Returns
+    -------
+    dict
+        As of :func:`~elodin_spark.spark.tablefiles.gather`.
     """
     rows = read_parts(spark, cutouts)
-    _write_tables(as_tiled(rows), spec, targets, keep_pixels=False)
+    return _write_tables(as_tiled(rows), spec, targets, keep_pixels=False)
 
 
-def _write_tables(rows: DataFrame, spec: StageSpec, targets: Mapping[str, Path], keep_pixels: bool) -> None:
+def _write_tables(rows: DataFrame, spec: StageSpec, targets: Mapping[str, Path], keep_pixels: bool) -> Known:
     # An attempt that fails, or that Spark repeats while it runs, leaves files behind. So workers write
     # beside the targets, only files of attempts that count are moved there, and the rest goes.
     scratch = {table: folder.with_name(f"{folder.name}-open") for table, folder in targets.items()}
@@ -76,7 +86,7 @@ def _write_tables(rows: DataFrame, spec: StageSpec, targets: Mapping[str, Path],
         folders = tuple((table, str(folder.absolute())) for table, folder in scratch.items())
         writing = WriteTablesSpec(folders, keep_pixels, _storage(spec.output_schema))
         found = run_stage(rows, fuse(spec, writing)).collect()
-        gather([(row["table"], row["file"]) for row in found], targets, writing)
+        return gather([(row["table"], row["file"], row["known"]) for row in found], targets, writing)
     finally:
         for folder in scratch.values():
             shutil.rmtree(folder, ignore_errors=True)

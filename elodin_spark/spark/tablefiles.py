@@ -6,23 +6,30 @@ all tables are written, and be turned again: more work than cutting.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elodin_spark import schema
+from elodin_spark.diskfiles import describe_file
 from elodin_spark.settings.finish import Storage
 from elodin_spark.stage import Locate, Stage
 from elodin_spark.vectors import with_storage
 
-#: What the writing stage says of each file.
-WRITTEN = pa.schema([("table", pa.string()), ("file", pa.string())])
+#: What the writing stage says of each file; by what it is known, see
+#: :func:`~elodin_spark.diskfiles.describe_file`, is JSON.
+WRITTEN = pa.schema([("table", pa.string()), ("file", pa.string()), ("known", pa.string())])
+
+#: Table name to names of files to what they are known by.
+Known: TypeAlias = dict[str, dict[str, dict[str, Any]]]
 
 #: A row group is written when it has so many bytes: what a worker holds of a table.
 GROUP_BYTES = 16 * 2**20
@@ -87,9 +94,13 @@ class _WriteTables:
         for batch in batches:
             for table, file in tables.items():
                 file.add(rows_of(batch, table, file.columns))
-        written = [(table, str(file.path)) for table, file in tables.items() if file.close()]
+        written = [
+            (table, str(file.path), json.dumps(describe_file(file.path)))
+            for table, file in tables.items()
+            if file.close()
+        ]
         yield pa.RecordBatch.from_arrays(
-            [pa.array(column, pa.string()) for column in zip(*written, strict=True)] or [[], []],
+            [pa.array(column, pa.string()) for column in zip(*written, strict=True)] or [[], [], []],
             schema=WRITTEN,
         )
 
@@ -151,28 +162,41 @@ def rows_of(batch: pa.RecordBatch, table: str, columns: pa.Schema) -> pa.RecordB
     return chosen if pc.all(marked).as_py() else chosen.filter(marked)
 
 
-def gather(written: Sequence[tuple[str, str]], targets: Mapping[str, Path], spec: WriteTablesSpec) -> None:
+def gather(
+    written: Sequence[tuple[str, str, str]], targets: Mapping[str, Path], spec: WriteTablesSpec
+) -> Known:
     """Put the files of a batch where they belong.
 
     Parameters
     ----------
-    written : sequence of (str, str)
+    written : sequence of (str, str, str)
         Rows of :data:`WRITTEN`, in the order of their partitions.
     targets : mapping of str to Path
         Folder of each table, which is made. Images and failures, of which there are few rows, become
         one file; where a table has no rows, there is an empty one.
     spec : WriteTablesSpec
         By which they were written.
+
+    Returns
+    -------
+    dict
+        Table name to names of its files to what they are known by.
     """
+    found: Known = {}
     for table, folder in targets.items():
-        files = [Path(file) for name, file in written if name == table]
+        files = [(Path(file), json.loads(known)) for name, file, known in written if name == table]
         folder.mkdir(parents=True, exist_ok=True)
+        found[table] = {}
         if files and table not in ("images", "failures"):
-            for number, file in enumerate(files):
-                file.replace(folder / f"part-{number:05d}.parquet")
+            for number, (file, known) in enumerate(files):
+                name = f"part-{number:05d}.parquet"
+                file.replace(folder / name)
+                found[table][name] = known
             continue
         whole = _TableFile(folder / "part-00000.parquet", spec.columns(table))
-        for file in files:
+        for file, _ in files:
             for batch in pq.ParquetFile(file).iter_batches():
                 whole.add(batch)
         whole.close(empty=True)
+        found[table][whole.path.name] = describe_file(whole.path)
+    return found

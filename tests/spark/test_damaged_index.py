@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from smallcatalog import change_json
 
 from elodin_spark import Catalog
 from elodin_spark.config import dump_settings
@@ -77,8 +78,7 @@ def test_a_truncated_or_missing_file_of_an_index_is_named(copy, kind: str, metri
 def test_an_index_of_another_recipe_or_training_is_refused(copy, made) -> None:
     catalog = copy("exact")
     query, file = int(catalog.cutout_ids()[0]), catalog.path / "products/index.json"
-    record = json.loads(file.read_text())
-    file.write_text(json.dumps({**record, "recipe_id": "f" * 12}))
+    change_json(file, recipe_id="f" * 12)
     with pytest.raises(CatalogError, match=r"index of recipe ffffffffffff.*run the catalog again"):
         catalog.neighbors(query)
     file.unlink()
@@ -91,8 +91,7 @@ def test_an_index_of_another_recipe_or_training_is_refused(copy, made) -> None:
     record_file.write_text(json.dumps({**shard, "trained": "0" * 64}))
     with pytest.raises(CatalogError, match="belongs to another trained index or recipe"):
         coded.neighbors(query)
-    index = coded.path / "products/index.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), "trained": "0" * 64}))
+    change_json(coded.path / "products/index.json", trained="0" * 64)
     record_file.write_text(json.dumps(shard))
     with pytest.raises(CatalogError, match="not the trained index that"):
         Catalog.open(coded.path).neighbors(query)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from learning import encoded, feed, numbers, picture, write_set
 from PIL import Image
 
-from elodin_spark import schema
+from elodin_spark import Catalog, schema
 from elodin_spark.cutouts.pixels import gray
 from elodin_spark.errors import CatalogError, ImageError, InputError
 from elodin_spark.fingerprints.windows import resize_window
@@ -162,5 +162,6 @@ def test_a_catalog_without_cutouts_says_so(tmp_path):
     catalog = smallcatalog.write_catalog(tmp_path / "small", smallcatalog.tables(images=1, across=2))
     for commit in (catalog.path / "commits").iterdir():
         commit.unlink()
+    smallcatalog.change_json(catalog.path / "catalog.json", batches=0)
     with pytest.raises(CatalogError, match="has no cutouts yet"):
-        catalog.cutout_set()
+        Catalog.open(catalog.path).cutout_set()

@@ -63,7 +63,7 @@ def write(folder: Path, *partitions: list[pa.RecordBatch], keep_pixels: bool = F
     written = [row for batches in partitions for row in run_plain(spec, batches).to_pylist()]
     (scratch["cutouts"] / "of an attempt that failed.parquet").write_bytes(b"PAR1")
     targets = {table: folder / table for table in TABLES}
-    gather([(row["table"], row["file"]) for row in written], targets, spec)
+    gather([(row["table"], row["file"], row["known"]) for row in written], targets, spec)
     return targets
 
 

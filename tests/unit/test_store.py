@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from limits import HANG_S
+from smallcatalog import change_json
 
 from elodin_spark import schema
 from elodin_spark.catalog.checks import recipe_of, require_recipe
 from elodin_spark.catalog.precision import settle_finish, settled_network
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.config import parse_settings
+from elodin_spark.diskfiles import read_json
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.finish import Finish, FinishFile, load_finish
 from elodin_spark.fingerprints.weights import Weights
@@ -118,8 +120,7 @@ def test_damage_is_named(store):
     (store.path / "commits" / "000000.json").write_text("{")
     with pytest.raises(CatalogError, match=r"000000\.json is damaged"):
         store.commits()
-    meta = json.loads((store.path / "catalog.json").read_text())
-    (store.path / "catalog.json").write_text(json.dumps({**meta, "format": 99}))
+    change_json(store.path / "catalog.json", format=99)
     with pytest.raises(CatalogError, match="format 99"):
         Store(store.path)
     (store.path / "catalog.json").write_text("{")
@@ -225,25 +226,27 @@ def test_labels_of_a_catalog_that_called_them_units_beside_prototypes_are_mended
     vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     store.keep_finish(Finish.fit(vectors, network), 40, 1.5)
     file = store.path / "catalog.json"
-    faulty = json.dumps({**json.loads(file.read_text()), "labels": "units"})
-    file.write_text(faulty)
+    change_json(file, labels="units")
+    faulty = file.read_text()
     opened = Store(store.path)
     assert (opened.labels, opened.label_name(50)) == ("prototypes", "prototype 50")
     require_recipe(opened, settled_network(opened, SETTINGS), WEIGHTS)
     assert file.read_text() == faulty
     with opened.lock():
         opened.sweep()
-    assert json.loads(file.read_text()) == store.meta == Store(store.path).meta
+    assert read_json(file) == store.meta == Store(store.path).meta
 
 
-@pytest.mark.parametrize("left", [[], ["config.yaml"], ["config.yaml", "catalog.json.tmp"], [".lock"]])
+@pytest.mark.parametrize("left", [[], ["config.yaml"], ["config.yaml", ".catalog.json.0a.tmp"], [".lock"]])
 def test_a_folder_that_a_kill_left_before_it_was_a_catalog_is_begun_again(tmp_path, left):
     for name in ("commits", "tables", "products"):
         (tmp_path / name).mkdir()
     for name in left:
         (tmp_path / name).write_text("{")
-    assert make(tmp_path).commits() == []
-    assert not (tmp_path / "catalog.json.tmp").exists()
+    store = make(tmp_path)
+    assert store.commits() == []
+    store.sweep()
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("own", ["config.yaml", "tables/galaxies.csv", "thesis/draft.tex"])
