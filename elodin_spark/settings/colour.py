@@ -22,8 +22,14 @@ class NamePattern(Model):
     """
 
     kind: Literal["pattern"] = "pattern"
-    pattern: str
-    aliases: dict[str, str] = Field(default_factory=dict, description="band in the path: band")
+    pattern: str = Field(
+        description="compared with the end of the path, folder by folder; `{band}` stands for one or more "
+        "letters and digits, `*` for any characters but `/`, `?` for one, `**` for any with "
+        "`/`"
+    )
+    aliases: dict[str, str] = Field(
+        default_factory=dict, description="band in the path to the band that it is, e.g. `{HSC-G: g}`"
+    )
 
     @field_validator("pattern")
     @classmethod
@@ -49,9 +55,15 @@ class HeaderKeywords(Model):
     """
 
     kind: Literal["header"] = "header"
-    keywords: tuple[str, ...] = Field(min_length=1)
-    band_keywords: tuple[str, ...] = ()
-    aliases: dict[str, str] = Field(default_factory=dict, description="band in the header: band")
+    keywords: tuple[str, ...] = Field(min_length=1, description="cards that agree, such as `[TRACT, PATCH]`")
+    band_keywords: tuple[str, ...] = Field(
+        (),
+        description="the first of these cards that a header has is its band; none: what the column "
+        "`bands` says",
+    )
+    aliases: dict[str, str] = Field(
+        default_factory=dict, description="band in the header to the band that it is, e.g. `{HSC-G: g}`"
+    )
 
     @field_validator("keywords", "band_keywords", mode="before")
     @classmethod
@@ -82,9 +94,15 @@ class LuptonStretch(Model):
 
     kind: Literal["lupton"] = "lupton"
     q: float = Field(8.0, gt=0, le=1e6, description="softening; larger shows more of the bright parts")
-    stretch: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    stretch: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        "auto",
+        description="a mean of the channels of a tenth of this, above black, has brightness 0.1; in units of "
+        "the image; `auto`: by the noise of the sky",
+    )
     minimum: Literal["auto"] | float | tuple[float, float, float] = Field(
-        "auto", description="black, above the sky; one value or one a channel"
+        "auto",
+        description="black, above the sky, in units of the image; one value or one a channel; `auto`: by "
+        "the noise of the sky",
     )
 
 
@@ -92,27 +110,33 @@ class ChannelStretch(Model):
     """An asinh stretch of each channel on its own, as AsinhStretch is for one image."""
 
     kind: Literal["asinh"] = "asinh"
-    black_sigma: float = Field(1.5, ge=0)
-    softening_sigma: float = Field(4.0, gt=0)
-    white_percentile: float = Field(99.8, gt=50, le=100)
+    black_sigma: float = Field(
+        1.5, ge=0, description="black is this far below the sky, in units of its noise"
+    )
+    softening_sigma: float = Field(
+        4.0, gt=0, description="linear up to about this, in units of the noise of the sky"
+    )
+    white_percentile: float = Field(99.8, gt=50, le=100, description="white, percentile of the pixels, %")
 
 
 class ColourSettings(Model):
     """Planes of one sky in several bands to one image of three channels."""
 
-    grouping: BandGrouping
+    grouping: BandGrouping = Field(description="which planes belong together")
     channels: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = Field(
-        description="red, green and blue: a band, or several whose mean it is"
+        description="red, green and blue: a band each, or several whose mean it is"
     )
     weights: Literal["noise"] | dict[str, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict,
         description="factor of each band; none: by the zero points of the headers, 1 where these lack; "
-        "noise: one over the noise of its sky",
+        "`noise`: one over the noise of its sky",
     )
     reference: str | None = Field(
         None, description="band whose pixel grid is kept; empty: the first of the green channel"
     )
-    stretch: Annotated[LuptonStretch | ChannelStretch, Field(discriminator="kind")] = LuptonStretch()
+    stretch: Annotated[LuptonStretch | ChannelStretch, Field(discriminator="kind")] = Field(
+        LuptonStretch(), description="of bands to brightness"
+    )
 
     @field_validator("channels", mode="before")
     @classmethod

@@ -30,25 +30,44 @@ class FinishSettings(Model):
     """The finish of the vectors and the label sets that are not the network's own."""
 
     finish: FinishChoice = Field(
-        "auto", description="of the vectors: none, standardize, or whiten to principal components"
+        "auto",
+        description="what is made of the vectors, fitted to the archive; `auto`: `standardize` in a new "
+        "catalog. Part of the recipe",
     )
     power: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="signed power of each component; empty: 0.5 where finish is auto, else 1",
+        description="signed power that each component is raised to; 0.5: the square root; empty: 0.5 "
+        "where `finish` is `auto` in a new catalog, else 1. Part of the recipe",
     )
     pca: int | None = Field(
-        None, ge=1, le=4096, description="principal components kept of a vector; empty: all"
+        None,
+        ge=1,
+        le=4096,
+        description="principal components kept of a vector; empty: all of them, or with `whiten` 64 at "
+        "most. Part of the recipe",
     )
     pca_sample: int = Field(
-        4096, ge=2, le=100_000, description="windows that finish, components and prototypes are fitted to"
+        4096,
+        ge=2,
+        le=100_000,
+        description="windows that finish, components and prototypes are fitted to; no fewer than components",
     )
     labels: LabelsChoice = Field(
-        "auto", description="of the Jaccard set: classes, units of the vector, or nearest prototypes"
+        "auto",
+        description="what the label set is made of: `classes` of the head, `units` of the vector or "
+        "`prototypes`; `auto`: classes where there is a head, else prototypes. Part of the "
+        "recipe",
     )
-    prototypes: int = Field(1000, ge=2, le=65_536, description="of labels prototypes, at most")
-    storage: Storage = Field("float32", description="of the vectors in the table fingerprints")
+    prototypes: int = Field(
+        1000,
+        ge=2,
+        le=65_536,
+        description="prototypes of `labels: prototypes`, at most; no more than a quarter of the windows "
+        "they are fitted to",
+    )
+    storage: Storage = Field("float32", description="of the vectors in the table. Part of the recipe")
 
     @property
     def fitted(self) -> bool:

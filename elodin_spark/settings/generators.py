@@ -30,9 +30,15 @@ class SlidingWindow(Model):
     """
 
     kind: Literal["sliding_window"] = "sliding_window"
-    size: Lengths = Field((224,), description="side of a window: px, or '30 arcsec'; or several")
-    step: Length | None = Field(None, description="between windows: px or an angle; half the size if empty")
-    edge: Literal["shift", "drop"] = "shift"
+    size: Lengths = Field((224,), description="side of a window: px, or `30 arcsec`; or several")
+    step: Length | None = Field(
+        None, description="from one window to the next, px or an angle; at most `size`; empty: half of it"
+    )
+    edge: Literal["shift", "drop"] = Field(
+        "shift",
+        description="`shift`: the last window of a row or column is moved back, flush with the edge; "
+        "`drop`: it is left out",
+    )
 
     @model_validator(mode="after")
     def _covering(self) -> Self:
@@ -48,33 +54,52 @@ class Blobs(Model):
     """Square windows around the bright connected regions of the smoothed image."""
 
     kind: Literal["blobs"] = "blobs"
-    sigma: float = Field(10.0, gt=0, description="Gaussian smoothing, px")
-    threshold: float = Field(2.0, gt=0, description="times the mean of the smoothed image")
+    sigma: float = Field(10.0, gt=0, description="of the Gaussian that smooths the image, px")
+    threshold: float = Field(
+        2.0, gt=0, description="bright is above this many times the mean of the smoothed image"
+    )
     padding: int = Field(80, ge=0, description="added on each side of a region, px")
-    min_size: int = Field(16, ge=8, description="smaller windows are widened to this, px")
+    min_size: int = Field(16, ge=8, description="smaller windows are widened to this side, px")
 
 
 class Positions(Model):
     """One window around each position of a catalog: CSV, ECSV, IPAC, Parquet, VOTable or FITS."""
 
     kind: Literal["positions"] = "positions"
-    catalog: str = Field(description="the file of positions")
-    ra_column: str | None = Field(None, description="empty: by its name")
-    dec_column: str | None = None
-    id_column: str | None = Field(None, description="empty: by its name, or rows are numbered")
-    size: Lengths = Field((64,), description="side of a window: px, or '30 arcsec'; or several")
-    edge: Literal["shift", "drop"] = "shift"
+    catalog: str = Field(description="path of the file of positions")
+    ra_column: str | None = Field(
+        None, description="right ascension, deg unless it has a unit; empty: by its name"
+    )
+    dec_column: str | None = Field(
+        None, description="declination, deg unless it has a unit; empty: by its name"
+    )
+    id_column: str | None = Field(
+        None,
+        description="texts or whole numbers that name the positions; empty: by its name, or rows are "
+        "numbered",
+    )
+    size: Lengths = Field((64,), description="side of a window: px, or `30 arcsec`; or several")
+    edge: Literal["shift", "drop"] = Field(
+        "shift", description="of windows that reach beyond the image; `shift`: moved inside; `drop`: left out"
+    )
 
 
 class Sources(Model):
     """One window around each source that SEP detects above the sky."""
 
     kind: Literal["sources"] = "sources"
-    size: Lengths | None = Field(None, description="side of a window; empty: by the extent of the source")
-    extent_factor: float = Field(2.0, ge=1, description="times the source's extent, where size is empty")
-    threshold_sigma: float = Field(3.0, gt=0, description="above the sky, in units of its noise")
-    min_area_px: int = Field(5, ge=1)
-    zero_point: float | None = Field(None, description="magnitude of a flux of 1; empty: no magnitudes")
+    size: Lengths | None = Field(
+        None,
+        description="side of a window: px, or `30 arcsec`; or several; empty: by the extent of the source",
+    )
+    extent_factor: float = Field(
+        2.0, ge=1, description="side of a window over the extent of the source, where `size` is empty"
+    )
+    threshold_sigma: float = Field(
+        3.0, gt=0, description="sources are above the sky by this, in units of its noise"
+    )
+    min_area_px: int = Field(5, ge=1, description="connected pixels of a source, at least")
+    zero_point: float | None = Field(None, description="magnitude of a flux of 1, mag; empty: no magnitudes")
 
 
 Generator = Annotated[FullImage | SlidingWindow | Blobs | Positions | Sources, Field(discriminator="kind")]

@@ -12,8 +12,8 @@ from elodin_spark.settings.base import Model
 class Stretch(Model):
     """A stretch of the training at one size of the views."""
 
-    px: int = Field(ge=32, le=512, description="side of the views")
-    steps: int = Field(ge=1)
+    px: int = Field(ge=32, le=512, description="side of the views, px")
+    steps: int = Field(ge=1, description="batches")
 
 
 class PretrainSettings(Model):
@@ -33,20 +33,20 @@ class PretrainSettings(Model):
     tiles: int = Field(
         0, ge=0, description="of the simulated survey, whose windows join the simulated objects"
     )
-    stamp_px: int = Field(96, ge=32, le=512, description="side of the simulated cutouts")
-    source_px: int = Field(200, ge=32, le=1024, description="side to which real cutouts are brought")
+    stamp_px: int = Field(96, ge=32, le=512, description="side of the simulated cutouts, px")
+    source_px: int = Field(200, ge=32, le=1024, description="side of real cutouts when views are cut, px")
     temperature: float = Field(0.2, gt=0, le=10, description="of the contrastive loss")
     contrast: float = Field(0.5, ge=0, description="weight of the contrastive loss")
     shapes: float = Field(1.0, ge=0, description="weight of the known shapes of simulated objects")
     profile: float = Field(1.0, ge=0, description="weight of what the cutouts measure by themselves")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="the largest")
-    warmup_steps: int = Field(100, ge=0)
-    weight_decay: float = Field(1e-4, ge=0, lt=1)
+    warmup_steps: int = Field(100, ge=0, description="in which the rate grows")
+    weight_decay: float = Field(1e-4, ge=0, lt=1, description="of AdamW")
     precision: Literal["bf16", "f32"] = Field("bf16", description="of the convolutions")
     checkpoint_steps: int = Field(100, ge=1, description="from one checkpoint to the next")
     check_steps: int = Field(400, ge=1, description="from one check of neighbors to the next")
     checked: int = Field(1500, ge=100, le=10**6, description="simulated objects of such a check")
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(0, ge=0, lt=2**31, description="of everything random")
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> PretrainSettings:

@@ -16,8 +16,19 @@ class FractionRule(Model):
     local median; else it is kept as it is. Empty: never.
     """
 
-    fill_above: float | None = Field(None, ge=0, le=1)
-    reject_above: float | None = Field(None, ge=0, le=1)
+    fill_above: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="windows with a larger fraction of such pixels have them filled with the local "
+        "median; empty: none",
+    )
+    reject_above: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="windows with a larger fraction of such pixels get no fingerprint; empty: none",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -34,20 +45,31 @@ class QualitySettings(Model):
 
     measure: bool = Field(True, description="compute the quality columns")
     blank: Literal["auto"] | float | None = Field(
-        "auto", description="pixels of exactly this value hold no data; auto: padding is told; empty: none"
+        "auto",
+        description="pixels of exactly this value, in units of the image, hold no data; `auto`: padding "
+        "is told; empty: none",
     )
     saturation_level: float | None = Field(
-        None, description="pixels at or above this are saturated; empty: the SATURATE card of the header"
+        None,
+        description="pixels at or above this, in units of the image, are saturated; empty: the SATURATE "
+        "card of the header",
     )
     bad_bits: tuple[str, ...] | None = Field(
-        None, description="bits of the mask that spoil a pixel; empty: those known to, by archive"
+        None, description="names of bits of the mask that spoil a pixel; empty: those known to, by archive"
     )
-    nodata: FractionRule = FractionRule()
-    masked: FractionRule = Field(FractionRule(), description="pixels with any of bad_bits")
-    saturated: FractionRule = FractionRule()
-    bits: dict[str, FractionRule] = Field(default_factory=dict, description="rules by name of a mask bit")
-    min_edge_px: int = Field(0, ge=0, description="windows nearer to the edge of the image are rejected")
-    sample_px: int = Field(512, ge=64, le=2**20, description="pixels of a window that sky and noise use")
+    nodata: FractionRule = Field(FractionRule(), description="rule on pixels without data")
+    masked: FractionRule = Field(FractionRule(), description="rule on pixels with any of `bad_bits`")
+    saturated: FractionRule = Field(FractionRule(), description="rule on saturated pixels")
+    bits: dict[str, FractionRule] = Field(
+        default_factory=dict,
+        description="such rules by the name of a mask bit, e.g. `{TRAIL: {reject_above: 0.1}}`",
+    )
+    min_edge_px: int = Field(
+        0, ge=0, description="windows nearer to the edge of the image, px, get no fingerprint"
+    )
+    sample_px: int = Field(
+        512, ge=64, le=2**20, description="pixels of a window that its sky and noise are taken from"
+    )
 
     @property
     def blank_value(self) -> float | None:

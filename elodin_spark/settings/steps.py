@@ -21,13 +21,13 @@ class GrayToRGB(Model):
 class Resize(Model):
     """To `output_size` x `output_size` px, whatever the shape before."""
 
-    output_size: int = Field(224, ge=1, le=16384)
+    output_size: int = Field(224, ge=1, le=16384, description="side of the square, px")
 
 
 class Crop(Model):
     """Keep rows r0 to r1 and columns c0 to c1; negatives count from the far edge."""
 
-    output_range: tuple[int, int, int, int] = (15, -15, 15, -15)
+    output_range: tuple[int, int, int, int] = Field((15, -15, 15, -15), description="r0, r1, c0, c1, px")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -43,7 +43,7 @@ class Crop(Model):
 class Rotate(Model):
     """Turn counter-clockwise (x to the right, y up) by `angle` degrees, same shape."""
 
-    angle: float = 0.0
+    angle: float = Field(0.0, description="counter-clockwise, deg")
 
 
 class FlipLR(Model):
@@ -57,7 +57,9 @@ class FlipUD(Model):
 class RescaleIntensity(Model):
     """Stretch linearly between two percentiles of the pixel values."""
 
-    in_range: tuple[float, float] = (2.0, 98.0)
+    in_range: tuple[float, float] = Field(
+        (2.0, 98.0), description="percentiles that become black and white, %"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -74,7 +76,9 @@ class HistogramEqualization(Model):
 class AdaptiveHistogramEqualization(Model):
     """Contrast-limited histogram equalization (CLAHE)."""
 
-    clip_limit: float = Field(0.03, gt=0, le=1)
+    clip_limit: float = Field(
+        0.03, gt=0, le=1, description="of the contrast; larger shows more, of the noise too"
+    )
 
 
 class AsinhStretch(Model):
@@ -85,9 +89,13 @@ class AsinhStretch(Model):
     to white = the `white_percentile`, softening = `softening_sigma` x noise.
     """
 
-    black_sigma: float = Field(1.5, ge=0)
-    softening_sigma: float = Field(4.0, gt=0)
-    white_percentile: float = Field(99.8, gt=50, le=100)
+    black_sigma: float = Field(
+        1.5, ge=0, description="black is this far below the sky, in units of its noise"
+    )
+    softening_sigma: float = Field(
+        4.0, gt=0, description="linear up to about this, in units of the noise of the sky"
+    )
+    white_percentile: float = Field(99.8, gt=50, le=100, description="white, percentile of the pixels, %")
 
 
 STEPS: dict[str, type[Model]] = {
@@ -111,8 +119,8 @@ STEPS: dict[str, type[Model]] = {
 class Step(Model):
     """One processing step as it is saved: ``{type, parameters}``."""
 
-    type: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    type: str = Field(description="name of the step")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="of the step, by name")
 
     @field_validator("type")
     @classmethod

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from order import SLOW_FIRST
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 import elodin_spark
 from elodin_spark.config import load_config, parse_settings
 from elodin_spark.entry import EXIT_CODES
-from elodin_spark.settings import STEPS, Blobs, FullImage, Settings, SlidingWindow
 from elodin_spark.spark.java import HOW_TO_GET, MINIMUM_JAVA
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
-LONGEST_FILE = 400
 LARGEST_PICTURE = 400_000
 
 
@@ -82,45 +76,6 @@ def test_every_file_that_the_readme_names_exists() -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
-def settings_below(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
-    """Dotted name of every setting to its default, as YAML reads it."""
-    found: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found |= settings_below(field.annotation, f"{prefix}{name}.")
-            continue
-        default = field.get_default(call_default_factory=True)
-        if isinstance(default, SlidingWindow):
-            default = default.kind
-        known = default is not PydanticUndefined
-        found[prefix + name] = json.loads(json.dumps(default)) if known else "required"
-    return found
-
-
-def test_the_guide_gives_every_setting_with_its_default() -> None:
-    wanted = settings_below(Settings)
-    for generator in (SlidingWindow, Blobs):
-        wanted |= settings_below(generator, "cutouts.generator.")
-    del wanted["cutouts.generator.kind"]
-    rows = re.findall(r"^\| `([\w.]+)` \|([^|\n]*)\|[^|\n]*\|[^|\n]+\|$", GUIDE, re.MULTILINE)
-    given = {name: yaml.safe_load(default) for name, default in rows}
-    assert given == wanted
-
-
-def test_the_guide_names_every_step_with_its_parameters() -> None:
-    for name, model in STEPS.items():
-        (row,) = (line for line in GUIDE.splitlines() if f"`{name}`" in line.split(" | ")[0])
-        for parameter, field in model.model_fields.items():
-            default = field.default
-            text = json.dumps(list(default) if isinstance(default, tuple) else default)
-            assert f"`{parameter}` {text}" in row
-
-
-def test_the_guide_names_every_generator() -> None:
-    for generator in (SlidingWindow, Blobs, FullImage):
-        assert f"`kind: {generator.model_fields['kind'].default}`" in GUIDE
-
-
 def test_the_guide_names_every_exit_code() -> None:
     codes = re.findall(r"\d+", EXIT_CODES)
     assert len(codes) > 4
@@ -137,15 +92,6 @@ def test_each_file_of_tests_that_is_begun_first_exists_and_make_keeps_their_orde
     assert [name for name in SLOW_FIRST if not (ROOT / "tests" / name).is_file()] == []
     assert len(set(SLOW_FIRST)) == len(SLOW_FIRST)
     assert "--dist=loadfile --no-loadscope-reorder" in (ROOT / "Makefile").read_text(encoding="utf-8")
-
-
-def test_no_module_is_longer_than_a_reader_can_hold() -> None:
-    files = [
-        file for place in ("elodin_spark", "jobs", "docs", "tests") for file in (ROOT / place).rglob("*.py")
-    ]
-    lengths = {str(file.relative_to(ROOT)): len(file.read_bytes().splitlines()) for file in files}
-    assert len(lengths) > 30
-    assert not {name: length for name, length in lengths.items() if length > LONGEST_FILE}
 
 
 def test_pictures_are_small_and_shown_somewhere() -> None:
