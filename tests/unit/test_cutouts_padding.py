@@ -83,6 +83,13 @@ def test_two_values_of_one_frame_are_told() -> None:
     assert set(padding_values(pixels)) == {0.0, float(np.float32(1e30))}
 
 
+def disc() -> np.ndarray:
+    """A planet on a black sky."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    light = np.clip((65 - np.hypot(x - SIZE / 2, y - SIZE / 2)) / 15, 0, 1)
+    return (light * frame()).astype(np.float32)
+
+
 #: Frames of which every pixel is data.
 DATA: dict[str, np.ndarray] = {
     "sky of zero, some pixels of which are 0": np.rint(frame(pedestal=0)),
@@ -92,6 +99,7 @@ DATA: dict[str, np.ndarray] = {
     "no noise": np.where(border(70), 0, 7).astype(np.float32),
     "a model without noise": np.maximum(frame(pedestal=0) - 60, 0),
     "a gradient from zero": np.tile(np.arange(SIZE, dtype=np.float32), (SIZE, 1)),
+    "a bright disc with a halo": disc(),
     "all alike": np.zeros((SIZE, SIZE), np.float32),
     "no data at all": np.full((SIZE, SIZE), np.nan, np.float32),
 }
