@@ -415,7 +415,6 @@ def _mend_frame(values: _Values, system: str, notes: list[str]) -> None:
     spelled = [text for text in (_told(str(values.get(name) or "").strip()) for name in names) if text]
     values.drop("RADESYS", "RADECSYS")
     if system in (_GALACTIC, "SLON"):  # have one frame; astropy would take the coordinates for equatorial
-        values.drop("EQUINOX", "EPOCH")
         return
     if not spelled:
         return

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from elodin_spark.catalog.skyreport import SkyCounts
 from elodin_spark.images.listing import ImageFile, files_to_batches
@@ -55,7 +56,7 @@ class Headers:
     messages : list of str
         The first few refusals.
     sky : SkyCounts
-        Images without a position on the sky.
+        Usable images without a position on the sky.
     examples, refusals : list of dict
         The first rows, and the first refused ones after these.
     """
@@ -79,7 +80,7 @@ class Headers:
 
     def add(self, table: pa.Table) -> None:
         """Add rows of :data:`~elodin_spark.planning.counts.COUNTED`."""
-        self.sky.add(table)
+        self.sky.add(table.filter(pc.is_null(table.column("refused"))))
         keys = sample_keys(table.column("image_id").to_numpy(), self.seed).tolist()
         for key, row in zip(keys, table.to_pylist(), strict=True):
             self.images += 1

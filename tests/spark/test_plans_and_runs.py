@@ -66,6 +66,8 @@ def test_counts_are_those_of_the_run_and_bytes_within_a_tenth(make, tiles, tmp_p
     assert (
         (images["usable"], sum(images["refused"].values())) == (report.n_images, report.n_failures) == (4, 2)
     )
+    assert planned["sky"] == report.sky == catalog.info()["sky"]
+    assert planned["sky"]["images"] == report.n_images
     assert (planned["batches"], planned["windows"]["how"]) == (report.batches_done, "exact")
     for name in ("images", "cutouts", "fingerprints", "failures"):
         assert tables[name]["rows"] == catalog.info()["tables"][name]["rows"]

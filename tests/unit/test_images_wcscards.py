@@ -155,10 +155,15 @@ def test_ecliptic_axes_of_an_equinox(equinox: float) -> None:
     assert_at(odd, icrs(world(header()), BarycentricMeanEcliptic(equinox=time)))
 
 
-@pytest.mark.parametrize("radesys", ["FK5", "ICRS", "FK4", "J2000"])
-def test_galactic_axes_stay_so_whatever_the_equatorial_frame(radesys: str) -> None:
-    odd = header(CTYPE1="GLON-TAN", CTYPE2="GLAT-TAN", RADESYS=radesys, EQUINOX=2000.0)
-    assert_at(odd, icrs(world(header()), Galactic()))
+@pytest.mark.parametrize("radesys", [None, "FK5", "ICRS", "FK4", "J2000"])
+@pytest.mark.parametrize("equinox", [None, 1950.0, 2000.0])
+@pytest.mark.parametrize("axes", ["G", "S"])
+def test_galactic_axes_stay_so_whatever_the_equatorial_frame(
+    radesys: str | None, equinox: float | None, axes: str
+) -> None:
+    ctypes = {"CTYPE1": f"{axes}LON-TAN", "CTYPE2": f"{axes}LAT-TAN"}
+    frame = Galactic() if axes == "G" else Supergalactic()
+    assert_at(header(RADESYS=radesys, EQUINOX=equinox, **ctypes), icrs(world(header()), frame))
 
 
 @pytest.mark.parametrize(
