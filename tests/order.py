@@ -33,6 +33,7 @@ def is_slow(file: str) -> bool:
 #: end. Each is dealt whole to a process (``--dist=loadfile``), in this order (``--no-loadscope-reorder``).
 SLOW_FIRST = (
     "e2e/test_first_day.py",
+    "spark/test_other_defaults.py",
     "e2e/test_readme.py",
     "spark/test_sharded_index.py",
     "spark/test_upkeep.py",
