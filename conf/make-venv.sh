@@ -36,7 +36,7 @@ echo "installing conf/requirements.lock into $venv (about 3 GB; minutes the firs
 # The system's certificates, so that networks which replace them work too.
 export UV_SYSTEM_CERTS=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 if "$venv/bin/python" -m pip install --quiet "uv==$uv_version" &&
-   "$venv/bin/python" -m uv pip install --quiet --python "$venv/bin/python" -r conf/requirements.lock
+   "$venv/bin/python" -m uv pip install --quiet --compile-bytecode --python "$venv/bin/python" -r conf/requirements.lock
 then :
 else
     echo "uv could not do it; once more with pip, which is slower"
@@ -44,5 +44,7 @@ else
 fi
 echo "installing elodin_spark itself"
 "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
+# Whatever PYTHONDONTWRITEBYTECODE says: without it each start compiles what it imports.
+"$venv/bin/python" -m compileall -q elodin_spark || true
 echo "$built_from" > "$venv/.built-from"
 echo "$venv is ready"

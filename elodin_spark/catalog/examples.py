@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from elodin_spark import schema
 from elodin_spark.catalog.products import product_digest, removed_digest, thumbnails_of, up_to_date
+from elodin_spark.catalog.rowfilter import among
 from elodin_spark.catalog.store import Store
 from elodin_spark.neighbors.overlap import WindowTable, suppress_overlaps
 
@@ -78,7 +78,7 @@ def examples_of(store: Store, labels: Iterable[int] | None = None) -> dict[int, 
     """
     if store.product("examples") is None:
         return {}
-    wanted = None if labels is None else pc.field("label").isin(pa.array(sorted(set(labels)), pa.int32()))
+    wanted = None if labels is None else among("label", sorted(set(labels)))
     rows = pq.read_table(store.product_file("examples", EXAMPLES_FILE), filters=wanted)
     gone = set(store.removed.cutouts.tolist())
     found: dict[int, list[int]] = {}
@@ -174,7 +174,7 @@ def _best(
 def _apart(store: Store, labels: NDArray[np.int64], cutouts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Rows of the examples: of each label the first that overlap none before."""
     names = ["cutout_id", "image_id", "x0", "y0", "x1", "y1"]
-    wanted = pc.field("cutout_id").isin(pa.array(np.unique(cutouts)))
+    wanted = among("cutout_id", np.unique(cutouts))
     rows = store.dataset("cutouts").to_table(columns=names, filter=wanted).sort_by("cutout_id")
     windows = WindowTable.from_arrow(rows).take(np.searchsorted(rows.column("cutout_id").to_numpy(), cutouts))
     kept = []

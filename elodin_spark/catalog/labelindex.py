@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.catalog.rowfilter import among
 from elodin_spark.catalog.shardedindex import all_whole, fingerprint_parts, in_groups
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError
@@ -177,7 +177,7 @@ def rewrite_label_shards(
         name, parts = group[0], [part for each in group for part in labels["shards"][each]]
         if len(group) > 1 or len(shards[name]) < shards[name].record["count"]:
             files = [str(file) for part in parts for file in sorted(where[part].glob("*.parquet"))]
-            kept = ds.dataset(files, format="parquet").filter(~pc.field("cutout_id").isin(pa.array(removed)))
+            kept = ds.dataset(files, format="parquet").filter(~among("cutout_id", removed))
             name = f"shard-{secrets.token_hex(8)}"
             sets = stream_label_sets(kept, labels["asked"][0])
             add_label_shard(folder / name, centers, sets, shares=labels["shares"])

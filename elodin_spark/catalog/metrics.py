@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from elodin_spark.catalog.examples import examples_of
@@ -21,6 +20,7 @@ from elodin_spark.catalog.labelindex import (
 )
 from elodin_spark.catalog.products import checked_index
 from elodin_spark.catalog.queries import Query
+from elodin_spark.catalog.rowfilter import among
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.approximate import ApproximateL2Index
@@ -169,7 +169,7 @@ class LabelIndices:
 
     def _labels_of(self, ids: Sequence[int]) -> dict[int, list[int]]:
         found = self._store.dataset("fingerprints", ["labels"]).to_table(
-            columns=["cutout_id", "labels"], filter=pc.field("cutout_id").isin(pa.array(ids, pa.int64()))
+            columns=["cutout_id", "labels"], filter=among("cutout_id", ids)
         )
         most = self._record.get("set_size")
         return {row["cutout_id"]: row["labels"][:most] for row in found.to_pylist()}

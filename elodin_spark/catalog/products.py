@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from elodin_spark.catalog.labelindex import (
     make_label_shards,
     open_label_shards,
 )
+from elodin_spark.catalog.rowfilter import among
 from elodin_spark.catalog.shardedindex import make_shards, open_shards, wanted_recipe
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
@@ -245,7 +245,7 @@ def thumbnails_of(store: Store, ids: pa.Array | pa.ChunkedArray) -> list[bytes |
     """Thumbnails of cutouts, in the order of `ids`; None for one that has none."""
     wanted = store.dataset("cutouts", ["thumbnail"]).to_table(
         columns=["cutout_id", "thumbnail"],
-        filter=pc.field("cutout_id").isin(pa.array(ids.to_pylist(), pa.int64())),
+        filter=among("cutout_id", ids.to_pylist()),
     )
     columns = (wanted.column(name).to_pylist() for name in ("cutout_id", "thumbnail"))
     found: dict[int, bytes] = dict(zip(*columns, strict=True))

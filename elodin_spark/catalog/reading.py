@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.examples import examples_of
 from elodin_spark.catalog.removed import Removed
+from elodin_spark.catalog.rowfilter import among
 from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
@@ -71,7 +71,7 @@ class Contents:
         """IDs (ascending, int64) and vectors (float32, shape (n, d)) of all or some fingerprints."""
         wanted = None
         if cutout_ids is not None:
-            wanted = pc.field("cutout_id").isin(pa.array(list(cutout_ids), pa.int64()))
+            wanted = among("cutout_id", list(cutout_ids))
         dataset = self._store.dataset("fingerprints", ["vector"])
         found = dataset.to_table(columns=["cutout_id", "vector"], filter=wanted).sort_by("cutout_id")
         return found.column("cutout_id").to_numpy(), to_matrix(found.column("vector").combine_chunks())
@@ -139,8 +139,8 @@ class Contents:
             ``run.repeats_arcsec`` was not set when it was run.
         """
         pairs = pq.read_table(self._store.product_file("repeats", PAIRS))
-        gone = pa.array(self._store.removed.cutouts)
-        return pairs.filter(~(pc.field("id_a").isin(gone) | pc.field("id_b").isin(gone)))
+        gone = self._store.removed.cutouts
+        return pairs.filter(~(among("id_a", gone) | among("id_b", gone)))
 
     def unmatched_positions(self) -> pa.Table:
         """Positions of the catalog that lie on no image: `position_id`, `ra`, `dec` (deg).
@@ -195,7 +195,7 @@ class Contents:
 
     def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
         found = self._store.dataset("fingerprints", ["labels"]).to_table(
-            columns=["cutout_id", "labels"], filter=pc.field("cutout_id").isin(pa.array(ids))
+            columns=["cutout_id", "labels"], filter=among("cutout_id", ids)
         )
         named: dict[int, list[str]] = {int(i): [] for i in ids}
         for row in found.to_pylist():

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from elodin_spark.catalog.removed import Removed
+from elodin_spark.catalog.rowfilter import among
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 from elodin_spark.images.listing import local_path
@@ -129,7 +130,7 @@ def _parts(
     """What would be removed, a line each: images by path, then the cutouts that are named by themselves."""
     paths = dict(zip(*(known.column(name).to_pylist() for name in ("image_id", "path")), strict=True))
     columns = ["cutout_id", "image_id", "x0", "y0", "x1", "y1"]
-    wanted = pc.field("image_id").isin(pa.array(image_ids)) | pc.field("cutout_id").isin(pa.array(alone))
+    wanted = among("image_id", image_ids) | among("cutout_id", alone)
     rows = store.dataset("cutouts").to_table(columns=columns, filter=wanted).to_pylist()
     counts = Counter(row["image_id"] for row in rows)
     of_images = [
@@ -181,9 +182,7 @@ def _exists(uri: str, there: Collection[str] | None) -> bool:
 
 def _cutouts(store: Store, column: str, ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Cutouts whose ID, or whose image, is among `ids`, of those that were not removed."""
-    rows = store.dataset("cutouts", ()).to_table(
-        columns=["cutout_id"], filter=pc.field(column).isin(pa.array(ids))
-    )
+    rows = store.dataset("cutouts", ()).to_table(columns=["cutout_id"], filter=among(column, ids))
     return rows.column("cutout_id").to_numpy()
 
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.catalog.rowfilter import among
 from elodin_spark.errors import CatalogError, UnknownCutoutError
 from elodin_spark.neighbors.files import written_whole
 from elodin_spark.neighbors.lookup import ids_array, some_ids
@@ -52,7 +53,7 @@ class Removed:
     def kept(self, table: str) -> pc.Expression | None:
         """The rows of a table that are not taken out; None where that is all of them."""
         ids = self.of(table)
-        return ~pc.field(_COLUMN[table]).isin(pa.array(ids)) if ids.size else None
+        return ~among(_COLUMN[table], ids) if ids.size else None
 
     def refuse(self, cutout_ids: ArrayLike, source: str) -> None:
         """Raise UnknownCutoutError where a cutout was taken out; `source` is the catalog."""

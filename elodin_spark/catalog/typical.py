@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from elodin_spark.catalog.metrics import LabelIndices
 from elodin_spark.catalog.products import commit_index, load_l2, removed_digest
+from elodin_spark.catalog.rowfilter import among
 from elodin_spark.catalog.store import Store
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.cosine import cosine_distances
@@ -131,7 +130,7 @@ def _windows_of(store: Store) -> Any:
     columns = ["cutout_id", "image_id", "x0", "y0", "x1", "y1"]
 
     def windows(ids: NDArray[np.int64]) -> WindowTable:
-        wanted = pc.field("cutout_id").isin(pa.array(ids))
+        wanted = among("cutout_id", ids)
         rows = store.dataset("cutouts").to_table(columns=columns, filter=wanted)
         return WindowTable.from_arrow(rows.sort_by("cutout_id"))
 

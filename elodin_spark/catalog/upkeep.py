@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from elodin_spark.catalog.labelindex import label_digest, make_label_files, rewrite_label_shards
 from elodin_spark.catalog.products import L2_FILE, commit_index, product_digest
 from elodin_spark.catalog.removed import Removed
+from elodin_spark.catalog.rowfilter import among
 from elodin_spark.catalog.shardedindex import CODES_BYTES, TRAINED_FILE, all_whole, in_groups
 from elodin_spark.catalog.store import Commit, Store
 from elodin_spark.neighbors.l2 import L2Index
@@ -201,12 +200,12 @@ def _holds(part: Path, column: str, ids: NDArray[np.int64]) -> bool:
 def _copy_without(part: Path, new: Path, column: str, ids: NDArray[np.int64]) -> int:
     """Copy the files of a part, a row group at a time; rows that are left."""
     new.mkdir(parents=True)
-    gone, kept = pa.array(ids), 0
+    kept = 0
     for file in sorted(part.glob("*.parquet")):
         source = pq.ParquetFile(file)
         with table_writer(new / file.name, source.schema_arrow) as writer:
             for number in range(source.num_row_groups):
-                rows = source.read_row_group(number).filter(~pc.field(column).isin(gone))
+                rows = source.read_row_group(number).filter(~among(column, ids))
                 writer.write_table(rows, row_group_size=max(1, rows.num_rows))
                 kept += rows.num_rows
     return kept

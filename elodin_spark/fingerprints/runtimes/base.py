@@ -29,6 +29,9 @@ RunFeatures = Callable[[NDArray[np.uint8]], Vectors]
 #: From vectors (n, vector_length) to scores (n, classes).
 RunHead = Callable[[Vectors], Vectors]
 
+#: In float32, the most by which two vectors of one window differ, of the largest component there is.
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -87,9 +90,10 @@ class Runtime(ABC):
     """A network ready to run, with its weights.
 
     The batch size is fixed and shorter batches are padded, so a vector depends on its window
-    only, not on its company. Grey and colour batches each have a program, made when the first
-    such batch comes. Vectors of windows without structure (all zero, say) are ordinary ones: what
-    the network gives for a flat image.
+    only, not on its company: in OpenVINO to the bit; in TensorFlow and JAX, which on some CPUs add up
+    in another order by the place in the batch, to :data:`ROUNDING`. Grey and colour batches each have
+    a program, made when the first such batch comes. Vectors of windows without structure (all zero,
+    say) are ordinary ones: what the network gives for a flat image.
 
     Parameters
     ----------
