@@ -30,7 +30,7 @@ RunFeatures = Callable[[NDArray[np.uint8]], Vectors]
 RunHead = Callable[[Vectors], Vectors]
 
 #: In float32, the most by which two vectors of one window differ, of the largest component there is.
-ROUNDING = 1e-6
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
