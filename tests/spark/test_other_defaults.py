@@ -39,7 +39,10 @@ WAYS: dict[str, dict[str, Any]] = {
             "int8": {"method": "plain", "bias_correction": "none", "calibration": 16},
         }
     },
-    "dense": {"fingerprints": {"mode": "dense", "block_px": 128, "halo_px": 32}},
+    "dense": {
+        "cutouts": {"generator": {"kind": "sliding_window", "size": 64, "step": 32, "edge": "drop"}},
+        "fingerprints": {"mode": "dense", "block_px": 128, "halo_px": 32},
+    },
     "sharded": {"neighbors": {"recipe": "PCAR32,IVF2,RaBitQ"}},
     "jaccard only": {"neighbors": {"metrics": ["jaccard"]}},
     "whitened": {"fingerprints": {"finish": "whiten"}},
