@@ -6,6 +6,7 @@ astronomers show it: y points up.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -299,7 +300,7 @@ def find_image(hdulist: fits.HDUList, wanted: int | str | None, length: int | No
         _refuse_unusable(index, image)
         refuse_truncated(index, image, length)
         return index
-    cubes = False
+    cubes: list[int] = []
     parts: list[str] = []
     for index, image in enumerate(hdulist):
         if _is_image(image) and _plane_shape(image.shape) != (0, 0):
@@ -310,7 +311,8 @@ def find_image(hdulist: fits.HDUList, wanted: int | str | None, length: int | No
             _refuse_unusable(index, image)
             refuse_truncated(index, image, length)
             return index
-        cubes |= _is_image(image) and len(image.shape) > 2 and 0 not in image.shape
+        if _is_image(image) and len(image.shape) > 2 and 0 not in image.shape:
+            cubes.append(index)
     _refuse_cut_header(hdulist, length)
     if parts:
         raise ImageError(
@@ -322,8 +324,7 @@ def find_image(hdulist: fits.HDUList, wanted: int | str | None, length: int | No
     content = "; ".join([*held, "..."] if len(hdulist) > MAX_LISTED_HDUS else held)
     if cubes:
         raise ImageError(
-            f"no HDU holds a 2-D image ({content}); save its planes as files of their own, which "
-            "images.colour makes one colour image where they are bands",
+            f"no HDU holds a 2-D image ({content}); {_unstack(cubes[0], hdulist[cubes[0]].shape)}",
             kind="not_2d",
         )
     raise ImageError(
@@ -356,6 +357,24 @@ def _holds(hdu: Any) -> str:
     return f"is {size} px" if len(hdu.shape) > 1 else f"is a row of {size} px"
 
 
+def _unstack(index: int, shape: tuple[int, ...]) -> str:
+    """How the planes of a cube are cut all the same, in words to paste."""
+    planes = math.prod(shape[:-2])
+    colour = (
+        "; where they are bands, blue first, one color image of them is --set "
+        '\'images.colour={grouping: {kind: pattern, pattern: "*_{band}.fits"}, channels: ["2", "1", "0"]}\''
+        if planes == 3
+        else ""
+    )
+    return (
+        f"save each of its {planes} planes as a file of its own: python -c 'import sys; "
+        f"from astropy.io import fits; h = fits.open(sys.argv[1])[{index}]; "
+        "d = h.data.reshape(-1, *h.data.shape[-2:]); "
+        '[fits.writeto(f"{sys.argv[1]}_{i}.fits", p, h.header) for i, p in enumerate(d)]\' FILE'
+        f", and read those: images.paths='FILE_*.fits'{colour}"
+    )
+
+
 def _is_image(hdu: Any) -> bool:
     return bool(hdu.is_image) and not isinstance(hdu, fits.GroupsHDU) and len(hdu.shape) > 0
 
@@ -374,8 +393,8 @@ def _refuse_unusable(index: int, image: Any) -> None:
     if not height:
         shape = "x".join(map(str, image.shape))
         raise ImageError(
-            f"HDU {index} is {shape}, not a 2-D image; name another in images.hdu, or save its planes as "
-            "files of their own, which images.colour makes one colour image where they are bands",
+            f"HDU {index} is {shape}, not a 2-D image; name another in images.hdu"
+            + (f", or {_unstack(index, image.shape)}" if len(image.shape) > 2 else ""),
             kind="not_2d",
         )
     if height * width > MAX_PIXELS:

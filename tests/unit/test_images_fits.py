@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import re
+import shlex
+import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from elodin_spark import ids, schema
+from elodin_spark.config import apply_override, parse_settings
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
+from elodin_spark.images.bands import group_bands
 from elodin_spark.images.describe import describe, failed_row, read_pixels
 from elodin_spark.images.fits import describe_fits, read_fits
-from elodin_spark.images.listing import ImageFile
+from elodin_spark.images.listing import ImageFile, list_files
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "fits"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no test images at {DATA}")
@@ -125,6 +131,69 @@ def test_an_hdu_is_chosen_by_number_or_name(tmp_path: Path) -> None:
     assert refusal(path, 3).kind == "no_image"
     assert [refusal(path, hdu).kind for hdu in (9, -1, "SCI")] == ["no_such_hdu"] * 3
     assert "MASK" in str(refusal(path, "SCI")), "the message names what is there"
+
+
+def test_of_several_hdus_of_one_name_the_version_is_chosen(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.fits",
+        fits.PrimaryHDU(),
+        *(fits.ImageHDU(ramp(3 + version, 4), name="SCI", ver=version) for version in (1, 2, 3)),
+        fits.ImageHDU(ramp(9, 4), name="SCI,B"),
+    )
+    wanted = {"SCI": 4, "SCI,1": 4, "sci, 2": 5, "SCI,3": 6}
+    assert {hdu: describe_fits(str(path), hdu).height for hdu in wanted} == wanted
+    assert describe_fits(str(path), "SCI,B").height == 9, "a comma may be part of a name"
+    for missing in ("SCI,4", "SCI,0", "SCI,", "SCI,-1", "SCI,x", "ERR,1"):
+        error = refusal(path, missing)
+        assert error.kind == "no_such_hdu"
+        assert f"no HDU {missing!r}" in str(error)
+        assert "1 SCI,1; 2 SCI,2; 3 SCI,3; 4 SCI,B: name one in images.hdu" in str(error)
+
+
+CUBES = {
+    "three bands": lambda header: [fits.PrimaryHDU(bands(3), header)],
+    "many planes": lambda header: [fits.PrimaryHDU(bands(7), header)],
+    "four axes": lambda header: [fits.PrimaryHDU(bands(3)[None], header)],
+    "an extension": lambda header: [fits.PrimaryHDU(), fits.ImageHDU(bands(3), header)],
+    "compressed": lambda header: [fits.PrimaryHDU(), fits.CompImageHDU(bands(3).astype(np.int16), header)],
+}
+
+
+def bands(number: int) -> np.ndarray:
+    return np.arange(number * 40 * 50, dtype=np.float32).reshape(number, 40, 50)
+
+
+@pytest.mark.parametrize("cube", CUBES)
+def test_the_refusal_of_a_cube_says_what_to_paste(
+    cube: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = tan_header(WCSAXES=3, CTYPE3="WAVE", CRVAL3=5e-7, CDELT3=1e-7, CRPIX3=1.0)
+    hdus = CUBES[cube](header)
+    path = write(tmp_path / "a cube.fits", *hdus)
+    planes = hdus[-1].data.reshape(-1, 40, 50)
+    messages = [str(refusal(path)), str(refusal(path, len(hdus) - 1))]
+    assert {refusal(path).kind, refusal(path, len(hdus) - 1).kind} == {"not_2d"}
+    for message in messages:
+        assert f"each of its {len(planes)} planes" in message
+        assert ("--set" in message) == (len(planes) == 3)
+    (command,) = {re.search(r"python -c ('.*?' FILE)", message)[1] for message in messages}  # type: ignore[index]
+    code, _ = shlex.split(command)
+    monkeypatch.setattr(sys, "argv", ["-c", str(path)])
+    exec(code, {})
+    made = [f"{path}_{number}.fits" for number in range(len(planes))]
+    for file, plane in zip(made, planes, strict=True):
+        assert describe_fits(file).wcs is not None
+        np.testing.assert_array_equal(read_fits(file, 0), plane)
+    if len(planes) == 3:
+        pasted = shlex.split(re.search(r"--set ('.*')", messages[0])[1])  # type: ignore[index]
+        values: dict[str, Any] = {"images": {"paths": str(tmp_path)}}
+        apply_override(values, pasted[0])
+        colour = parse_settings(values).images.colour
+        assert colour is not None
+        rows = [describe(file) for file in list_files([f"{path}_*.fits"])]
+        (group,) = group_bands(rows, colour.grouping, colour.bands)
+        assert group.error is None
+        assert [group.planes[band].uri for (band,) in colour.channels] == made[::-1]
 
 
 def test_a_cube_of_one_plane_is_an_image(tmp_path: Path) -> None:
