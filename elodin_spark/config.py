@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -10,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from elodin_spark.errors import ConfigError
+from elodin_spark.redaction import SECRET_NAMES
 from elodin_spark.settings import Settings
 from elodin_spark.settings.base import models_in, parts_of
 from elodin_spark.settings.mistakes import explain
@@ -123,12 +123,8 @@ def _without_secrets(options: dict[str, Any]) -> dict[str, Any]:
     return {
         name: _without_secrets(value) if isinstance(value, dict) else value
         for name, value in options.items()
-        if not _SECRET.search(name)
+        if not SECRET_NAMES.search(name)
     }
-
-
-#: Names of options of remote stores that hold secrets.
-_SECRET = re.compile(r"secret|passw|token|key|credential|sas|auth|headers|cookie", re.IGNORECASE)
 
 
 def apply_override(values: dict[str, Any], override: str, model: type[BaseModel] = Settings) -> None:

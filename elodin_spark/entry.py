@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from elodin_spark.errors import ElodinError, resource_error
+from elodin_spark.redaction import without_secrets
 from elodin_spark.terminal import plain
 
 #: What the exit codes mean, for help texts.
@@ -87,7 +88,7 @@ class _Plain(logging.Formatter):
     """Names of files and words of headers cannot move the cursor."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain(super().format(record), lines=True)
+        return plain(without_secrets(super().format(record)), lines=True)
 
 
 def _explain(error: Exception) -> int:
@@ -96,12 +97,12 @@ def _explain(error: Exception) -> int:
         show()
         return int(getattr(error, "exit_code", 2))
     if os.environ.get("ELODIN_DEBUG"):
-        traceback.print_exception(error)
+        print(without_secrets("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     error = resource_error(error) or error
     if isinstance(error, ElodinError):
         print(f"error: {plain(str(error), lines=True)}", file=sys.stderr)
         return error.exit_code
-    reason = " ".join(str(error).split())[:500]
+    reason = " ".join(without_secrets(str(error)).split())[:500]
     reason = plain(reason)
     print(f"unexpected error: {type(error).__name__}: {reason} (ELODIN_DEBUG=1 shows where)", file=sys.stderr)
     return 1

@@ -12,11 +12,16 @@ import re
 import tempfile
 from collections.abc import Iterator
 
+from elodin_spark.redaction import without_secrets
+
 
 class ElodinError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose; its message holds no secret of a remote store."""
 
     exit_code = 1
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(without_secrets(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigError(ElodinError):

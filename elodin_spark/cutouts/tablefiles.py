@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from elodin_spark.errors import InputError
+from elodin_spark.redaction import remember_secrets
 
 #: Delimiters of text tables, the likeliest first.
 _DELIMITERS = ",;\t|"
@@ -75,6 +76,7 @@ def read_tables(path: str, storage_options: dict[str, Any] | None = None) -> lis
 def _content(path: str, storage_options: dict[str, Any] | None) -> bytes:
     import fsspec
 
+    remember_secrets(storage_options or {})
     try:
         with fsspec.open(path, "rb", **(storage_options or {})) as stream:
             content = _bounded(stream, path)

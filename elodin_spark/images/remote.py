@@ -17,6 +17,7 @@ from elodin_spark.errors import ElodinError, ImageError, InputError, MissingDepe
 from elodin_spark.images.listing import local_path
 from elodin_spark.images.streams import LocalStream, Stream, temporary
 from elodin_spark.images.uris import has_password, is_remote, public
+from elodin_spark.redaction import remember_secrets
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -226,6 +227,7 @@ def filesystem(uri: str, storage_options: Mapping[str, Any] | None = None) -> tu
     from fsspec.core import url_to_fs
 
     scheme, options = _scheme(uri), dict(storage_options or {})
+    remember_secrets(options)
     if has_password(uri):
         raise InputError(
             f"{public(uri)} holds a password, which tables would keep; put it in ~/.netrc or the environment"

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "elodin_spark"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 BASE = ("errors", "ids", "schema", "stage", "settings", "config", "recipe", "progress", "entry", "vectors")
-BASE += ("diskfiles", "terminal")
+BASE += ("diskfiles", "redaction", "terminal")
 DOMAIN = ("images", "cutouts", "fingerprints", "neighbors", "projection", "display", "simulate", "learning")
 #: Outer rooms may import inner ones, never the other way.
 LAYERS = (
