@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from limits import HANG_S
 
 from elodin_spark import Catalog
 from elodin_spark.config import dump_settings
@@ -60,14 +61,14 @@ def test_ctrl_c_is_one_line_and_code_130_at_any_point_of_a_run(survey, small_set
             time.sleep(0.005)
         below = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the children too
-        out, printed = process.communicate(timeout=100)
+        out, printed = process.communicate(timeout=HANG_S)
         lines = printed.splitlines()
         assert process.returncode == 130, printed
         assert out == ""
         assert lines[-1] == STOPPED, moment.__name__
         told = [line for line in lines if STOPPED in line or "Error" in line or "Traceback" in line]
         assert told == [STOPPED], moment.__name__
-        psutil.wait_procs(below, timeout=60)
+        psutil.wait_procs(below, timeout=HANG_S)
         assert not [child for child in below if child.is_running()], f"{moment.__name__}: left behind"
-    subprocess.run(command, check=True, capture_output=True, timeout=400)
+    subprocess.run(command, check=True, capture_output=True, timeout=HANG_S)
     assert len(Catalog.open(catalog).cutout_ids()) == 100

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from limits import HANG_S
 
 from elodin_spark.errors import ResourceError
 from elodin_spark.settings import SparkSettings
@@ -121,13 +122,13 @@ counts = []
 def second():
     with session(SparkSettings(master="local[1]")) as spark:
         second_has_begun.set()
-        first_is_over.wait(100)
+        first_is_over.wait()
         counts.append(spark.range(4).count())
 
 with session(SparkSettings(master="local[1]")) as spark:
     thread = threading.Thread(target=second)
     thread.start()
-    second_has_begun.wait(100)
+    second_has_begun.wait()
     counts.append(spark.range(3).count())
 first_is_over.set()
 thread.join()
@@ -137,7 +138,7 @@ print(counts, SparkContext._active_spark_context)
 
 def test_a_session_that_two_threads_use_is_stopped_by_the_last_and_java_gives_no_notices():
     done = subprocess.run(
-        [sys.executable, "-c", SHARED], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", SHARED], capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert done.stdout.strip() == "[3, 4] None", done.stderr
     assert done.stderr == ""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from limits import HANG_S
 from smallcatalog import tables, write_catalog
 
 NETWORKS = ("tensorflow", "keras", "torch", "jax", "openvino", "nncf")
@@ -43,7 +44,7 @@ def imported(*arguments: object, of: tuple[str, ...]) -> tuple[int, list[str]]:
         [sys.executable, "-c", RUN, ",".join(of), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=True,
     )
     code, names = json.loads(done.stdout.splitlines()[-1])
@@ -93,4 +94,4 @@ def test_pyarrow_still_makes_data_frames_after_pandas_was_kept_from_it():
         "frame = pa.table({'a': [1, 2]}).to_pandas()\nimport pandas\n"
         "assert isinstance(frame, pandas.DataFrame) and pa.array(pandas.Series([1.0, None])).null_count == 1"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANG_S)
