@@ -174,7 +174,7 @@ def as_sip(correction: Correction, matrix: NDArray[np.float64], longitude: int) 
         raise NoSkyError(f"the polynomials of its projection are of order {order}, above {MAX_ORDER}")
     cards: dict[str, float] = {}
     for letter, polynomial in zip("AB", polynomials, strict=True):
-        cards[f"{letter}_ORDER"] = max(order, 1)
+        cards[f"{letter}_ORDER"] = max(order, 2)  # astropy reads none of a lower order
         cards |= {f"{letter}_{a}_{b}": float(polynomial[a, b]) for a, b in zip(i, j, strict=True)}
     return cards
 

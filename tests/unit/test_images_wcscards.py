@@ -336,6 +336,18 @@ def test_polynomials_of_iraf(kind: int, orders: tuple[int, int, int], terms: int
     np.testing.assert_allclose([x, y], [X, Y], atol=1e-3)
 
 
+def test_blanks_at_the_end_of_an_iraf_card_part_its_numbers() -> None:
+    """IRAF counts 68 characters a card; a program that writes the card anew leaves the blanks out."""
+    odd = header(CTYPE1="RA---TNX", CTYPE2="DEC--TNX")
+    for axis, name in ((1, "lngcor"), (2, "latcor")):
+        odd[f"WAT{axis}_001"] = f'wtype=tnx {name} = "3. 2. 2. 2. -0.03 0.031 -0.02 0.025 0.001'
+        odd[f"WAT{axis}_002"] = '0.02 0. "'
+        assert len(odd[f"WAT{axis}_001"]) < 68
+    units = {"CD1_1": 1.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1.0, "CRPIX1": 0.0, "CRPIX2": 0.0}
+    shifted = moved(3, (2, 2, 2), [[0.001, 0.02, 0.0], [0.001, 0.02, 0.0]])
+    assert_at(odd, icrs(world(header(**units), *(shifted - 1))))
+
+
 @pytest.mark.parametrize("code", ["TNX", "ZPX"])
 def test_a_constant_of_iraf_alone_is_left_out_and_told(code: str) -> None:
     odd = iraf_header(code, 3, (2, 2, 2), [[0.001, 0, 0], [0, 0, 0]], "projp1=1.0 ")
