@@ -11,7 +11,7 @@ LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help java venv demo test test-slow test-all lint lock lock-check figures clean
+.PHONY: help java venv demo test test-slow test-all test-elsewhere lint lock lock-check figures clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ test-slow: java venv  ## run all other tests
 	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-all: test test-slow  ## run all tests: these two, one after the other
+
+test-elsewhere: java venv  ## run the tests of every day as on a plainer machine: AVX2, LANG=C, no home, no data beside
+	@sh conf/test-elsewhere.sh $(VENV) -m "not slow" $(PYTEST_ARGS)
 
 lint: venv  ## check style and types
 	@$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from elodin_spark.neighbors.recipes import FLAT, Recipe
 
 _ROWS = 4096  # at once
 _MOST_FOR_PROJECTION = 65_536  # rows; more change the covariance little
+_BLOCK = 1024  # rows that are projected at once
 #: Rows that BLAS sees at once, always: its rounding depends on their number. Whether a vector
 #: comes alone or among others, its code and its answer are the same.
 ADD_BLOCK, QUERY_BLOCK = 256, 16
@@ -204,6 +205,29 @@ def training_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
+def _blocks(batches: Iterable[ArrayLike], dimension: int) -> Iterator[NDArray[np.float32]]:
+    """The vectors in blocks of one size, the last one smaller.
+
+    A product of matrices is rounded differently for another number of rows on some CPUs: what is trained must
+    not depend on how the sample comes.
+    """
+    held: list[NDArray[np.float32]] = []
+    count = 0
+    for batch in batches:
+        rows = vectors_array(batch, dimension, "the training sample")
+        if not (np.abs(rows).max(initial=0) <= LARGEST):
+            raise CatalogError("the training sample holds NaN, infinity or huge values: draw it again")
+        while count + len(rows) >= _BLOCK:
+            here = _BLOCK - count
+            yield np.concatenate([*held, rows[:here]])
+            held, count, rows = [], 0, rows[here:]
+        if len(rows):
+            held.append(rows.copy())
+            count += len(rows)
+    if held:
+        yield np.concatenate(held)
+
+
 def _fit(index: Any, recipe: Recipe, batches: Iterable[ArrayLike], seed: int) -> tuple[int, float]:
     """Train `index` in place; how many vectors there were, and their mean squared error."""
     faiss = load_faiss()
@@ -238,10 +262,7 @@ def _fit(index: Any, recipe: Recipe, batches: Iterable[ArrayLike], seed: int) ->
         lost += float(np.einsum("ij,ij->", rows - back, rows - back, dtype=np.float64))
         projected.append(down)
 
-    for batch in batches:
-        rows = vectors_array(batch, recipe.dimension, "the training sample")
-        if not (np.abs(rows).max(initial=0) <= LARGEST):
-            raise CatalogError("the training sample holds NaN, infinity or huge values: draw it again")
+    for rows in _blocks(batches, recipe.dimension):
         count += len(rows)
         if fitted:
             project(rows)

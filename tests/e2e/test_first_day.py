@@ -171,7 +171,7 @@ def test_neighbors_are_found_in_every_way_there_is_to_ask(day: Day, ask):
     # Of the whole image the stretch of the window is made; one of the window alone is a little another.
     fits.writeto(day.folder / "window.fits", whole[row["y0"] : row["y1"], row["x0"] : row["x1"]])
     assert len(ask("--image", "window.fits")) == 3
-    kept = ask(query, "--where", f"image.path <> '{image['path']}'")
+    kept = ask(query, "--where", f"path <> '{image['path']}'")
     assert kept
     assert image["path"] not in {found["image"] for found in kept}
 

@@ -217,3 +217,24 @@ def test_keras_on_another_backend_gives_the_vectors_of_tensorflow(backend, tmp_p
     for vectors in found[1:]:
         cosines = [np.corrcoef(a, b)[0, 1] for a, b in zip(vectors, expected[1], strict=True)]
         assert min(cosines) > 0.999
+
+
+@pytest.mark.parametrize(
+    ("isa", "left"),
+    [
+        ("", {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}),
+        ("AVX512_CORE_BF16", {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16"}),
+        ("avx512_core_vnni", {"avx2", "avx_vnni", "avx512f", "avx512_vnni"}),
+        ("AVX512_CORE", {"avx2", "avx_vnni", "avx512f"}),
+        ("AVX2_VNNI", {"avx2", "avx_vnni"}),
+        ("AVX2", {"avx2"}),
+        ("AVX", set()),
+        ("DEFAULT", {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}),
+    ],
+)
+def test_instructions_beyond_those_that_onednn_may_use_do_not_count(isa, left, monkeypatch):
+    every = frozenset({"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"})
+    monkeypatch.setattr(cpu, "_flags_of_machine", lambda: every)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", isa)
+    assert cpu.cpu_flags() == left
+    assert (cpu.bf16_instructions() is None) == ("avx512_bf16" not in left)

@@ -12,10 +12,33 @@ from elodin_spark.errors import ConfigError
 BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
 INT8_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 
+#: What oneDNN, below TensorFlow and OpenVINO, uses at most where ONEDNN_MAX_CPU_ISA says so, and the flags
+#: that are beyond each; names of its documentation ("CPU Dispatcher Control").
+_BEYOND_AVX512 = ("avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_")
+BEYOND = {
+    "SSE41": ("avx", "amx_"),
+    "AVX": ("avx2", "avx_vnni", "avx512", "amx_"),
+    "AVX2": ("avx_vnni", "avx512", "amx_"),
+    "AVX2_VNNI": ("avx512", "amx_"),
+    "AVX512_CORE": _BEYOND_AVX512,
+    "AVX512_CORE_VNNI": _BEYOND_AVX512[1:],
+    "AVX512_CORE_BF16": _BEYOND_AVX512[2:],
+    "AVX512_CORE_FP16": _BEYOND_AVX512[3:],
+}
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets by their names on Linux; none are known elsewhere.
+
+    Those beyond ``ONEDNN_MAX_CPU_ISA`` are left out: the networks do not use them.
+    """
+    beyond = BEYOND.get(os.environ.get("ONEDNN_MAX_CPU_ISA", "").strip().upper())
+    flags = _flags_of_machine()
+    return flags if beyond is None else frozenset(flag for flag in flags if not flag.startswith(beyond))
+
 
 @cache
-def cpu_flags() -> frozenset[str]:
-    """Instruction sets by their names on Linux; none are known elsewhere."""
+def _flags_of_machine() -> frozenset[str]:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
