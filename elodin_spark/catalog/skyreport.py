@@ -35,7 +35,8 @@ class SkyCounts:
 
     def add(self, rows: pa.Table) -> SkyCounts:
         """Add rows with :data:`SKY_COLUMNS`; returns itself."""
-        used = rows.select(SKY_COLUMNS).filter(pc.equal(rows.column("status"), "ok"))
+        # Not equal(): to make a scalar of a text, pyarrow imports pandas.
+        used = rows.select(SKY_COLUMNS).filter(pc.match_like(rows.column("status"), "ok"))
         self.images += used.num_rows
         for pair in pc.value_counts(pc.drop_null(used.column("no_sky_reason"))).to_pylist():
             self.reasons[pair["values"]] += pair["counts"]
