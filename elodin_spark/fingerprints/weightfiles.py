@@ -7,12 +7,15 @@ Four layouts are told apart by what is inside, not by the name:
 - HDF5 of ``model.save_weights("x.weights.h5")``: groups below ``layers``;
 - the older HDF5 of ``model.save("x.h5")`` and ``tf.keras``: a list ``layer_names``.
 
-Nothing is unpickled, and a model's own code (``Lambda`` layers) is refused.
+Nothing is unpickled, and a model's own code (``Lambda`` layers, classes that are not Keras') is refused. What
+a file says it holds is bounded by the network before it is unpacked, and data in other files is not read.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +35,16 @@ from elodin_spark.settings.backbones import Backbone
 
 #: First names of layers that ``keras.applications`` gives none.
 _UNNAMED = ("conv2d", "batch_normalization", "layer_normalization", "normalization")
+
+#: What a file may hold beside the network, bytes: a head, counters.
+_BESIDE = 2**26
+#: Most bytes of a number, and copies: those of an optimizer are as large as the network.
+_NUMBER_BYTES, _COPIES = 8, 4
+_CONFIG_BYTES = 2**24
+#: Largest number of a ``.keras`` configuration, which is of units, filters or px.
+_LARGEST = 2**17
+#: More convolutions than this beside the network are no head but another network.
+_HEAD_CONVOLUTIONS = 2
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -66,6 +79,7 @@ def read_arrays(path: Path, backbone: Backbone) -> Arrays:
                 return _from_pack(path, backbone)
             return _from_archive(path, backbone)
         with h5py.File(path, "r") as file:
+            _check_size(file, path, backbone)
             root = file.get("model_weights", file)
             if "layer_names" in root.attrs or "layer_names0" in root.attrs:
                 return _from_legacy(root, path, backbone)
@@ -103,6 +117,7 @@ def _from_pack(path: Path, backbone: Backbone) -> Arrays:
 def _from_archive(path: Path, backbone: Backbone) -> Arrays:
     from elodin_spark.fingerprints.runtimes.framework import load_keras
 
+    _check_archive(path, backbone)
     keras = load_keras()
     # Keras goes by the suffix, not by the content.
     with _linked(path, "model.keras") as link:
@@ -111,7 +126,10 @@ def _from_archive(path: Path, backbone: Backbone) -> Arrays:
     dense: list[str] = []
     for layer in _leaves(model):
         for variable in layer.weights:
-            found[f"{layer.name}/{variable.name}"] = variable.numpy()
+            name = f"{layer.name}/{variable.name}"
+            if name in found:
+                raise _misfit(path, backbone, f"it holds {name} twice: two networks are in it")
+            found[name] = variable.numpy()
         if isinstance(layer, keras.layers.Dense):
             dense.append(layer.name)
     return _fit(found, dense, _shapes(backbone), path, backbone)
@@ -126,12 +144,95 @@ def _from_legacy(root: Any, path: Path, backbone: Backbone) -> Arrays:
             parts = name.split("/")
             # A plain layer's group has the layer's name; a nested model's holds its layers.
             layer = group_name if group_name in layers or len(parts) < 2 else parts[-2]
-            found[f"{layer}/{parts[-1].removesuffix(':0')}"] = dataset[()]
+            name = f"{layer}/{parts[-1].removesuffix(':0')}"
+            if name in found:
+                raise _misfit(path, backbone, f"it holds {name} twice: two networks are in it")
+            found[name] = dataset[()]
     dense = [name.split("/")[0] for name, array in found.items() if array.ndim == 2]
     return _fit(found, dense, shapes, path, backbone)
 
 
+#: Numbers of a configuration that nothing is made as large as: an object's place in memory, and seeds.
+_NO_SIZES = ("shared_object_id", "seed")
+
+
+def _check_archive(path: Path, backbone: Backbone) -> None:
+    """Refuse a ``.keras`` file that is too large unpacked, or whose configuration is not of Keras' layers."""
+    limit = _most_bytes(backbone)
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            most = _CONFIG_BYTES if member.filename.endswith(".json") else limit
+            if member.file_size > most:
+                raise WeightsError(
+                    f"weights file {path} is refused: {member.filename} in it has {member.file_size:,} bytes "
+                    f"unpacked, and {backbone.title} needs {most:,} at most; give weights of that network"
+                )
+        config = json.loads(archive.read("config.json"))
+        _check_config(config, path)
+        with tempfile.TemporaryDirectory() as scratch:
+            inner = Path(scratch) / "weights.h5"
+            with archive.open("model.weights.h5") as source, inner.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            with h5py.File(inner, "r") as file:
+                _check_size(file, path, backbone)
+
+
+def _check_config(value: Any, path: Path) -> None:
+    """Refuse code, classes that are not Keras', and sizes that no network has."""
+    if isinstance(value, dict):
+        module, name = value.get("module"), value.get("class_name")
+        foreign = isinstance(module, str) and not re.fullmatch(r"keras(\.\w+)*|builtins", module)
+        if (
+            foreign
+            or name in ("Lambda", "function", "__lambda__")
+            or value.get("registered_name") == "Lambda"
+        ):
+            raise WeightsError(
+                f"weights file {path} is refused: its configuration names {module}.{name}, which is code and "
+                "not a layer of Keras; save the weights alone, with model.save_weights('NAME.weights.h5')"
+            )
+    items = value if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        items = [each for key, each in value.items() if key not in _NO_SIZES]
+    for each in items:
+        if isinstance(each, int) and abs(each) > _LARGEST:
+            raise WeightsError(
+                f"weights file {path} is refused: its configuration asks for {each:,} units or pixels; save "
+                "the weights alone, with model.save_weights('NAME.weights.h5')"
+            )
+        _check_config(each, path)
+
+
+def _check_size(file: Any, path: Path, backbone: Backbone) -> None:
+    """Refuse HDF5 that says it holds more than the network, however few bytes it has, or data elsewhere."""
+    total = 0
+    for name, dataset in _datasets(file).items():
+        if dataset.is_virtual or dataset.external:
+            raise WeightsError(
+                f"weights file {path} is refused: {name} in it lies in another file; save the weights again"
+            )
+        total += dataset.nbytes
+    if total > (most := _most_bytes(backbone)):
+        raise WeightsError(
+            f"weights file {path} is refused: it says it holds {total:,} bytes of arrays, and "
+            f"{backbone.title} needs {most:,} at most; give weights of that network"
+        )
+
+
+@cache
+def _most_bytes(backbone: Backbone) -> int:
+    numbers = sum(int(np.prod(shape)) for shape in _shapes(backbone).values())
+    return numbers * _NUMBER_BYTES * _COPIES + _BESIDE
+
+
 def _from_groups(file: Any, path: Path, backbone: Backbone) -> Arrays:
+    if "functional" in file["layers"] and "layers" in file["layers/functional"]:
+        raise _misfit(
+            path,
+            backbone,
+            "it is of a Sequential model around the network: save that inner model by itself, or "
+            "the whole as .keras",
+        )
     stored = {
         name: dataset.shape
         for name, dataset in _datasets(file["layers"]).items()
@@ -173,11 +274,20 @@ def _fit(
         if name not in found:
             # As Keras 2 called the kernel of a depthwise convolution.
             name = name.replace("/kernel", "/depthwise_kernel")
+        if name not in found and any(each.startswith("res2a_branch2a/") for each in found):
+            raise _misfit(
+                path, backbone, "its layers are those of the ResNet50 of Keras 2.2, another network"
+            )
         if name not in found:
             raise _misfit(path, backbone, f"{name} is missing")
         if found[name].shape != shape:
             raise _misfit(path, backbone, f"{name} has shape {found[name].shape}, not {shape}")
         arrays[path_in_network] = np.asarray(found[name], np.float32)
+    used = set(theirs.values())
+    others = {name.split("/")[0] for name, array in found.items() if array.ndim > 2} - used
+    if len(others) > _HEAD_CONVOLUTIONS:
+        some = ", ".join(sorted(others)[:3])
+        raise _misfit(path, backbone, f"it holds {len(others)} convolutions beside it, such as {some}")
     kernels = [found[f"{layer}/kernel"] for layer in dense]
     if _is_head([kernel.shape for kernel in kernels], backbone):
         classes = kernels[0].shape[1]
