@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 import io
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from elodin_spark import Catalog
 from elodin_spark.cli import run_command
 from elodin_spark.config import write_yaml
-from elodin_spark.jobs import describe_job, neighbors_job
 from elodin_spark.simulate import simulate
 
 pytestmark = pytest.mark.spark
@@ -27,21 +24,14 @@ def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, s
     return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
 
-def run_job(job, *arguments: str) -> None:
-    with pytest.raises(SystemExit) as end:
-        job("", arguments=list(arguments))
-    assert end.value.code == 0
-
-
 def test_a_catalog_of_odd_paths_is_made_grown_and_asked(spark, tmp_path, monkeypatch, capsys) -> None:
     place = tmp_path / ODD
     images, catalog, config = place / f"images {ODD}", place / f"catalog {ODD}", place / f"config {ODD}.yaml"
     images.mkdir(parents=True)
     monkeypatch.setenv("ELODIN_CACHE", str(place / "cache"))
-    tiles = simulate(tmp_path / "survey", tiles=3, size_px=96, seed=5).tiles
+    tiles = simulate(tmp_path / "survey", tiles=3, size_px=128, seed=5).tiles
     for number, tile in enumerate(tiles[:2]):
         (images / f"{number} {ODD}.fits").write_bytes(tile.read_bytes())
-    positions = place / f"positions {ODD}.csv"
     settings = {
         "catalog": str(catalog),
         "images": {"paths": str(images), "root": str(place)},
@@ -53,12 +43,12 @@ def test_a_catalog_of_odd_paths_is_made_grown_and_asked(spark, tmp_path, monkeyp
     config.write_text(write_yaml(settings), encoding="utf-8")
 
     assert run_command(["run", str(config)]) == 0
-    assert Catalog.open(catalog).info()["n_cutouts"] == 18
+    assert len(Catalog.open(catalog).cutout_ids()) == 32
     assert run_command(["run", str(config)]) == 0  # nothing to do
     (images / f"2 {ODD}.fits").write_bytes(tiles[2].read_bytes())
     assert run_command(["run", str(config)]) == 0  # appended
     made = Catalog.open(catalog)
-    assert made.info()["n_cutouts"] == 27
+    assert len(made.cutout_ids()) == 48
     assert sorted(made.table("images").column("path").to_pylist()) == [
         f"images {ODD}/{number} {ODD}.fits" for number in range(3)
     ]
@@ -70,22 +60,3 @@ def test_a_catalog_of_odd_paths_is_made_grown_and_asked(spark, tmp_path, monkeyp
     assert len(ask(capsys, str(catalog), "--at", f"2 {ODD}.fits:5,5")) == 3
     by_image = ask(capsys, str(catalog), "--image", str(images / f"1 {ODD}.fits"))
     assert len(by_image) == 3
-
-    ids, out = place / f"ids {ODD}.parquet", place / f"out {ODD}"
-    pq.write_table(pa.table({"cutout_id": pa.array([cutout], pa.int64())}), ids)
-    run_job(neighbors_job, str(catalog), "--ids", str(ids), "--out", str(out), "-k", "3")
-    rows = sorted(pq.read_table(out).to_pylist(), key=lambda row: row["rank"])
-    assert [str(row["neighbor_id"]) for row in rows] == [row["cutout_id"] for row in by_id]
-    centre = made.describe_cutouts([cutout])[0]
-    positions.write_text(f"ra,dec\n{centre['ra']!r},{centre['dec']!r}\n")
-    out = place / f"near {ODD}"
-    run_job(neighbors_job, str(catalog), "--positions", str(positions), "--out", str(out), "-k", "3")
-    assert pq.read_table(out).num_rows == 3
-
-    assert run_command(["remove", str(catalog), "--image", f"images {ODD}/1 {ODD}.fits"]) == 0
-    assert run_command(["compact", str(catalog)]) == 0
-    assert Catalog.open(catalog).info()["n_cutouts"] == 18
-    assert run_command(["plan", str(config), "--headers-only"]) == 0
-    described = place / f"described {ODD}"
-    run_job(describe_job, "--config", str(config), "--out", str(described))
-    assert pq.read_table(described).num_rows == 3

@@ -216,3 +216,10 @@ def test_bands_of_real_files_are_those_astropy_reads(shared_data: Path) -> None:
                 np.testing.assert_array_equal(plane.read(0, 1, x0, x0 + 1), oracle[:1, x0 : x0 + 1])
             read += 1
     assert read > 40
+
+
+@pytest.mark.parametrize("tile_shape", [(0, 10), (10, -1)])
+def test_tiles_without_extent_are_refused(tile_shape):
+    damaged = SimpleNamespace(shape=(10, 10), tile_shape=tile_shape)
+    with pytest.raises(ImageError, match="the tiles have no extent"):
+        tiles.refuse_impossible_tiles(damaged, None)
