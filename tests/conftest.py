@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import javastart
 import pytest
 from hypothesis import settings
 from order import SLOW_FIRST, is_slow
@@ -30,8 +32,15 @@ for _name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "GNUMAKEFLAGS", "MAKEOVERRIDES
     os.environ.pop(_name, None)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Of drivers that live for seconds: compiling and collecting in ways that pay off after minutes costs more.
-os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Java start quickly: what that takes is made once, by the first run of many processes."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        with tempfile.TemporaryDirectory() as scratch:
+            javastart.make_archive(Path(scratch))
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", javastart.options())
+
 
 # A loaded machine is no defect: time is measured by benchmarks, never by tests.
 settings.register_profile("any machine", deadline=None)

@@ -150,7 +150,7 @@ def run_catalog(
             from elodin_spark.spark.session import session
 
             with step("starting Spark"):
-                return stack.enter_context(session(settings.spark))
+                return stack.enter_context(session(settings.spark, data_source=False))
 
         work = _Work(store, settings, weights, spark)
         done = 0

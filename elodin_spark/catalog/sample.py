@@ -87,7 +87,7 @@ def _joined(files: list[ImageFile], settings: Settings) -> Iterator[dict[str, An
     # The planes of a colour image may be in any of the files; positions lie on some of any image's.
     some = files if settings.images.colour is not None else files[: 2 * IMAGES]
     whole = settings.run.model_copy(update={"batch_images": max(1, len(some))})
-    with session(settings.spark) as spark:
+    with session(settings.spark, data_source=False) as spark:
         batches = input_batches(spark, some, settings.model_copy(update={"run": whole}))
         rows = [row for batch in batches for row in batch.rows.toArrow().to_pylist()]
     usable = [row for row in rows if row["status"] == "ok"]

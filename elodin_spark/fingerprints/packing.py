@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from elodin_spark.errors import InputError, WeightsError
 from elodin_spark.fingerprints.backbones import HEAD_LAYER, preprocessing_of
-from elodin_spark.fingerprints.weightfiles import read_arrays
+from elodin_spark.fingerprints.weightfiles import in_network_order, read_arrays
 from elodin_spark.fingerprints.weightpack import Encoding, PackHeader, write_pack
 from elodin_spark.fingerprints.weighturis import file_sha256
 from elodin_spark.settings import shipped
@@ -85,6 +85,7 @@ def pack_weights(
     if any(name.startswith(f"{HEAD_LAYER}/") for name in arrays):
         log.info("the head of the network is left out: packed weights make vectors")
         arrays = {name: array for name, array in arrays.items() if not name.startswith(f"{HEAD_LAYER}/")}
+    arrays = in_network_order(arrays, path, entry)
     path.parent.mkdir(parents=True, exist_ok=True)
     header: PackHeader = write_pack(
         path,

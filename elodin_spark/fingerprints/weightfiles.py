@@ -18,7 +18,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -105,13 +105,30 @@ def _from_pack(path: Path, backbone: Backbone) -> Arrays:
         raise _misfit(path, backbone, f"it is of {header.backbone}")
     if header.preprocessing.mode != backbone.mode:
         raise _misfit(path, backbone, f"its pixels are prepared as {header.preprocessing.mode!r}")
+    _check_shapes({name: entry.shape for name, entry in header.arrays.items()}, path, backbone)
+    return in_network_order(read_pack(path, header), path, backbone)
+
+
+def in_network_order(
+    arrays: Mapping[str, NDArray[Any]], path: Path, backbone: Backbone
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a network without a head as it lists them, which their SHA-256 depends on.
+
+    Raises
+    ------
+    WeightsError
+        Those of `path` are not of the network.
+    """
+    _check_shapes({name: array.shape for name, array in arrays.items()}, path, backbone)
+    return {name: arrays[name] for name in _shapes(backbone)}
+
+
+def _check_shapes(found: Mapping[str, tuple[int, ...]], path: Path, backbone: Backbone) -> None:
     shapes = _shapes(backbone)
-    for name in shapes.keys() | header.arrays.keys():
-        ours, theirs = shapes.get(name), header.arrays.get(name)
-        if ours is None or theirs is None or ours != theirs.shape:
-            raise _misfit(path, backbone, f"{name} has shape {theirs and theirs.shape}, not {ours}")
-    arrays = read_pack(path, header)
-    return {name: arrays[name] for name in shapes}
+    for name in shapes.keys() | found.keys():
+        ours, theirs = shapes.get(name), found.get(name)
+        if ours is None or theirs is None or ours != theirs:
+            raise _misfit(path, backbone, f"{name} has shape {theirs}, not {ours}")
 
 
 def _from_archive(path: Path, backbone: Backbone) -> Arrays:

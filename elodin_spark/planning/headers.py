@@ -187,7 +187,7 @@ def _on_spark(files: Sequence[ImageFile], settings: Settings) -> Iterator[tuple[
     run = settings.run.model_copy(update={"batch_images": FILES_AT_ONCE})
     large = settings.model_copy(update={"run": run})
     done = 0
-    with session(settings.spark) as spark:
+    with session(settings.spark, data_source=False) as spark:
         for paths, rows, described in input_batches(spark, files, large):
             spec = count if described else fuse(describe, count)
             done += len(paths)

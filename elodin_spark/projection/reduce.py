@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,7 @@ def _umap(rows: NDArray[np.float32], n_neighbors: int, min_dist: float, seed: in
         warnings.simplefilter("ignore")
         with _without_tensorflow():
             from umap import UMAP
-
+        _keep_compiled()
         return UMAP(
             n_components=2,
             n_neighbors=max(2, min(n_neighbors, len(rows) - 1)),
@@ -184,6 +185,22 @@ def _umap(rows: NDArray[np.float32], n_neighbors: int, min_dist: float, seed: in
             random_state=seed,
             n_jobs=1,
         ).fit_transform(rows)
+
+
+@cache
+def _keep_compiled() -> None:
+    """Let numba keep what it compiles of UMAP, as it does for most of its parts: else 20 s in each process.
+
+    It lies beside the package, or in the user's cache folder where that cannot be written.
+    """
+    from numba.core.dispatcher import Dispatcher
+
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("umap", "pynndescent")]:
+        for function in [each for each in vars(sys.modules[name]).values() if isinstance(each, Dispatcher)]:
+            try:
+                function.enable_caching()
+            except RuntimeError:  # there is no folder that can be written: compiled again, then
+                return
 
 
 @contextmanager

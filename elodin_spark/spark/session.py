@@ -35,6 +35,7 @@ class _Shared:
         self.lock = threading.Lock()
         self.session: SparkSession | None = None
         self.users = 0
+        self.has_source = False
 
     def alive(self) -> bool:
         return self.session is not None and self.session.sparkContext._jsc is not None
@@ -44,7 +45,7 @@ _SHARED = _Shared()
 
 
 @contextmanager
-def session(settings: SparkSettings | None = None) -> Iterator[SparkSession]:
+def session(settings: SparkSettings | None = None, *, data_source: bool = True) -> Iterator[SparkSession]:
     """Give a session: of the Spark that runs in this process, or of one that is started and stopped again.
 
     A session that was started elsewhere, in whichever thread, is neither stopped nor changed: what is given
@@ -55,6 +56,8 @@ def session(settings: SparkSettings | None = None) -> Iterator[SparkSession]:
     ----------
     settings : SparkSettings, optional
         Master and configuration; what spark-submit gave wins over them.
+    data_source : bool, optional
+        Whether it knows the format ``survey-images``, which takes some seconds.
 
     Yields
     ------
@@ -72,13 +75,18 @@ def session(settings: SparkSettings | None = None) -> Iterator[SparkSession]:
         running = None if _SHARED.alive() else running_session()
         if running is None:
             if not _SHARED.alive():
-                _SHARED.session, _SHARED.users = start_session(settings), 0
+                _SHARED.session, _SHARED.users = start_session(settings, data_source=data_source), 0
+                _SHARED.has_source = data_source
+            elif data_source and not _SHARED.has_source:
+                assert _SHARED.session is not None
+                register_data_source(_SHARED.session)
+                _SHARED.has_source = True
             _SHARED.users += 1
     if running is None:
         given, active = _SHARED.session, (None, None)
     else:
         active = _active(running)
-        given = _clone(running, settings)
+        given = _clone(running, settings, data_source)
     assert given is not None
     try:
         yield given
@@ -123,16 +131,16 @@ def _activate(running: SparkSession, active: tuple[Any, Any]) -> None:
         sessions.setActiveSession(in_thread)
 
 
-def _clone(running: SparkSession, settings: SparkSettings) -> SparkSession:
+def _clone(running: SparkSession, settings: SparkSettings, data_source: bool) -> SparkSession:
     clone = SparkSession(running.sparkContext, running._jsparkSession.cloneSession())
-    _prepare(clone, settings)
+    _prepare(clone, settings, data_source)
     return clone
 
 
-def start_session(settings: SparkSettings) -> SparkSession:
+def start_session(settings: SparkSettings, *, data_source: bool = True) -> SparkSession:
     """Start a session, which is the caller's to stop; a clone of the one that runs, where one does."""
     if (running := running_session()) is not None:
-        return _clone(running, settings)
+        return _clone(running, settings, data_source)
     check_java()
     # Workers must run this very Python, and a laptop's host name may not resolve.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -161,11 +169,11 @@ def start_session(settings: SparkSettings) -> SparkSession:
         raise ElodinError(
             f"Spark did not start with master {settings.master or 'local[*]'}: {str(error).splitlines()[0]}"
         ) from error
-    _prepare(started, settings)
+    _prepare(started, settings, data_source)
     return started
 
 
-def _prepare(spark: SparkSession, settings: SparkSettings) -> None:
+def _prepare(spark: SparkSession, settings: SparkSettings, data_source: bool) -> None:
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", ROWS_PER_BATCH)
     if settings.gpus:
         spark.conf.set(GPUS, settings.gpus)
@@ -173,7 +181,8 @@ def _prepare(spark: SparkSession, settings: SparkSettings) -> None:
     context = spark.sparkContext
     if not str(context.master).startswith("local"):
         _ship_package(spark)
-    register_data_source(spark)
+    if data_source:
+        register_data_source(spark)
 
 
 def _ship_package(spark: SparkSession) -> None:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from limits import HANG_S
 
 from elodin_spark.cli import run_command
 from elodin_spark.errors import ConfigError, InputError, WeightsError
@@ -264,6 +265,28 @@ def test_the_weights_of_the_package_give_the_network_that_was_packed(package, pa
     assert (other.name, other.path) == (described.file, found.path)
     Path(found.path).unlink()
     assert resolve_weights("survey", cache=cache) == found
+
+
+def test_the_checksum_of_the_package_is_that_of_what_is_kept_so_that_the_network_is_built_once(cache):
+    described = shipped.shipped_weights()
+    assert described is not None
+    assert resolve_weights("survey", cache=cache).sha256 == described.arrays_sha256
+    again = (
+        "import sys; from pathlib import Path\n"
+        "from elodin_spark.fingerprints.weights import resolve_weights\n"
+        "resolve_weights('survey', cache=Path(sys.argv[1])); assert 'keras' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", again, str(cache)], check=True, timeout=HANG_S)
+
+
+def test_arrays_in_any_order_make_the_same_file(packed, model, tmp_path):
+    described, _ = packed
+    values = {name: value.numpy() for name, value in named_weights(model).items()}
+    shuffled = {name: values[name] for name in sorted(values)}
+    again = pack_weights(shuffled, tmp_path / described.file, described.card, input_px=64)
+    assert again.sha256 == described.sha256
+    with pytest.raises(WeightsError, match="does not fit"):
+        pack_weights({"conv1_conv/kernel": np.zeros(3)}, tmp_path / "other.npz", {}, input_px=64)
 
 
 def test_weights_of_the_package_are_the_default_at_the_size_of_their_training(package):
