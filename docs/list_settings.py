@@ -1,9 +1,9 @@
-"""Write the tables of settings of the guide: their defaults, what they may be, and what they mean.
+"""Write the tables of settings of a page: their defaults, what they may be, and what they mean.
 
-python docs/list_settings.py docs/guide.md
+python docs/list_settings.py docs/guide.md docs/learning.md
 
 A table stands between the comments ``settings NAME`` and ``end of settings``, where NAME is a section such as
-``images.colour``, ``steps``, or ``top level``. The prose around the tables is kept.
+``images.colour``, ``steps``, ``top level``, or ``pretrain``. The prose around the tables is kept.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from pydantic_core import PydanticUndefined
 
 from elodin_spark.settings import STEPS, Length, Settings, Step
 from elodin_spark.settings.base import models_in
+from elodin_spark.settings.pretrain import PretrainSettings
 
 BLOCK = re.compile(r"(<!-- settings ([\w. ]+) -->\n).*?(<!-- end of settings -->\n)", re.DOTALL)
 TOP = "top level"
+PRETRAIN = "pretrain"
 STEPS_BLOCK = "steps"
 HEAD = "| setting | default | values | meaning |\n|---|---|---|---|\n"
 STEPS_HEAD = "| step | what it does | parameter | default | values | meaning |\n|---|---|---|---|---|---|\n"
@@ -72,11 +74,13 @@ def block(name: str, own: list[str]) -> str:
     """
     if name == STEPS_BLOCK:
         return STEPS_HEAD + "".join(f"{line}\n" for line in _steps())
-    model: type[BaseModel] = Settings
-    for part in () if name == TOP else name.split("."):
+    model: type[BaseModel] = PretrainSettings if name == PRETRAIN else Settings
+    for part in () if name in (TOP, PRETRAIN) else name.split("."):
         (model,) = models_in(model.model_fields[part].annotation)
     kinds: list[str] = []
-    rows = "".join(f"{line}\n" for line in _rows(model, "" if name == TOP else f"{name}.", own, kinds))
+    rows = "".join(
+        f"{line}\n" for line in _rows(model, "" if name in (TOP, PRETRAIN) else f"{name}.", own, kinds)
+    )
     return HEAD + rows + "".join(kinds)
 
 
@@ -138,7 +142,7 @@ def _shown(field: FieldInfo) -> str:
         return "required"
     if isinstance(default, BaseModel):
         return str(default.kind)  # type: ignore[attr-defined]
-    return default if isinstance(default, str) else json.dumps(default)
+    return default if isinstance(default, str) else json.dumps(default, default=BaseModel.model_dump)
 
 
 def values(field: FieldInfo) -> str:
@@ -205,11 +209,11 @@ def _or(words: list[str], last: str = "or") -> str:
 
 
 def main() -> None:
-    """Write the page; see the module."""
-    if len(sys.argv) != 2:
+    """Write the pages; see the module."""
+    if len(sys.argv) < 2:
         raise SystemExit(__doc__)
-    file = Path(sys.argv[1])
-    file.write_text(page(file.read_text(encoding="utf-8")), encoding="utf-8")
+    for file in map(Path, sys.argv[1:]):
+        file.write_text(page(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self, TextIO
-
-from tqdm import tqdm
+from typing import Any, Self, TextIO
 
 
 class Progress:
@@ -49,12 +47,15 @@ class Progress:
         self._interval_s = interval_s
         self._done = self._begun = begun
         self._started = self._printed = time.monotonic()
-        self._bar = (
-            tqdm(total=total, desc=what, unit=unit, file=self._stream, dynamic_ncols=True, initial=begun)
-            if self._stream.isatty()
-            else None
-        )
-        if self._bar is None:
+        self._bar: Any = None
+        if self._stream.isatty():
+            # Only here: commands that show no bar begin sooner.
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total, desc=what, unit=unit, file=self._stream, dynamic_ncols=True, initial=begun
+            )
+        else:
             self._line(f"{what}: {begun} of {total} {unit}")
 
     def to(self, done: int) -> None:
@@ -117,6 +118,8 @@ def step(
     said = False
 
     def say(text: str) -> None:
+        from tqdm import tqdm
+
         tqdm.write(text, file=stream)  # below a bar that is there, or plain
         stream.flush()
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.backbones import build_model
 from elodin_spark.fingerprints.finish import Finish
 from elodin_spark.fingerprints.known import save_known
@@ -258,6 +259,13 @@ def test_settings_become_a_spec(spec):
     )
     made = FingerprintSpec.from_settings(chosen, spec.weights, "abc", keep_pixels=True)
     assert made == FingerprintSpec(spec.weights, "resnet50", 64, 5, 8, 2, "abc", True, "tensorflow", "f32")
+
+
+@pytest.mark.parametrize("fitted", [{"finish": "standardize"}, {"power": 0.5, "labels": "prototypes"}])
+def test_what_is_fitted_to_a_catalog_is_refused_where_there_is_none(spec, fitted):
+    settings = FingerprintsSettings(weights="random:0", input_px=64, **fitted)
+    with pytest.raises(ConfigError, match="fitted to a catalog, and here is none"):
+        FingerprintSpec.from_settings(settings, spec.weights)
 
 
 def test_the_fingerprinter_takes_a_mixed_list(spec, expected):

@@ -54,8 +54,11 @@ def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 MODELS = dict.fromkeys([*models(Settings), *STEPS.values(), FeedSettings, PretrainSettings, Stretch])
 
 
-def test_the_page_is_what_the_code_says(program: ModuleType) -> None:
-    assert program.page(GUIDE) == GUIDE, "run: python docs/list_settings.py docs/guide.md"
+@pytest.mark.parametrize("page", ["guide.md", "learning.md"])
+def test_the_page_is_what_the_code_says(program: ModuleType, page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert "<!-- settings " in text
+    assert program.page(text) == text, "run: python docs/list_settings.py docs/guide.md docs/learning.md"
 
 
 def test_every_setting_that_can_be_typed_has_a_row() -> None:
