@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from limits import HANG_S
+
 #: Compiling and collecting in ways that pay off after minutes costs more than it brings here.
 OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
@@ -29,7 +31,7 @@ def archive() -> Path:
     home = os.environ.get("JAVA_HOME")
     java = Path(home) / "bin" / "java" if home else Path("java")
     try:
-        said = subprocess.run([java, "-version"], capture_output=True, check=False, timeout=60).stderr
+        said = subprocess.run([java, "-version"], capture_output=True, check=False, timeout=HANG_S).stderr
     except OSError:
         said = b"no Java"
     import pyspark
@@ -59,7 +61,7 @@ def make_archive(scratch: Path) -> None:
             env={**os.environ, "SPARK_SUBMIT_OPTS": made},
             capture_output=True,
             check=False,
-            timeout=300,
+            timeout=HANG_S,
         )
         if new.exists():
             new.replace(file)

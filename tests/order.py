@@ -15,8 +15,10 @@ SLOW_UNITS = (
     "unit/test_fingerprints_backbones.py",
     "unit/test_fingerprints_choose.py",
     "unit/test_fingerprints_dense.py",
+    "unit/test_fingerprints_devices.py",
     "unit/test_fingerprints_gate.py",
     "unit/test_fingerprints_precision.py",
+    "unit/test_fingerprints_runtime.py",
     "unit/test_fingerprints_weights.py",
     "unit/test_hostile_files.py",
     "unit/test_learning_pretrain.py",
@@ -33,6 +35,7 @@ def is_slow(file: str) -> bool:
 #: end. Each is dealt whole to a process (``--dist=loadfile``), in this order (``--no-loadscope-reorder``).
 SLOW_FIRST = (
     "e2e/test_first_day.py",
+    "e2e/test_first_day_killed.py",
     "spark/test_other_defaults.py",
     "e2e/test_readme.py",
     "spark/test_sharded_index.py",

@@ -3,90 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from limits import HANG_S
+from firstday import WINDOWS, Day, begin, is_whole
 
-from elodin_spark import Catalog
 from elodin_spark.cli import run_command
-from elodin_spark.simulate import simulate
 
 pytestmark = pytest.mark.e2e
-
-ROOT = Path(__file__).resolve().parents[2]
-WINDOWS = 4  # of each tile: two in each direction
-#: The command line, in a process that is killed as it is about to declare something done.
-KILLED = """
-import os, signal, sys
-from elodin_spark.catalog import store
-write, left = store.write_json, int(sys.argv[2])
-def write_or_die(path, value):
-    global left
-    left -= str(path).endswith(sys.argv[1])
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(path, value)
-store.write_json = write_or_die
-from elodin_spark.cli import run_command
-sys.exit(run_command(sys.argv[3:]))
-"""
-#: What each run dies over, in order, and at the how manieth time: the catalog, the finish, a batch, products.
-MOMENTS = [
-    ("catalog.json", 1),
-    ("catalog.json", 2),
-    ("commits/000000.json", 1),
-    ("products/index.json", 1),
-    ("products/projection.json", 1),
-    ("products/figures.json", 1),
-]
-
-
-@dataclass(frozen=True)
-class Day:
-    """Where a user works: a folder with images, more of them for later, and a configuration."""
-
-    folder: Path
-    more: list[Path]
-
-    def type(self, *arguments: object, python: tuple[str, ...] = ("-m", "elodin_spark")) -> Any:
-        """Run the command in a process of its own."""
-        command = [sys.executable, *python, *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, timeout=HANG_S, check=False
-        )
-
-    def run(self) -> Any:
-        """The main job, which must not fail."""
-        done = self.type("run", "mine.yaml")
-        assert done.returncode == 0, done.stderr
-        return done
-
-    @property
-    def catalog(self) -> Catalog:
-        return Catalog.open(self.folder / "runs" / "mine")
 
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
-    folder = tmp_path_factory.mktemp("day")
-    (config,) = re.findall(r"cat > mine\.yaml <<'END'\n(.*?)END\n", (ROOT / "README.md").read_text(), re.S)
-    (folder / "mine.yaml").write_text(config)
-    made = simulate(folder / "made", tiles=4, size_px=336, seed=3)
-    (folder / "my_images").mkdir()
-    for tile in made.tiles[:3]:
-        shutil.move(tile, folder / "my_images")
-    return Day(folder, made.tiles[3:])
+    return begin(tmp_path_factory.mktemp("day"))
 
 
 @pytest.fixture
@@ -103,29 +36,9 @@ def ask(day: Day, monkeypatch, capsys) -> Callable[..., list[dict[str, Any]]]:
     return run
 
 
-def is_whole(catalog: Catalog, tiles: int) -> None:
-    """Each window of each tile is there once, with a finite vector, and in the index."""
-    cutouts, fingerprints = catalog.table("cutouts"), catalog.table("fingerprints")
-    assert catalog.table("images").num_rows == tiles
-    ids = sorted(cutouts["cutout_id"].to_pylist())
-    assert len(set(ids)) == len(ids) == tiles * WINDOWS
-    assert sorted(fingerprints["cutout_id"].to_pylist()) == ids == catalog.cutout_ids().tolist()
-    assert np.isfinite(catalog.vectors()[1]).all()
-    assert catalog.info()["labels"] == "prototypes"
-    labels = {label for row in catalog.describe_cutouts(ids) for label in row["labels"]}
-    assert labels
-    assert all(label.startswith("prototype ") for label in labels)
-    assert {path.name for path in catalog.figures()} >= {"map_tsne.png", "sky.png"}
-    found = catalog.neighbors(ids[0], k=len(ids), allow_overlap=True)
-    assert {row["cutout_id"] for row in found} == set(ids[1:])
-
-
-def test_a_run_that_is_killed_in_each_stage_is_taken_up(day: Day):
-    for moment in MOMENTS:
-        killed = day.type(*moment, "run", "mine.yaml", python=("-c", KILLED))
-        assert killed.returncode == -signal.SIGKILL, (moment, killed.stdout, killed.stderr)
+def test_the_first_run_makes_all_there_is(day: Day):
     done = day.run()
-    assert "3 images, 12 cutouts, 0 refused; 0 batches done; made figures" in done.stdout
+    assert "3 images, 12 cutouts, 0 refused; 1 batch done; made index, projection, figures" in done.stdout
     is_whole(day.catalog, 3)
 
 
