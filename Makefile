@@ -41,10 +41,10 @@ lint: venv  ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# Versions stay where they can; LOCK_ARGS=--upgrade takes the newest that conf/versions.in allows.
-LOCK = UV_SYSTEM_CERTS=1 $(BIN)/python -m uv pip compile --quiet setup.py -c conf/versions.in \
-	--extra cpu --extra openvino --extra jax --extra simulate --extra s3 --extra texture --extra petastorm \
-	--extra notebooks --extra dev \
+# Versions stay where they can; LOCK_ARGS=--upgrade takes the newest there are.
+LOCK = UV_SYSTEM_CERTS=1 $(BIN)/python -m uv pip compile --quiet pyproject.toml --universal \
+	--extra cpu --extra openvino --extra jax --extra simulate --extra s3 --extra texture \
+	--extra notebooks --extra docs --extra dev \
 	--python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
 
 lock: venv  ## resolve conf/requirements.lock again
