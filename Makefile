@@ -1,6 +1,7 @@
 # 'make help' lists the targets. VENV=FOLDER puts the environment elsewhere.
 VENV ?= .venv
 BIN := $(VENV)/bin
+PETASTORM_VENV ?= $(VENV)-petastorm
 DEMO ?= demo
 # Folder of the frames of one SDSS field, for two of the figures.
 FIELD ?=
@@ -11,7 +12,7 @@ LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help java venv demo test test-slow test-all test-elsewhere lint lock lock-check figures clean
+.PHONY: help java venv demo test test-slow test-all test-petastorm test-elsewhere lint lock lock-check figures clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +34,11 @@ test-slow: java venv  ## run all other tests
 
 test-all: test test-slow  ## run all tests: these two, one after the other
 
+test-petastorm: java  ## run the tests of petastorm and of Spark in petastorm's older environment
+	@sh conf/make-venv.sh $(PETASTORM_VENV) conf/petastorm.lock
+	@$(PETASTORM_VENV)/bin/python -c "from elodin_spark.learning.feed import load_petastorm; load_petastorm()"
+	@$(PETASTORM_VENV)/bin/python -m pytest tests/unit/test_learning_feed.py tests/spark $(PYTEST_ARGS)
+
 test-elsewhere: java venv  ## run the tests of every day as on a plainer machine: AVX2, LANG=C, no home, no data beside
 	@sh conf/test-elsewhere.sh $(VENV) -m "not slow" $(PYTEST_ARGS)
 
@@ -42,18 +48,22 @@ lint: venv  ## check style and types
 	@$(BIN)/mypy
 
 # Versions stay where they can; LOCK_ARGS=--upgrade takes the newest there are.
-LOCK = UV_SYSTEM_CERTS=1 $(BIN)/python -m uv pip compile --quiet pyproject.toml --universal \
-	--extra cpu --extra openvino --extra jax --extra simulate --extra s3 --extra texture \
-	--extra notebooks --extra docs --extra dev \
+COMPILE = UV_SYSTEM_CERTS=1 $(BIN)/python -m uv pip compile --quiet pyproject.toml \
 	--python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
+LOCK = $(COMPILE) --universal --extra cpu --extra openvino --extra jax --extra simulate --extra s3 \
+	--extra texture --extra notebooks --extra docs --extra dev
+PETASTORM_LOCK = $(COMPILE) --extra cpu --extra simulate --extra petastorm --extra dev
 
-lock: venv  ## resolve conf/requirements.lock again
+lock: venv  ## resolve conf/requirements.lock and conf/petastorm.lock again
 	@$(LOCK) $(LOCK_ARGS) -o conf/requirements.lock
+	@$(PETASTORM_LOCK) $(LOCK_ARGS) -o conf/petastorm.lock
 
-lock-check: venv  ## see whether conf/requirements.lock fits setup.py
-	@cp conf/requirements.lock $(VENV)/checked.lock
-	@$(LOCK) -o $(VENV)/checked.lock
-	@cmp conf/requirements.lock $(VENV)/checked.lock
+lock-check: venv  ## see whether both locks fit pyproject.toml
+	@cp conf/requirements.lock conf/petastorm.lock $(VENV)
+	@$(LOCK) -o $(VENV)/requirements.lock
+	@$(PETASTORM_LOCK) -o $(VENV)/petastorm.lock
+	@cmp conf/requirements.lock $(VENV)/requirements.lock
+	@cmp conf/petastorm.lock $(VENV)/petastorm.lock
 
 figures: demo  ## draw the pictures of the README and the docs again
 	@$(BIN)/python docs/draw_architecture.py docs/images
@@ -67,4 +77,4 @@ figures: demo  ## draw the pictures of the README and the docs again
 	fi
 
 clean:  ## remove the environment, caches and the demonstration
-	@rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(PETASTORM_VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

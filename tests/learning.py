@@ -17,7 +17,7 @@ from elodin_spark.settings.feed import FeedSettings
 
 with_petastorm = pytest.mark.skipif(
     choose_reader("auto", []) != "petastorm",
-    reason="petastorm cannot be imported: that it reads the same rows as Arrow is NOT tested here",
+    reason="petastorm has an environment of its own: make test-petastorm",
 )
 READERS = ["arrow", pytest.param("petastorm", marks=with_petastorm)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
@@ -160,11 +160,16 @@ class SurveyImagesReader(DataSourceReader):
     options : SourceOptions
     parallelism : int
         Cores that the session had when the source was registered.
+    nullable : sequence of bool, optional
+        For each column, whether Spark takes it for one that may be null; by default those that may be.
     """
 
-    def __init__(self, options: SourceOptions, parallelism: int) -> None:
+    def __init__(
+        self, options: SourceOptions, parallelism: int, nullable: Sequence[bool] | None = None
+    ) -> None:
         self._options = options
         self._parallelism = parallelism
+        self._nullable = tuple(nullable or (field.nullable for field in schema.IMAGES))
 
     def partitions(self) -> list[InputPartition]:  # type: ignore[override]
         """Deal the files, evenly by bytes.
@@ -194,7 +199,12 @@ class SurveyImagesReader(DataSourceReader):
         assert isinstance(partition, FilesPartition)
         spec = DescribeSpec.from_settings(self._options.images, self._options.fail_fast)
         files = (ImageFile(*file) for file in partition.files)
-        return iter(spec.build(str)(files_to_batches(files, _ROWS)))
+        # Spark 4.3 compares this too.
+        columns = pa.schema(
+            [field.with_nullable(null) for field, null in zip(schema.IMAGES, self._nullable, strict=True)]
+        )
+        for batch in spec.build(str)(files_to_batches(files, _ROWS)):
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=columns)
 
 
 class SurveyImages(DataSource):
@@ -223,7 +233,7 @@ class SurveyImages(DataSource):
         """
         options = parse_options(self.options)
         _require_own(schema)
-        return SurveyImagesReader(options, self.parallelism)
+        return SurveyImagesReader(options, self.parallelism, [field.nullable for field in schema])
 
 
 def _require_own(given: StructType) -> None:

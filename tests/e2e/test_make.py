@@ -86,7 +86,7 @@ def test_every_test_is_run_by_test_or_by_test_slow_and_all_by_test_all() -> None
     for text in asked.values():
         assert not re.search(r" -k |--deselect|--ignore| tests/", text)
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert re.findall(r"^(?:exec )?make (.*)$", ci, re.MULTILINE) == ["lint", "test-all"]
+    assert re.findall(r"^(?:exec )?make (.*)$", ci, re.MULTILINE) == ["lint", "test-all", "test-petastorm"]
 
 
 def test_files_named_in_the_order_of_tests_are_there() -> None:
@@ -147,15 +147,62 @@ def test_a_new_java_is_passed_over_in_silence(version_line: str, tmp_path: Path)
 def test_without_python_the_first_line_says_how_to_get_it(bare_path: Path, checkout: Path) -> None:
     done = make("venv", folder=checkout, PATH=str(bare_path))
     assert done.returncode != 0
-    assert done.stdout.startswith("Python 3.11 or 3.12 is needed")
+    assert done.stdout.startswith("Python 3.11, 3.12 or 3.13 is needed")
+    assert "sudo apt install python3.12" in done.stdout.splitlines()[0]
+
+
+def test_without_the_python_of_petastorm_the_first_line_says_how_to_get_it(
+    tmp_path: Path, bare_path: Path, checkout: Path
+) -> None:
+    java = java_of(tmp_path, 'openjdk version "17.0.15" 2025-04-15')
+    done = make("test-petastorm", folder=checkout, PATH=str(bare_path), JAVA_HOME=str(java))
+    assert done.returncode != 0
+    assert done.stdout.startswith("Python 3.11 is needed for petastorm")
     assert "sudo apt install python3.11" in done.stdout.splitlines()[0]
+    assert not list(checkout.glob(".venv*"))
+
+
+def python_of(folder: Path, name: str, minor: int) -> None:
+    """A Python of that version which cannot make environments."""
+    (folder / name).write_text(
+        '#!/bin/sh\ncase $2 in "import ensurepip, venv") exit 1 ;; esac\n'
+        f'limit=$(echo "$2" | sed "s/.*<= (3, //;s/).*//")\n[ {minor} -ge 11 ] && [ {minor} -le "$limit" ]\n'
+    )
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("lock", "there", "taken"),
+    [
+        ("requirements", {"python3.13": 13, "python3.12": 12, "python3.11": 11}, "python3.12"),
+        ("requirements", {"python3.11": 11, "python3.13": 13, "python3": 12}, "python3.13"),
+        ("requirements", {"python3.11": 11, "python3": 14}, "python3.11"),
+        ("requirements", {"python3": 12}, "python3"),
+        ("petastorm", {"python3.12": 12, "python3.11": 11}, "python3.11"),
+    ],
+)
+def test_an_environment_is_made_with_the_python_that_is_preferred(
+    lock: str, there: dict[str, int], taken: str, bare_path: Path, checkout: Path
+) -> None:
+    for name, minor in there.items():
+        python_of(bare_path, name, minor)
+    done = subprocess.run(
+        ["sh", "conf/make-venv.sh", ".venv", f"conf/{lock}.lock"],
+        cwd=checkout,
+        env={"PATH": str(bare_path)},
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+    )
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"{taken} cannot make environments")
 
 
 def test_an_environment_that_is_up_to_date_is_left_alone(checkout: Path, bare_path: Path) -> None:
     venv = checkout / ".venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(sys.executable)
-    built_from = 'echo "$(cat conf/requirements.lock setup.py | cksum) $PWD" > .venv/.built-from'
+    built_from = 'echo "$(cat conf/requirements.lock pyproject.toml | cksum) $PWD" > .venv/.built-from'
     subprocess.run(["sh", "-c", built_from], cwd=checkout, check=True)
     # Without Python on PATH nothing could be installed.
     done = make("venv", folder=checkout, PATH=str(bare_path))
@@ -163,7 +210,19 @@ def test_an_environment_that_is_up_to_date_is_left_alone(checkout: Path, bare_pa
 
 
 @pytest.mark.parametrize(
-    "target", ["demo", "test", "test-slow", "test-all", "lint", "lock", "lock-check", "figures", "clean"]
+    "target",
+    [
+        "demo",
+        "test",
+        "test-slow",
+        "test-all",
+        "test-petastorm",
+        "lint",
+        "lock",
+        "lock-check",
+        "figures",
+        "clean",
+    ],
 )
 def test_every_target_is_made_of_commands_that_make_understands(target: str) -> None:
     done = make("--dry-run", target)

@@ -44,7 +44,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy2(ROOT / name, folder)
     (folder / ".venv").mkdir()
     (folder / ".venv" / "bin").symlink_to(BIN)
-    built_from = 'echo "$(cat conf/requirements.lock setup.py | cksum) $PWD" > .venv/.built-from'
+    built_from = 'echo "$(cat conf/requirements.lock pyproject.toml | cksum) $PWD" > .venv/.built-from'
     subprocess.run(["sh", "-c", built_from], cwd=folder, check=True)
     simulate(folder / "my_images", tiles=2, size_px=340, seed=5)
     return folder

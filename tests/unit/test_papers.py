@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from order import SLOW_FIRST
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import elodin_spark
 from elodin_spark.config import load_config, parse_settings
@@ -37,21 +39,14 @@ def test_spark_defaults_hold_one_property_and_one_value_a_line() -> None:
 
 
 def test_changelog_citation_and_package_name_one_version() -> None:
-    setup = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    (version,) = (
-        ast.literal_eval(word.value)
-        for node in ast.walk(setup)
-        if isinstance(node, ast.Call)
-        for word in node.keywords
-        if word.arg == "version"
-    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     latest = re.search(r"^## \[(\d[^]]*)\] - (\d{4}-\d\d-\d\d|Unreleased)$", changelog, re.MULTILINE)
     assert latest is not None
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert version == elodin_spark.__version__ == latest[1] == citation["version"]
+    assert project["version"] == elodin_spark.__version__ == latest[1] == citation["version"]
     assert citation["cff-version"] == "1.2.0"
-    assert citation["license"] == "BSD-3-Clause"
+    assert citation["license"] == project["license"] == "BSD-3-Clause"
     assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("BSD 3-Clause License")
 
 
@@ -103,11 +98,29 @@ def test_pictures_are_small_and_shown_somewhere() -> None:
         assert f"images/{picture.name})" in pages
 
 
-def test_the_lock_holds_what_the_notes_pin_and_names_no_index() -> None:
-    lock = (ROOT / "conf" / "requirements.lock").read_text(encoding="utf-8")
-    pins = (ROOT / "conf" / "versions.in").read_text(encoding="utf-8").splitlines()
-    locked = re.findall(r"^\S+==\S+$", lock, re.MULTILINE)
-    assert not [pin for pin in pins if pin and not pin.startswith("#") and pin not in locked]
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("requirements", {"gpu", "torch", "petastorm"}),
+        ("petastorm", {"gpu", "torch", "openvino", "jax", "s3", "texture", "notebooks", "docs"}),
+    ],
+)
+def test_a_lock_holds_all_that_is_asked_of_it_and_names_no_index(name: str, left_out: set[str]) -> None:
+    lock = (ROOT / "conf" / f"{name}.lock").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert left_out <= set(extras)
+    wanted = project["dependencies"] + [
+        need for extra, needs in extras.items() if extra not in left_out for need in needs
+    ]
+    # Of a lock for several versions of Python a package may have several lines.
+    locked: dict[str, list[str]] = {}
+    for package, version in re.findall(r"^([\w.-]+)(?:\[\w,-]+\])?==([^\s;]+)", lock, re.MULTILINE):
+        locked.setdefault(canonicalize_name(package), []).append(version)
+    for need in map(Requirement, wanted):
+        versions = locked.get(canonicalize_name(need.name), [])
+        assert versions, need
+        assert all(need.specifier.contains(version) for version in versions), need
     assert "://" not in lock
     assert "--index" not in lock
 

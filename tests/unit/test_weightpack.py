@@ -306,21 +306,35 @@ def test_a_package_without_weights_says_so_and_what_else_there_is(tmp_path, monk
         resolve_weights("survey", cache=tmp_path)
 
 
-def test_the_weights_go_along_where_the_package_is_installed(tmp_path):
+def test_all_of_the_package_is_in_its_wheel_and_its_source_distribution(tmp_path):
     root = Path(shipped.__file__).parents[2]
-    for name in ("setup.py", "pyproject.toml", "README.md"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(root / name, tmp_path)
-    folder = tmp_path / "elodin_spark" / "weights"
-    folder.mkdir(parents=True)
-    (folder.parent / "__init__.py").touch()
+    package = tmp_path / "elodin_spark"
+    shutil.copytree(
+        root / "elodin_spark", package, ignore=shutil.ignore_patterns("__pycache__", f"{shipped.STEM}.*")
+    )
     for ending in ("npz", "json"):
-        (folder / f"{shipped.STEM}.{ending}").write_text(ending)
-    command = [sys.executable, "setup.py", "-q", "build", "sdist"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    built = tmp_path / "build" / "lib" / "elodin_spark" / "weights"
-    assert {path.read_text() for path in built.iterdir()} == {"npz", "json"}
-    with tarfile.open(next((tmp_path / "dist").iterdir())) as archive:
-        assert sum(f"/elodin_spark/weights/{shipped.STEM}." in name for name in archive.getnames()) == 2
+        (package / "weights" / f"{shipped.STEM}.{ending}").write_text(ending)
+    command = [sys.executable, "-m", "build", "--no-isolation", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = {path.relative_to(tmp_path).as_posix() for path in package.rglob("*") if path.is_file()}
+    for needed in ("py.typed", "spark/log4j2.properties", f"weights/{shipped.STEM}.npz"):
+        assert f"elodin_spark/{needed}" in files
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        assert {name for name in names if name.startswith("elodin_spark/")} == files
+        (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
+        (scripts,) = (archive.read(name).decode() for name in names if name.endswith("/entry_points.txt"))
+    assert "License-Expression: BSD-3-Clause" in metadata
+    assert "elodin-spark = elodin_spark.__main__:main" in scripts
+    (source,) = (tmp_path / "dist").glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    assert files <= inside
+    assert {"pyproject.toml", "README.md", "LICENSE"} <= inside
 
 
 def truncate(path):
