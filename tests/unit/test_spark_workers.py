@@ -1,14 +1,16 @@
-"""What is done in each Python worker."""
+"""What is done in each Python worker, and what of PySpark is kept from the terminal."""
 
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 import zipfile
 import zipimport
 from pathlib import Path
 
 import pytest
+from limits import HANG_S
 
 from elodin_spark.spark.workers import forget_zip_finders
 
@@ -31,3 +33,13 @@ def test_archives_are_imported_from_after_their_finders_are_dropped(
     assert importlib.import_module("zipped_package.second").name == "second"
     for name in ("zipped_package", "zipped_package.first", "zipped_package.second"):
         sys.modules.pop(name)
+
+
+def test_what_pyspark_says_of_pandas_is_not_shown() -> None:
+    code = (
+        "import elodin_spark.spark\n"
+        "from pyspark.sql.pandas.utils import require_minimum_pandas_version\n"
+        "require_minimum_pandas_version()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S)
+    assert (done.returncode, done.stderr) == (0, "")
