@@ -13,10 +13,10 @@ import pytest
 from astropy.io import fits
 
 from elodin_spark import Catalog
-from elodin_spark.catalog.asking import Question
 from elodin_spark.catalog.bulk import write_neighbors
 from elodin_spark.catalog.noise import measure_noise
 from elodin_spark.catalog.report import info_text
+from elodin_spark.catalog.search.engine import SearchOptions
 from elodin_spark.cli import run_command
 from elodin_spark.errors import CatalogError
 
@@ -113,7 +113,7 @@ def test_repeats_are_left_out_or_listed_with_the_best_of_them(
     command = ["neighbors", str(catalog.path), str(query), "--repeats", "group", "--format", "json"]
     assert run_command([*command, "--plot", str(tmp_path / "group.png")]) == 0
     assert json.loads(capsys.readouterr().out) == catalog.neighbors(query, repeats="group")
-    write_neighbors(spark, catalog, tmp_path / "some", Question(3, repeats="leave-out"))
+    write_neighbors(spark, catalog, tmp_path / "some", SearchOptions(3, repeats="leave-out"))
     rows = spark.read.parquet(str(tmp_path / "some")).where(f"cutout_id = {query}").orderBy("rank").collect()
     assert [row["neighbor_id"] for row in rows] == [
         row["cutout_id"] for row in catalog.neighbors(query, 3, repeats="leave-out")

@@ -16,7 +16,7 @@ from elodin_spark.errors import CatalogError, ConfigError
 
 pytestmark = pytest.mark.spark
 
-METRICS = ("l2", "jaccard", "cosine", "labels", "blend")
+METRICS = ("l2", "jaccard", "cosine", "label_scores", "rank_fusion")
 NEIGHBORS = {"metrics": list(METRICS), "recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0}
 
 
@@ -147,7 +147,7 @@ def test_label_sets_sorted_into_lists_are_measured_and_cut_to_the_labels_wanted(
     facts = catalog.info()["products"]["index"]["label_index"]
     assert (facts["lists"], 1 <= facts["nprobe"] <= 8) == (8, True)
     assert facts["accuracy"]["jaccard"]["recall@10"] >= 0.9
-    assert 0.5 < facts["accuracy"]["labels"]["recall@10"] <= 1
+    assert 0.5 < facts["accuracy"]["label_scores"]["recall@10"] <= 1
     assert "of 8 lists searched" in info_text(catalog.info())
     query = int(catalog.cutout_ids()[3])
     rows = catalog.neighbors(query, 40, "jaccard", allow_overlap=True, why=True)

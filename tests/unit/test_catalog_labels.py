@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from elodin_spark.catalog.labelindex import COUNTS_FILE, label_digest, read_label_counts
-from elodin_spark.catalog.queries import by_id
 from elodin_spark.catalog.report import neighbors_csv, neighbors_table
+from elodin_spark.catalog.search.query import by_id
 from elodin_spark.cli import Metric as Choices
 from elodin_spark.config import parse_settings
 from elodin_spark.display.neighbors import DISTANCE_NAMES
@@ -32,7 +32,7 @@ def settings(**neighbors: Any) -> Any:
 
 def test_shared_labels_are_printed_below_their_neighbor_and_in_a_column() -> None:
     rows = [{**ROW, "why": WHY}, {**ROW, "rank": 2, "why": []}]
-    table = neighbors_table(rows, by_id(5), "blend", "a network")
+    table = neighbors_table(rows, by_id(5), "rank_fusion", "a network")
     assert "(blended distance)" in table
     assert table.splitlines()[-3].strip() == "shares: egg 3.22, sea 0.00"
     assert table.splitlines()[-1].strip() == "shares: no label"

@@ -225,7 +225,7 @@ def test_a_long_dry_run_is_cut_short(catalog, rows, capsys) -> None:
 
 @pytest.fixture(scope="module")
 def measured(rows: Rows, tmp_path_factory) -> Catalog:
-    settings = {"neighbors": {"metrics": ["l2", "jaccard", "labels"]}}
+    settings = {"neighbors": {"metrics": ["l2", "jaccard", "label_scores"]}}
     catalog = write_catalog(tmp_path_factory.mktemp("measured") / "catalog", rows, **settings)
     assert "distance_percentile" not in catalog.neighbors(int(catalog.vectors()[0][0]), 2)[0]
     assert measure_typical(catalog._store, seed=0)
@@ -249,7 +249,7 @@ def distance(metric: str, one: dict[str, Any], other: dict[str, Any]) -> float:
     return float(np.sqrt(sum((shares[0].get(i, 0) - shares[1].get(i, 0)) ** 2 for i in first | second)))
 
 
-@pytest.mark.parametrize("metric", ["l2", "cosine", "jaccard", "labels"])
+@pytest.mark.parametrize("metric", ["l2", "cosine", "jaccard", "label_scores"])
 def test_a_percentile_is_the_share_of_pairs_that_are_nearer(measured, rows, metric: str) -> None:
     known = rows["fingerprints"]
     assert len(known) <= 320, "all of them are in the sample"
@@ -271,8 +271,8 @@ def test_a_percentile_is_the_share_of_pairs_that_are_nearer(measured, rows, metr
 
 
 def test_ranks_have_no_percentile(measured, rows) -> None:
-    assert measured.typical("blend") is None
-    found = measured.neighbors(rows["fingerprints"][0]["cutout_id"], 2, "blend")
+    assert measured.typical("rank_fusion") is None
+    found = measured.neighbors(rows["fingerprints"][0]["cutout_id"], 2, "rank_fusion")
     assert "distance_percentile" not in found[0]
 
 

@@ -61,8 +61,8 @@ def more_than(value: float | None, limit: float) -> bool:
 
 CONDITIONS: dict[str, Callable[[Row], bool]] = {
     "edge_px > 50": lambda row: row["edge_px"] > 50,
-    "noise > 2": lambda row: more_than(row["noise"], 2),
-    "not noise > 2": lambda row: row["noise"] is not None and not more_than(row["noise"], 2),
+    "sky_sigma > 2": lambda row: more_than(row["sky_sigma"], 2),
+    "not sky_sigma > 2": lambda row: row["sky_sigma"] is not None and not more_than(row["sky_sigma"], 2),
     "bands = 'r' and mjd >= 59002": lambda row: (
         row["images"]["bands"] == "r" and (row["images"]["mjd"] or 0) >= 59002
     ),
@@ -126,11 +126,11 @@ def test_nothing_kept_gives_no_neighbors(catalog: Catalog, rows: Rows) -> None:
 
 
 REFUSED = {
-    "noisy > 2": "no column 'noisy'; did you mean 'noise'?",
+    "sky_sigm > 2": "no column 'sky_sigm'; did you mean 'sky_sigma'?",
     "images.bnads = 'r'": "no column 'images.bnads'; did you mean 'bands'?",
     "source.flx > 1": "source has no field 'flx'; did you mean 'flux'?",
     "a.b.c.d > 1": "no column 'a.b.c.d'",
-    "noise.x > 1": "noise has no fields",
+    "sky_sigma.x > 1": "sky_sigma has no fields",
     "score('spirl') > 0.5": "no label 'spirl'; the nearest are",
     "score('crane') > 0.5": "several labels are called 'crane': n03 crane, n04 crane",
     "score(noise) > 0.5": "score takes one label",
@@ -218,9 +218,9 @@ def test_a_thousand_conditions_are_not_too_deep(store: Store, rows: Rows) -> Non
 
 def test_the_command_line_refuses_in_one_line(catalog: Catalog, rows: Rows, capsys) -> None:
     query = str(rows["fingerprints"][0]["cutout_id"])
-    assert run_command(["neighbors", str(catalog.path), query, "--where", "nois > 2"]) == 2
+    assert run_command(["neighbors", str(catalog.path), query, "--where", "sky_sigm > 2"]) == 2
     printed = capsys.readouterr()
-    assert "did you mean 'noise'?" in printed.err
+    assert "did you mean 'sky_sigma'?" in printed.err
     assert printed.out == ""
     assert run_command(["neighbors", str(catalog.path), query, "--where", "bands = 'g'", "-k", "2"]) == 0
     assert capsys.readouterr().out.count("g/") == 2
