@@ -288,6 +288,23 @@ def query_of(
 
 
 @app.command()
+def cutout(
+    catalog: CatalogPath,
+    cutout_id: Annotated[int, typer.Argument(metavar="CUTOUT_ID", help="Of the catalog.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.fits", help="The file to write.")],
+) -> None:
+    """Write the pixels of a cutout, as the archive has them, as a FITS file with their WCS.
+
+    Example: elodin-spark cutout runs/coadds 4611686018427387904 -o lens.fits
+    """
+    with step("starting"):
+        without_pandas()
+        from elodin_spark.catalog import Catalog
+
+    typer.echo(f"written: {Catalog.open(catalog).cutout(cutout_id).write(out)}")
+
+
+@app.command()
 def info(
     catalog: CatalogPath,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -156,7 +156,7 @@ MEASURES = pa.schema(
         _field(
             "distance_percentile",
             pa.float64(),
-            "of pairs of cutouts taken at random, those that are nearer to each other; null where not measured",
+            "of pairs of cutouts taken at random, those that are nearer; null where not measured",
             "percent",
         ),
     ]

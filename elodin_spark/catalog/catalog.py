@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from elodin_spark.catalog.checks import (
     refuse_remote,
     require_recipe,
 )
+from elodin_spark.catalog.cutout import Cutout
 from elodin_spark.catalog.metrics import LabelIndices
 from elodin_spark.catalog.noise import noise_floor
 from elodin_spark.catalog.places import Places
@@ -26,7 +28,9 @@ from elodin_spark.catalog.precision import keep_network, settle_network, settled
 from elodin_spark.catalog.products import load_l2, thumbnails_of
 from elodin_spark.catalog.reading import Contents
 from elodin_spark.catalog.removal import Removal, remove, vanished_images
+from elodin_spark.catalog.rowfilter import among
 from elodin_spark.catalog.search.engine import WINDOW_COLUMNS, NeighborSearch, rows_of
+from elodin_spark.catalog.search.html import html_table
 from elodin_spark.catalog.search.neighbors import Neighbors
 from elodin_spark.catalog.search.options import SearchOptions, with_search_options
 from elodin_spark.catalog.search.query import (
@@ -41,7 +45,7 @@ from elodin_spark.catalog.search.query import (
 from elodin_spark.catalog.store import Store
 from elodin_spark.catalog.typical import Typical, typical_of
 from elodin_spark.config import load_config
-from elodin_spark.errors import CatalogError
+from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.fingerprints.runtimes.choose import choose_runtime
 from elodin_spark.fingerprints.weights import Weights, resolve_settings
 from elodin_spark.images.listing import archive_root
@@ -49,7 +53,7 @@ from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.repeats import Repeats
 from elodin_spark.neighbors.search import Index
-from elodin_spark.progress import step
+from elodin_spark.progress import counted, step
 from elodin_spark.schema import ANSWERS, MEASURES, MORE_ANSWERS, NEIGHBORS, answer_schema
 from elodin_spark.settings import Metric, Settings
 
@@ -370,6 +374,77 @@ class Catalog(Contents):
             }
             for row in rows
         ]
+
+    def cutout(self, cutout_id: int) -> Cutout:
+        """One cutout, with its pixels as the archive has them.
+
+        Raises
+        ------
+        UnknownCutoutError
+            The catalog does not hold it.
+        """
+        (row,) = self.describe_cutouts([cutout_id])
+        images = self._store.dataset("images")
+        image_id = self._windows.column("image_id")[
+            int(rows_of(self.cutout_ids(), [cutout_id], source="")[0])
+        ]
+        (image,) = images.to_table(filter=among("image_id", [image_id.as_py()])).to_pylist()
+        (thumbnail,) = self._thumbnails([cutout_id])
+        place = {name: row[name] for name in ("x0", "y0", "x1", "y1", "ra", "dec", "labels")}
+        return Cutout(
+            row["cutout_id"], image, **place, thumbnail=thumbnail, _storage=self.settings.images.storage
+        )
+
+    def cutout_at(
+        self,
+        position: Any = None,
+        radius_arcsec: Any = None,
+        *,
+        image: Any = None,
+        pixel: tuple[float, float] | None = None,
+    ) -> int:
+        """The ID of the cutout nearest to a position, or to a pixel of an image.
+
+        Parameters
+        ----------
+        position : SkyCoord, or (float, float), optional
+            Plain numbers are RA and Dec, ICRS, deg.
+        radius_arcsec : Quantity or float, optional
+            As of :meth:`Query.from_position`.
+        image : str, optional
+            In place of a position: an image, as of :meth:`Query.from_pixel`.
+        pixel : (float, float), optional
+            Of that image, x and y, px from 0; by default its middle.
+
+        Raises
+        ------
+        InputError
+            There is none, or not one of `position` and `image` is given.
+        """
+        if (position is None) == (image is None):
+            raise InputError("a cutout is asked for at a position, or on an image")
+        if position is not None:
+            return self.resolve(Query.from_position(position, radius_arcsec)).cutout_ids[0]
+        query = (
+            Query("pixel", (str(image), None, None))
+            if pixel is None
+            else Query.from_pixel(str(image), *pixel)
+        )
+        return self.resolve(query).cutout_ids[0]
+
+    def __repr__(self) -> str:
+        counts = " of ".join(counted(count, name) for name, count in self._counts().items())
+        return f"<Catalog {self.path}: {counts}>"
+
+    def _repr_html_(self) -> str:
+        rows = [[escape(name), f"{count:,}"] for name, count in self._counts().items()]
+        about = f"Catalog {escape(str(self.path))}<br/><small>{escape(self.describe())}</small>"
+        return f"<p>{about}</p>{html_table(['holds', ''], [[f'{name}s', count] for name, count in rows])}"
+
+    def _counts(self) -> dict[str, int]:
+        removed = self._store.removed
+        gone = {"cutout": removed.cutouts.size, "image": removed.images.size}
+        return {name: self._store.n_rows(f"{name}s") - count for name, count in gone.items()}
 
     @with_search_options
     def plot_neighbors(

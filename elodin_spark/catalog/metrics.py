@@ -85,7 +85,8 @@ class LabelIndices:
             if (folder / LABELS_FOLDER).exists():
                 return open_label_file(folder, self._store.removed.cutouts)
         raise CatalogError(
-            f"{self._store.path} has no index of label scores; add label_scores to neighbors.metrics and run again"
+            f"{self._store.path} has no index of label scores; add label_scores to neighbors.metrics and run "
+            "it again"
         )
 
     @cached_property

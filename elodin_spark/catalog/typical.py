@@ -73,7 +73,8 @@ def measure_typical(store: Store, seed: int) -> bool:
     """Keep what distances are usual with the index: `distances` of its record, by metric.
 
     Of a stable sample of up to 320 cutouts the distances of all pairs, and of 200 of them that to their
-    nearest neighbor, itself and what overlaps it left out. The metric ``rank_fusion`` has ranks and no distances.
+    nearest neighbor, itself and what overlaps it left out. The metric ``rank_fusion`` has ranks and no
+    distances.
 
     Parameters
     ----------

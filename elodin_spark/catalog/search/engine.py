@@ -124,10 +124,8 @@ class NeighborSearch:
     def _allowed(self, kept: NDArray[np.int64] | None) -> NDArray[np.int64]:
         ra, dec = _positions(self._windows)
         inside = np.ones(self._ids.size, bool) if kept is None else np.isin(self._ids, kept)
-        if self.options.cone is not None:
-            inside &= within_cone(
-                self.options.cone.ra, self.options.cone.dec, self.options.cone.radius_arcsec, ra, dec
-            )
+        if cone := self.options.cone:
+            inside &= within_cone(cone.ra, cone.dec, cone.radius_arcsec, ra, dec)
         if self.options.moc is not None:
             inside &= within_moc(self.options.moc, ra, dec)
         return self._ids[inside]

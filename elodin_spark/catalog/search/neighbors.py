@@ -184,7 +184,8 @@ class Neighbors(Sequence[Row]):
             cells = [[str(row["query_id"]), *line] for row, line in zip(rows, cells, strict=True)]
         more = f"<p>and {len(self) - _SHOWN:,} more</p>" if len(self) > _SHOWN else ""
         about = f"nearest neighbors of {self.query.name} by {self.options.metric}"
-        return f"<p>{escape(about)}<br/><small>{escape(self.described)}</small></p>{html_table(head, cells)}{more}"
+        title = f"<p>{escape(about)}<br/><small>{escape(self.described)}</small></p>"
+        return f"{title}{html_table(head, cells)}{more}"
 
 
 def _asked(rows: Sequence[Row]) -> set[int]:

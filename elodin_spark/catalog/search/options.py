@@ -1,4 +1,4 @@
-"""Which neighbors are wanted: one model, of which the command line, the job and keyword arguments are made."""
+"""Which neighbors are wanted: the model that the command line, the job and keyword arguments are made of."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ RepeatsRule = Literal["keep", "leave-out", "group"]
 Arcsec = Annotated[
     float, BeforeValidator(lambda angle: angle if isinstance(angle, bool) else arcsec_of(angle))
 ]
+FileName = Annotated[str, BeforeValidator(lambda file: str(file) if isinstance(file, Path) else file)]
 _HALF_TURN = 648_000  # arcsec
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -96,14 +97,14 @@ class SearchOptions(_Asked):
         None,
         gt=0,
         le=_HALF_TURN,
-        description="leave out cutouts whose center is this near to that of the query or of a nearer neighbor",
+        description="leave out cutouts whose center is this near to that of the query or a nearer neighbor",
     )
     cone: Annotated[Cone, BeforeValidator(Cone.of)] | None = Field(
         None, description="only cutouts whose center lies in this circle"
     )
-    moc: (
-        Annotated[str, BeforeValidator(lambda file: str(file) if isinstance(file, Path) else file)] | None
-    ) = Field(None, description="only cutouts whose center lies in the coverage map (MOC) of this file")
+    moc: FileName | None = Field(
+        None, description="only cutouts whose center lies in the coverage map (MOC) of this file"
+    )
     where: str | None = Field(None, description="only cutouts of which this condition is true")
     repeats: RepeatsRule = Field(
         "keep",
@@ -178,8 +179,8 @@ def search_flags() -> list[Flag]:
     """All search options as flags of a command."""
     flags = []
     for name, field in SearchOptions.model_fields.items():
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
         kinds = [kind for kind in parts_of(field.annotation) if kind is not type(None)]
-        choices = get_args(kinds[0]) if get_origin(kinds[0]) is Literal else ()
         words = name.removesuffix("_arcsec").replace("_", "-")
         help_text = (field.description or "").replace("`", "")
         flags.append(
