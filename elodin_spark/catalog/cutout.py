@@ -68,6 +68,8 @@ class Cutout:
         from elodin_spark.images.planes import open_plane
 
         uri, hdu = self.image["uri"], self.image["hdu"] or 0
+        for plane in self.image.get("planes") or ():  # of a color image, whose own HDU is that of the group
+            hdu = plane["hdu"] if plane["uri"] == uri else hdu
         try:
             with open_plane(uri, hdu, dict(self._storage)) as plane:
                 return np.array(plane.read(self.y0, self.y1, self.x0, self.x1))
