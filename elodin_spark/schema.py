@@ -156,8 +156,7 @@ MEASURES = pa.schema(
         _field(
             "distance_percentile",
             pa.float64(),
-            "of pairs of cutouts taken at random, those that are nearer; null where not measured",
-            "percent",
+            "percentage of pairs of cutouts taken at random that are nearer; null where not measured",
         ),
     ]
 )

@@ -212,7 +212,7 @@ def test_a_cutout_is_found_by_position_and_on_an_image(catalog, rows, ids) -> No
     for wrong in ({}, {"position": (0, 0), "image": "a"}):
         with pytest.raises(InputError, match="at a position, or on an image"):
             catalog.cutout_at(**wrong)
-    with pytest.raises(InputError, match="the size of .* is not known"):
+    with pytest.raises(InputError, match=r"the size of .* is not known"):
         catalog.cutout_at(image="g/1.fits")
 
 

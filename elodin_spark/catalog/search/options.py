@@ -17,12 +17,10 @@ from elodin_spark.settings.mistakes import explain
 
 #: What becomes of known repeats.
 RepeatsRule = Literal["keep", "leave-out", "group"]
-#: An angle in arcsec, also from a Quantity.
-Arcsec = Annotated[
-    float, BeforeValidator(lambda angle: angle if isinstance(angle, bool) else arcsec_of(angle))
-]
-FileName = Annotated[str, BeforeValidator(lambda file: str(file) if isinstance(file, Path) else file)]
 _HALF_TURN = 648_000  # arcsec
+#: An angle in arcsec, also from a Quantity.
+Arcsec = Annotated[float, Field(gt=0, le=_HALF_TURN), BeforeValidator(arcsec_of)]
+FileName = Annotated[str, BeforeValidator(lambda file: str(file) if isinstance(file, Path) else file)]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -48,7 +46,7 @@ class Cone(_Asked):
 
     ra: float = Field(description="of its center, ICRS, deg")
     dec: float = Field(ge=-90, le=90, description="of its center, ICRS, deg")
-    radius_arcsec: Arcsec = Field(gt=0, le=_HALF_TURN, description="a Quantity, or arcsec")
+    radius_arcsec: Arcsec = Field(description="a Quantity, or arcsec")
 
     @classmethod
     def of(cls, value: Any) -> Any:
@@ -95,8 +93,6 @@ class SearchOptions(_Asked):
     )
     min_separation_arcsec: Arcsec | None = Field(
         None,
-        gt=0,
-        le=_HALF_TURN,
         description="leave out cutouts whose center is this near to that of the query or a nearer neighbor",
     )
     cone: Annotated[Cone, BeforeValidator(Cone.of)] | None = Field(
@@ -206,6 +202,9 @@ def options_of_flags(values: Mapping[str, Any]) -> SearchOptions:
         One is out of range.
     """
     typed = {name: values[name] for name in SearchOptions.model_fields}
+    typed |= {
+        name: str(typed[name]) for name in ("metric", "repeats")
+    }  # in place of members of an enumeration
     if typed["cone"] is not None:
         ra, dec, radius = typed["cone"]
         typed["cone"] = ((ra, dec), radius)
