@@ -104,7 +104,8 @@ class Neighbors(Sequence[Row]):
         for field in self._table.schema:
             found[field.name] = _column(self._table.column(field.name), field, self._rows)
             about = field.metadata or {}
-            found[field.name].unit = about.get(b"unit", b"").decode() or None
+            unit = about.get(b"unit", b"").decode()
+            found[field.name].unit = "pix" if unit == "px" else unit or None  # as FITS and VOTable spell it
             found[field.name].description = about.get(b"meaning", b"").decode() or None
         return found
 
@@ -128,9 +129,7 @@ class Neighbors(Sequence[Row]):
         path = Path(path)
         kind = path.suffix.lower()
         if kind not in (".csv", ".parquet", *_FORMATS):
-            raise InputError(
-                f"neighbors are written as .csv, .ecsv, .fits, .vot or .parquet, not as {path.name}"
-            )
+            raise InputError(f"{path.name} does not end in .csv, .ecsv, .fits, .vot or .parquet")
         if not path.parent.is_dir():
             raise InputError(f"there is no folder {path.parent} to write {path.name} to")
         if kind == ".csv":
