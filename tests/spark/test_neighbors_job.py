@@ -63,6 +63,18 @@ def test_some_cutouts_by_the_other_metric(catalog: Catalog, tmp_path: Path) -> N
     assert rows(out) == one_by_one(catalog, ids, metric="jaccard", allow_overlap=True)
 
 
+def test_the_job_says_of_a_neighbor_what_python_says(catalog: Catalog, tmp_path: Path) -> None:
+    ids = catalog.cutout_ids().tolist()[3:9]
+    (tmp_path / "ids.csv").write_text("cutout_id\n" + "".join(f"{i}\n" for i in ids))
+    out, by = tmp_path / "told", [("query_id", "ascending"), ("rank", "ascending")]
+    options = ("-k", 4, "--fold-duplicates", "--explain")
+    assert job(catalog.path, "--ids", tmp_path / "ids.csv", "--out", out, *options) == 0
+    found = pq.read_table(out).sort_by(by)
+    expected = catalog.neighbors(ids, 4, fold_duplicates=True, explain=True).to_arrow()
+    assert {"distance_percentile", "duplicates", "explain"} < set(found.column_names)
+    assert found.to_pylist() == expected.select(found.column_names).sort_by(by).to_pylist()
+
+
 def test_filters_reach_the_workers(catalog: Catalog, tmp_path: Path, capsys) -> None:
     cutouts = catalog.table("cutouts")
     ra, dec = cutouts.column("ra")[0].as_py(), cutouts.column("dec")[0].as_py()
