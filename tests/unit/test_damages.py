@@ -176,7 +176,7 @@ def test_what_another_process_removes_is_out_of_the_answers_of_an_open_catalog(
     path = Path(shutil.copytree(whole, tmp_path / "catalog"))
     opened, other = Catalog.open(path), Catalog.open(path)
     query, first = int(opened.cutout_ids()[3]), opened.neighbors(int(opened.cutout_ids()[3]), 9)
-    gone = first[0]["cutout_id"]
+    gone = first[0]["neighbor_id"]
     other.remove(cutouts=[gone])
     assert [row["neighbor_id"] for row in opened.neighbors(query, 8)] == [r["neighbor_id"] for r in first[1:]]
     assert gone not in opened.cutout_ids()
