@@ -13,44 +13,100 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from elodin_spark.catalog import Catalog, RunReport
+    from elodin_spark.catalog.search.neighbors import Neighbors
+    from elodin_spark.catalog.search.options import Cone, SearchOptions
+    from elodin_spark.catalog.search.query import Query
     from elodin_spark.config import load_config, parse_settings
     from elodin_spark.errors import ElodinError
-    from elodin_spark.settings import Blobs, FullImage, Settings, SlidingWindow, Step
+    from elodin_spark.settings import (
+        AdaptiveHistogramEqualization,
+        AsinhStretch,
+        Blobs,
+        Crop,
+        FlipLR,
+        FlipUD,
+        FullImage,
+        GrayScale,
+        GrayToRGB,
+        HistogramEqualization,
+        Positions,
+        RescaleIntensity,
+        Resize,
+        Rotate,
+        Settings,
+        SlidingWindow,
+        Sources,
+        Step,
+    )
     from elodin_spark.spark.datasource import register_data_source
     from elodin_spark.spark.session import session
     from elodin_spark.spark.udf import fingerprint_udf, register_udfs, register_vector_udf, vector_udf
     from elodin_spark.spark.verbs import fingerprint, read_images, tile
 
 _HOMES = {
+    "AdaptiveHistogramEqualization": "settings",
+    "AsinhStretch": "settings",
     "Blobs": "settings",
     "Catalog": "catalog",
+    "Cone": "catalog.search.options",
+    "Crop": "settings",
     "ElodinError": "errors",
+    "FlipLR": "settings",
+    "FlipUD": "settings",
     "FullImage": "settings",
+    "GrayScale": "settings",
+    "GrayToRGB": "settings",
+    "HistogramEqualization": "settings",
+    "Neighbors": "catalog.search.neighbors",
+    "Positions": "settings",
+    "Query": "catalog.search.query",
+    "RescaleIntensity": "settings",
+    "Resize": "settings",
+    "Rotate": "settings",
     "RunReport": "catalog",
+    "SearchOptions": "catalog.search.options",
     "Settings": "settings",
     "SlidingWindow": "settings",
+    "Sources": "settings",
     "Step": "settings",
     "fingerprint": "spark.verbs",
     "fingerprint_udf": "spark.udf",
     "load_config": "config",
     "parse_settings": "config",
     "read_images": "spark.verbs",
+    "register_data_source": "spark.datasource",
     "register_udfs": "spark.udf",
     "register_vector_udf": "spark.udf",
-    "register_data_source": "spark.datasource",
     "session": "spark.session",
     "tile": "spark.verbs",
     "vector_udf": "spark.udf",
 }
 
 __all__ = [
+    "AdaptiveHistogramEqualization",
+    "AsinhStretch",
     "Blobs",
     "Catalog",
+    "Cone",
+    "Crop",
     "ElodinError",
+    "FlipLR",
+    "FlipUD",
     "FullImage",
+    "GrayScale",
+    "GrayToRGB",
+    "HistogramEqualization",
+    "Neighbors",
+    "Positions",
+    "Query",
+    "RescaleIntensity",
+    "Resize",
+    "Rotate",
     "RunReport",
+    "SearchOptions",
     "Settings",
     "SlidingWindow",
+    "Sources",
     "Step",
     "fingerprint",
     "fingerprint_udf",

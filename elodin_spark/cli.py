@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from elodin_spark import __version__, cli_pretrain, cli_weights
+from elodin_spark.catalog.search.options import Cone, options_of_flags, search_flags
 from elodin_spark.entry import EXIT_CODES, guarded, without_pandas
+from elodin_spark.errors import InputError
 from elodin_spark.progress import counted, step
 from elodin_spark.terminal import plain
+
+if TYPE_CHECKING:
+    from elodin_spark.catalog.search.query import Query
 
 app = typer.Typer(
     name="elodin-spark",
@@ -28,16 +35,6 @@ app.add_typer(cli_weights.app)
 app.command()(cli_pretrain.pretrain)
 
 
-class Metric(StrEnum):
-    """Distances between fingerprints."""
-
-    l2 = "l2"
-    jaccard = "jaccard"
-    cosine = "cosine"
-    labels = "labels"
-    blend = "blend"
-
-
 class Format(StrEnum):
     """How neighbors are printed."""
 
@@ -46,12 +43,27 @@ class Format(StrEnum):
     json = "json"
 
 
-class RepeatsRule(StrEnum):
-    """What becomes of known repeats."""
-
-    keep = "keep"
-    leave_out = "leave-out"
-    group = "group"
+def with_search_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of all search options, in place of its ``**options``."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    for flag in search_flags():
+        kind: Any = flag.kind
+        if flag.choices:
+            kind = StrEnum(flag.name, {choice: choice for choice in flag.choices})
+        elif kind is Cone:
+            kind = tuple[float, float, float]
+        option = typer.Option(flag.flag, metavar=flag.metavar, help=flag.help)
+        annotation = Annotated[kind if flag.default is not None else kind | None, option]
+        default = kind(flag.default) if flag.choices else flag.default
+        parameters.append(
+            inspect.Parameter(
+                flag.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+        )
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    return command
 
 
 @app.callback(invoke_without_command=True)
@@ -164,6 +176,7 @@ def plan(
 
 
 @app.command()
+@with_search_flags
 def neighbors(
     catalog: CatalogPath,
     cutout_ids: Annotated[
@@ -171,7 +184,7 @@ def neighbors(
     ] = None,
     position: Annotated[
         tuple[float, float] | None,
-        typer.Option(metavar="RA DEC", help="Ask with the cutout whose centre is nearest; ICRS, deg."),
+        typer.Option(metavar="RA DEC", help="Ask with the cutout whose center is nearest; ICRS, deg."),
     ] = None,
     radius: Annotated[
         float | None,
@@ -189,53 +202,25 @@ def neighbors(
     image: Annotated[
         str | None, typer.Option(metavar="FILE", help="Ask with an image, fingerprinted whole.")
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many neighbors.")] = 9,
-    metric: Annotated[
-        Metric, typer.Option(help="Of vectors: l2, cosine; of labels: jaccard, labels; of both: blend.")
-    ] = Metric.l2,
-    why: Annotated[
-        bool, typer.Option("--why", help="Name the rarest labels each shares with the query.")
-    ] = False,
-    allow_overlap: Annotated[
-        bool, typer.Option("--allow-overlap", help="Keep windows that overlap the query or a nearer one.")
-    ] = False,
-    min_separation: Annotated[
-        float | None,
-        typer.Option(metavar="ARCSEC", help="Leave out cutouts this near to the query or a nearer one."),
-    ] = None,
-    cone: Annotated[
-        tuple[float, float, float] | None,
-        typer.Option(metavar="RA DEC RADIUS", help="Only cutouts within; ICRS, deg."),
-    ] = None,
-    moc: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Only cutouts in this coverage map.")
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(metavar="CONDITION", help="Only cutouts of which this is true; Spark SQL."),
-    ] = None,
-    repeats: Annotated[
-        RepeatsRule,
-        typer.Option(help="Known repeats of the query or a nearer one; group lists them with that one."),
-    ] = RepeatsRule.keep,
-    fold_duplicates: Annotated[
-        bool,
-        typer.Option("--fold-duplicates", help="List cutouts of the same pixels with the nearest of them."),
-    ] = False,
     output: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw query and neighbors.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write .csv, .ecsv, .fits, .vot or .parquet too."),
+    ] = None,
+    **options: Any,
 ) -> None:
     """Print the nearest neighbors of a cutout, nearest first.
 
     The cutout is given by its ID, a position or a pixel; a vector or an image file can be asked with too.
     Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2),
     1 - Jaccard index, 1 - cosine, Euclidean of label scores, or 1 - relative score of the fused ranks;
-    percentile: of pairs of cutouts taken at random, those that are nearer, in percent;
-    of noise: times the median distance of known repeats.
+    distance_percentile: of pairs of cutouts taken at random, those that are nearer, in percent;
+    distance_over_repeat_median: times the median distance of known repeats.
 
     Example: elodin-spark neighbors runs/coadds 4611686018427387904 -k 20 --plot similar.png
 
-    Example: elodin-spark neighbors runs/coadds 4611686018427387904 --cone 150.1 2.2 0.5 --min-separation 2
+    Example: elodin-spark neighbors runs/coadds 4611686018427387904 --cone 150.1 2.2 1800 --min-separation 2
 
     Example: elodin-spark neighbors runs/coadds --position 150.1 2.2
 
@@ -243,45 +228,80 @@ def neighbors(
 
     Example: elodin-spark neighbors runs/coadds --image lens.fits --plot similar.png
 
-    Example: elodin-spark neighbors runs/coadds 4611686018427387904 --where "mjd > 59000 and noise < 2"
+    Example: elodin-spark neighbors runs/coadds 4611686018427387904 --where "mjd > 59000 and sky_sigma < 2"
     """
     with step("starting"):
         without_pandas()
         from elodin_spark.catalog import Catalog
 
-    opened = Catalog.open(catalog)
-    how: dict[str, Any] = {
-        "allow_overlap": allow_overlap,
-        "min_separation_arcsec": min_separation,
-        "cone": cone,
-        "moc": None if moc is None else str(moc),
-        "where": where,
-        "repeats": repeats.value,
-        "fold_duplicates": fold_duplicates,
-    }
-    ids = cutout_ids if cutout_ids is None or len(cutout_ids) > 1 else cutout_ids[0]
+    wanted, opened = options_of_flags(options), Catalog.open(catalog)
+    query = query_of(cutout_ids, position, radius, at, vector, image)
     with step("finding what to ask with"):
-        query = opened.query(ids, position=position, radius_arcsec=radius, at=at, vector=vector, image=image)
+        asked = opened.resolve(query)
     with step("searching"):
-        found = opened.neighbors(query, k, metric.value, why=why, **how)
+        found = opened.neighbors(asked, **dict(wanted))
     if plot is not None:
-        opened.plot_neighbors(query, plot, k, metric.value, **how)
+        opened.plot_neighbors(asked, plot, **dict(wanted))
         typer.echo(f"figure: {plot}", err=True)
-    if why and (sheet := opened.label_sheet()):
+    if out is not None:
+        typer.echo(f"written: {found.write(out)}", err=True)
+    if wanted.explain and (sheet := opened.label_sheet()):
         typer.echo(f"labels in pictures: {sheet}", err=True)
     if output is Format.json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(list(found), indent=1))
     elif output is Format.csv:
-        from elodin_spark.catalog.report import neighbors_csv
+        from elodin_spark.catalog.search.text import neighbors_csv
 
         typer.echo(neighbors_csv(found), nl=False)
     else:
-        from elodin_spark.catalog.report import neighbors_table
-
-        typical = opened.typical(metric.value)
-        typer.echo(neighbors_table(found, query, metric.value, opened.describe(), typical))
-    if 0 < len(found) < k * max(1, len(query.cutout_ids)):
+        typer.echo(found.text())
+    if 0 < len(found) < (found.options.k or 0) * max(1, len(asked.cutout_ids)):
         typer.echo(f"{counted(len(found), 'neighbor')}: the catalog holds no more that answer", err=True)
+
+
+def query_of(
+    cutout_ids: list[int] | None,
+    position: tuple[float, float] | None,
+    radius: float | None,
+    at: str | None,
+    vector: Path | None,
+    image: str | None,
+) -> Query:
+    """The one query that was typed."""
+    from elodin_spark.catalog.search.query import Query
+
+    ways: dict[str, tuple[Any, Callable[[Any], Query]]] = {
+        "CUTOUT_ID": (cutout_ids, Query.from_id),
+        "--position": (position, lambda place: Query.from_position(place, radius)),
+        "--at": (at, Query.from_pixel),
+        "--vector": (vector, Query.from_vector),
+        "--image": (image, Query.from_image),
+    }
+    typed = [name for name, (value, _) in ways.items() if value is not None]
+    if len(typed) != 1:
+        got = f"{' and '.join(typed)} together" if typed else "nothing"
+        raise InputError(f"neighbors are asked of one of {', '.join(ways)}; got {got}")
+    if radius is not None and position is None:
+        raise InputError("--radius goes with --position")
+    value, make = ways[typed[0]]
+    return make(value)
+
+
+@app.command()
+def cutout(
+    catalog: CatalogPath,
+    cutout_id: Annotated[int, typer.Argument(metavar="CUTOUT_ID", help="Of the catalog.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.fits", help="The file to write.")],
+) -> None:
+    """Write the pixels of a cutout, as the archive has them, as a FITS file with their WCS.
+
+    Example: elodin-spark cutout runs/coadds 4611686018427387904 -o lens.fits
+    """
+    with step("starting"):
+        without_pandas()
+        from elodin_spark.catalog import Catalog
+
+    typer.echo(f"written: {Catalog.open(catalog).cutout(cutout_id).write(out)}")
 
 
 @app.command()

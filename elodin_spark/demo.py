@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from elodin_spark.catalog import Catalog, open_or_create
 from elodin_spark.catalog.answers import panels_of
+from elodin_spark.catalog.search.neighbors import Neighbors
 from elodin_spark.catalog.store import Store
 from elodin_spark.config import dump_settings, parse_settings
 from elodin_spark.display.style import save_figure
@@ -146,16 +147,16 @@ class _Answer:
     kind: str
     query: dict[str, Any]
     chance: float  # share of the type among all cutouts
-    found: list[dict[str, Any]]
+    found: Neighbors
     types: list[str]
 
     def text(self) -> str:
         lines = [
             f"\n{NAMES[self.kind][0]} {self.query['cutout_id']}: {_window(self.query)}",
-            f"{'rank':>4}  {'cutout_id':>19}  {'L2 distance':>11}  {'holds':<16}window (px) and tile",
+            f"{'rank':>4}  {'neighbor_id':>19}  {'L2 distance':>11}  {'holds':<16}window (px) and tile",
         ]
         for row, kind in zip(self.found, self.types, strict=True):
-            near = f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>11.4f}"
+            near = f"{row['rank']:>4}  {row['neighbor_id']:>19}  {row['distance']:>11.4f}"
             lines.append(f"{near}  {NAMES[kind][0]:<16}{_window(row)}")
         lines.append(f"{self.share()}; {self.by_chance()}")
         return "\n".join(lines)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from elodin_spark.entry import guarded, stop_on_interrupt
 from elodin_spark.progress import counted
@@ -71,7 +70,7 @@ def describe_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> 
 
 def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) -> None:
     """Write the neighbors of many cutouts of a catalog as Parquet."""
-    from elodin_spark.settings import Metric
+    from elodin_spark.catalog.search.options import Cone, options_of_flags, search_flags
 
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -94,59 +93,36 @@ def neighbors_job(doc: str | None, *, arguments: Sequence[str] | None = None) ->
         metavar="ARCSEC",
         help="from a position to its cutout; by default half the window",
     )
-    parser.add_argument("-k", type=int, metavar="N", help="neighbors of each; neighbors.k by default")
-    parser.add_argument("--metric", choices=get_args(Metric), default="l2", help="l2 by default")
-    parser.add_argument(
-        "--allow-overlap", action="store_true", help="keep windows that share pixels with a nearer one"
-    )
-    parser.add_argument(
-        "--min-separation", type=float, metavar="ARCSEC", help="leave out what lies this near to a nearer one"
-    )
-    parser.add_argument(
-        "--cone", type=float, nargs=3, metavar=("RA", "DEC", "RADIUS"), help="only from there; ICRS, deg"
-    )
-    parser.add_argument(
-        "--repeats", choices=("keep", "leave-out"), default="keep", help="known repeats of a nearer one"
-    )
-    parser.add_argument("--moc", metavar="FILE", help="only from this coverage map")
-    parser.add_argument(
-        "--where",
-        metavar="CONDITION",
-        help="only cutouts of which this Spark SQL is true",
-    )
+    for flag in search_flags():
+        how: dict[str, Any] = {"action": "store_true"}
+        if flag.kind is not bool:
+            how = {"default": flag.default, "metavar": flag.metavar, "choices": flag.choices or None}
+            how |= {"type": flag.kind}
+        if flag.kind is Cone:
+            how |= {"type": float, "nargs": 3, "metavar": tuple((flag.metavar or "").split())}
+        parser.add_argument(flag.flag, dest=flag.name, help=flag.help.replace("%", "%%"), **how)
     options = parser.parse_args(arguments)
 
     def job() -> None:
         from elodin_spark.catalog import Catalog
-        from elodin_spark.catalog.asking import Question
         from elodin_spark.catalog.bulk import write_neighbors, write_neighbors_of_positions
         from elodin_spark.errors import InputError
         from elodin_spark.spark.batches import read_ids
         from elodin_spark.spark.session import session
 
-        catalog = Catalog.open(options.catalog)
-        question = Question(
-            catalog.settings.neighbors.k if options.k is None else options.k,
-            options.metric,
-            options.allow_overlap,
-            options.min_separation,
-            None if options.cone is None else tuple(options.cone),
-            None if options.moc is None else str(Path(options.moc).absolute()),
-            options.where,
-            options.repeats,
-        )
+        catalog, wanted = Catalog.open(options.catalog), options_of_flags(vars(options))
         if options.radius is not None and options.positions is None:
             raise InputError("--radius goes with --positions")
         with session(catalog.settings.spark) as spark:
             if options.positions is not None:
                 rows, unmatched = write_neighbors_of_positions(
-                    spark, catalog, options.out, question, options.positions, options.radius
+                    spark, catalog, options.out, wanted, options.positions, options.radius
                 )
                 without = f"; {unmatched:,} positions without a cutout in {options.out}.unmatched.csv"
                 print(f"{counted(rows, 'neighbor')} in {options.out}{without if unmatched else ''}")
                 return
             ids = None if options.all else read_ids(spark, options.ids)
-            rows = write_neighbors(spark, catalog, options.out, question, ids)
+            rows = write_neighbors(spark, catalog, options.out, wanted, ids)
         print(f"{counted(rows, 'neighbor')} in {options.out}")
 
     _end(job, arguments)

@@ -6,7 +6,7 @@ Each field's metadata holds ``unit`` and ``meaning``. Spark sees the same schema
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
@@ -71,7 +71,10 @@ QUALITY = pa.schema(
         _field("shifted", pa.bool_(), "moved inside the image"),
         _field("sky", pa.float32(), "sigma-clipped median", "that of the image"),
         _field(
-            "noise", pa.float32(), "sigma of the sky, by the median absolute deviation", "that of the image"
+            "sky_sigma",
+            pa.float32(),
+            "sigma of the sky, by the median absolute deviation",
+            "that of the image",
         ),
     ]
 )
@@ -135,12 +138,72 @@ FINGERPRINTS = pa.schema(
 #: One row per neighbor of one query.
 NEIGHBORS = pa.schema(
     [
-        _field("cutout_id", pa.int64(), "the query", null=False),
+        _field("query_id", pa.int64(), "the query; -1, -2 and so on where it is no cutout", null=False),
         _field("rank", pa.int32(), "1 is nearest", null=False),
         _field("neighbor_id", pa.int64(), "a cutout near the query", null=False),
         _field("distance", pa.float64(), "by the metric: Euclidean, or 1 - Jaccard index", null=False),
     ]
 )
+
+#: What is known of the distance of a neighbor.
+MEASURES = pa.schema(
+    [
+        _field(
+            "distance_over_repeat_median",
+            pa.float64(),
+            "by l2: the distance over the median one of known repeats; null where none are known",
+        ),
+        _field(
+            "distance_percentile",
+            pa.float64(),
+            "percentage of pairs of cutouts taken at random that are nearer; null where not measured",
+        ),
+    ]
+)
+
+#: One row per neighbor, described: an answer of :meth:`Catalog.neighbors`.
+ANSWERS = pa.schema(
+    [
+        *NEIGHBORS,
+        *MEASURES,
+        _field("image", pa.string(), "path below the archive root"),
+        _field("x0", pa.int32(), "first column", "px"),
+        _field("y0", pa.int32(), "first row", "px"),
+        _field("x1", pa.int32(), "one past the last column", "px"),
+        _field("y1", pa.int32(), "one past the last row", "px"),
+        _field("ra", pa.float64(), "ICRS right ascension of the center", "deg"),
+        _field("dec", pa.float64(), "ICRS declination of the center", "deg"),
+        _field("labels", pa.list_(pa.string()), "best first"),
+    ]
+)
+
+#: Columns that an answer has where they are asked for.
+MORE_ANSWERS = pa.schema(
+    [
+        _field("repeats", pa.list_(pa.int64()), "known repeats of the neighbor"),
+        _field("duplicates", pa.list_(pa.int64()), "cutouts whose vectors are the same"),
+        _field(
+            "explain",
+            pa.list_(
+                pa.struct([("label", pa.string()), ("weight", pa.float64()), ("like", pa.list_(pa.int64()))])
+            ),
+            "labels shared with the query, the rarest first; of labels without a name, cutouts that show it",
+        ),
+    ]
+)
+
+
+def answer_schema(columns: Iterable[str] = ()) -> pa.Schema:
+    """Of a table of neighbors, as a job writes it: :data:`NEIGHBORS`, :data:`MEASURES` and what is asked for.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Those of :data:`MORE_ANSWERS` that it has; others do not count.
+    """
+    wanted = set(columns)
+    return pa.schema([*NEIGHBORS, *MEASURES, *(field for field in MORE_ANSWERS if field.name in wanted)])
+
 
 #: One row per window of the sample that was projected to the plane.
 PROJECTION = pa.schema(

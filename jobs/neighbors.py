@@ -1,7 +1,7 @@
 """Write the neighbors of many cutouts, or of all, as a Parquet table.
 
 spark-submit jobs/neighbors.py runs/coadds --ids wanted.csv --out neighbors.parquet -k 20
-spark-submit jobs/neighbors.py runs/coadds --positions lenses.fits --out neighbors.parquet --where "noise < 2"
+spark-submit jobs/neighbors.py runs/coadds --positions lenses.fits --out lenses --where "mjd > 59000"
 spark-submit jobs/neighbors.py runs/coadds --all --out graph.parquet --metric jaccard
 """
 

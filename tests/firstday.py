@@ -70,4 +70,4 @@ def is_whole(catalog: Catalog, tiles: int) -> None:
     assert all(label.startswith("prototype ") for label in labels)
     assert {path.name for path in catalog.figures()} >= {"map_tsne.png", "sky.png"}
     found = catalog.neighbors(ids[0], k=len(ids), allow_overlap=True)
-    assert {row["cutout_id"] for row in found} == set(ids[1:])
+    assert {row["neighbor_id"] for row in found} == set(ids[1:])

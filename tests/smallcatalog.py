@@ -59,7 +59,7 @@ def tables(images: int, across: int, seed: int = 0) -> Rows:
                     "cutout_id": cutout,
                     "image_id": image,
                     **{"x0": x, "y0": y, "x1": x + SIDE, "y1": y + SIDE, "ra": ra, "dec": dec},
-                    "noise": None if noise is None else float(np.float32(noise)),
+                    "sky_sigma": None if noise is None else float(np.float32(noise)),
                     "edge_px": int(rng.integers(100)),
                     "shifted": bool(rng.integers(2)),
                     "source": None if place % 3 else {"flux": float(rng.normal()), "flags": place},

@@ -1,8 +1,8 @@
-"""Answers as rows, and as figures."""
+"""What belongs to the neighbors of an answer, and figures of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,51 +12,17 @@ import pyarrow as pa
 
 from elodin_spark.catalog.examples import examples_of, pictures_of
 from elodin_spark.catalog.products import thumbnails_of
-from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import InputError
 from elodin_spark.neighbors.lookup import HasCutouts
 from elodin_spark.neighbors.repeats import Repeats
-from elodin_spark.settings import Metric
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.catalog import Catalog
+    from elodin_spark.catalog.search.neighbors import Neighbors
     from elodin_spark.display.neighbors import Panel
 
-_NOT_SHOWN = ("query_id", "noise", "repeats", "duplicates")
-
-
-def answer_rows(
-    found: pa.Table,
-    described: Sequence[dict[str, Any]],
-    several: bool,
-    extra: Mapping[str, Sequence[Any]],
-) -> list[dict[str, Any]]:
-    """Rows of an answer, as :meth:`Catalog.neighbors` gives them.
-
-    Parameters
-    ----------
-    found : pyarrow.Table
-        Of :data:`elodin_spark.schema.NEIGHBORS`.
-    described : sequence of dict
-        The neighbors, from :meth:`Catalog.describe_cutouts`.
-    several : bool
-        Whether rows name their query.
-    extra : mapping of str to sequence
-        Further values, one a row.
-    """
-    columns = [found.column(name).to_pylist() for name in ("cutout_id", "rank", "distance")]
-    return [
-        {
-            **({"query_id": asked} if several else {}),
-            "cutout_id": row["cutout_id"],
-            "rank": rank,
-            "distance": distance,
-            **{name: value for name, value in row.items() if name != "cutout_id"},
-            **{name: values[at] for name, values in extra.items()},
-        }
-        for at, (row, asked, rank, distance) in enumerate(zip(described, *columns, strict=True))
-    ]
+_SHOWN = ("image", "x0", "y0", "x1", "y1", "ra", "dec", "labels", "rank", "distance", "distance_percentile")
 
 
 def grouped_repeats(found: pa.Table, repeats: Repeats, index: HasCutouts) -> list[list[int]]:
@@ -70,7 +36,7 @@ def grouped_repeats(found: pa.Table, repeats: Repeats, index: HasCutouts) -> lis
 
 def answers_of(found: pa.Table) -> Iterator[tuple[int, list[int]]]:
     """Each query of an answer with its neighbors, in order."""
-    asked, near = (found.column(name).to_pylist() for name in ("cutout_id", "neighbor_id"))
+    asked, near = (found.column(name).to_pylist() for name in ("query_id", "neighbor_id"))
     starts = [at for at, rank in enumerate(found.column("rank").to_pylist()) if rank == 1]
     return ((asked[start], near[start:end]) for start, end in pairwise([*starts, len(near)]))
 
@@ -87,10 +53,11 @@ def panels_of(store: Store, rows: Sequence[dict[str, Any]]) -> list[Panel]:
     """
     from elodin_spark.display.neighbors import Panel
 
-    thumbnails = thumbnails_of(store, pa.array([row["cutout_id"] for row in rows], pa.int64()))
+    ids = [row["neighbor_id"] if "neighbor_id" in row else row["cutout_id"] for row in rows]
+    thumbnails = thumbnails_of(store, pa.array(ids, pa.int64()))
     return [
-        Panel(**{name: value for name, value in row.items() if name not in _NOT_SHOWN}, thumbnail=image)
-        for row, image in zip(rows, thumbnails, strict=True)
+        Panel(number, **{name: row[name] for name in _SHOWN if name in row}, thumbnail=image)
+        for number, row, image in zip(ids, rows, thumbnails, strict=True)
     ]
 
 
@@ -122,9 +89,7 @@ def with_label_pictures(store: Store, panels: Sequence[Panel]) -> list[Panel]:
 def draw(
     catalog: Catalog,
     store: Store,
-    query: Query,
-    found: Sequence[dict[str, Any]],
-    metric: Metric,
+    found: Neighbors,
     path: str | Path,
 ) -> Path:
     """Draw a query and its neighbors.
@@ -134,11 +99,8 @@ def draw(
     catalog : Catalog
     store : Store
         Of it.
-    query : Query
+    found : Neighbors
         Of one cutout, or of an image.
-    found : sequence of dict
-        Its neighbors, from :meth:`Catalog.neighbors`.
-    metric : {"l2", "jaccard"}
     path : str or Path
         PNG, PDF or SVG by its extension.
 
@@ -150,6 +112,7 @@ def draw(
     from elodin_spark.display.neighbors import Panel, neighbors_figure
     from elodin_spark.display.style import save_figure
 
+    query, metric = found.query, found.options.metric
     if query.picture is None and len(query.cutout_ids) != 1:
         raise InputError(f"a figure shows the neighbors of one cutout or image, not of {query.name}")
     pictured = [] if query.picture is None else [Panel(**query.picture)]

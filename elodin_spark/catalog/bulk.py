@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.csv import write_csv
 
-from elodin_spark.catalog.asking import Question
 from elodin_spark.catalog.catalog import Catalog
 from elodin_spark.catalog.places import checked_radius, within
+from elodin_spark.catalog.search.options import SearchOptions
+from elodin_spark.catalog.search.query import by_id
 from elodin_spark.cutouts.skycatalog import read_positions
 from elodin_spark.errors import InputError, UnknownCutoutError
-from elodin_spark.schema import NEIGHBORS
+from elodin_spark.schema import answer_schema
 from elodin_spark.stage import Locate, Stage
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _ROWS_PER_TASK = 10_000
 
 @dataclass(frozen=True)
 class NeighborsSpec:
-    """From `cutout_id` to :data:`elodin_spark.schema.NEIGHBORS`.
+    """From `cutout_id` to the neighbors of these cutouts, see :func:`elodin_spark.schema.answer_schema`.
 
     Each worker opens the index: its codes where it is in shards, all vectors where it is exact.
 
@@ -37,13 +38,17 @@ class NeighborsSpec:
     ----------
     catalog : str
         On a file system that driver and executors share.
-    question : Question
+    options : SearchOptions
     """
 
     catalog: str
-    question: Question
+    options: SearchOptions
     files: tuple[str, ...] = ()
-    output_schema: pa.Schema = NEIGHBORS
+
+    @property
+    def output_schema(self) -> pa.Schema:
+        """With the columns that the options ask for."""
+        return _schema_of(self.options)
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage."""
@@ -51,27 +56,27 @@ class NeighborsSpec:
 
 
 class _Neighbors:
-    output_schema = NEIGHBORS
-
     def __init__(self, spec: NeighborsSpec) -> None:
-        self._spec = spec
+        self._spec, self.output_schema = spec, spec.output_schema
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        answer = Catalog.open(self._spec.catalog).answerer(self._spec.question)
+        catalog = Catalog.open(self._spec.catalog)
+        search = catalog.search(self._spec.options)
         for batch in batches:
             ids = np.asarray(batch.column("cutout_id"), dtype=np.int64)
             for start in range(0, len(ids), _AT_ONCE):
-                yield from answer(ids[start : start + _AT_ONCE]).combine_chunks().to_batches()
+                query = by_id(tuple(ids[start : start + _AT_ONCE].tolist()))
+                yield from catalog.answer(search, query).combine_chunks().to_batches()
 
 
 def write_neighbors(
     spark: SparkSession,
     catalog: Catalog,
     out: str | Path,
-    question: Question,
+    options: SearchOptions,
     ids: DataFrame | None = None,
 ) -> int:
-    """Write the neighbors of cutouts as a Parquet table of :data:`elodin_spark.schema.NEIGHBORS`.
+    """Write the neighbors of cutouts as a Parquet table, see :func:`elodin_spark.schema.answer_schema`.
 
     The answers are those of :meth:`Catalog.neighbors`.
 
@@ -81,7 +86,7 @@ def write_neighbors(
     catalog : Catalog
     out : str or Path
         The folder to write; it must not exist.
-    question : Question
+    options : SearchOptions
     ids : pyspark.sql.DataFrame, optional
         With a column `cutout_id`; one that is there twice is answered twice. By default every cutout
         that has a fingerprint: the k-nearest-neighbor graph of the catalog.
@@ -103,7 +108,7 @@ def write_neighbors(
     from elodin_spark.spark.batches import read_parts
 
     _require_new(Path(out))
-    catalog.answerer(question)  # whatever is wrong is better said here than by a worker
+    catalog.search(options)  # whatever is wrong is better said here than by a worker
     fingerprints = read_parts(spark, catalog.parts("fingerprints"), catalog.removed_file)
     known = fingerprints.select("cutout_id")
     if ids is None:
@@ -120,20 +125,20 @@ def write_neighbors(
                 f"{catalog.path} has no fingerprint of cutout {', '.join(map(str, unknown))} among the IDs "
                 "given; take IDs from its cutouts table"
             )
-    return _write(_neighbors_of(queries, catalog, question), out)
+    return _write(_neighbors_of(queries, catalog, options), out)
 
 
 def write_neighbors_of_positions(
     spark: SparkSession,
     catalog: Catalog,
     out: str | Path,
-    question: Question,
+    options: SearchOptions,
     positions: str,
     radius_arcsec: float | None = None,
 ) -> tuple[int, int]:
     """Write the neighbors of the cutouts nearest to positions, as a Parquet table.
 
-    Before the columns of :data:`elodin_spark.schema.NEIGHBORS` it has `position_id` and
+    Before the columns of :func:`write_neighbors` it has `position_id` and
     `separation_arcsec`, from the position to the centre of the cutout. Positions that have no cutout, or
     are none, are written to ``OUT.unmatched.csv`` with the reason.
 
@@ -143,7 +148,7 @@ def write_neighbors_of_positions(
     catalog : Catalog
     out : str or Path
         The folder to write; it must not exist.
-    question : Question
+    options : SearchOptions
     positions : str
         A table of them, as :func:`elodin_spark.cutouts.skycatalog.read_positions` reads it.
     radius_arcsec : float, optional
@@ -165,16 +170,17 @@ def write_neighbors_of_positions(
     rest = out.with_name(f"{out.name}.unmatched.csv")
     _require_new(out, rest)
     checked_radius(radius_arcsec)
-    catalog.answerer(question)
+    catalog.search(options)
     matched, unmatched = _matched(catalog, positions, radius_arcsec)
     if unmatched.num_rows:
         write_csv(unmatched, rest)
     if not matched.num_rows:
         raise InputError(f"no position of {positions} has a cutout: {rest} says why of each")
     asked = spark.createDataFrame(matched)
-    found = _neighbors_of(asked.select("cutout_id").distinct(), catalog, question)
-    columns = ["position_id", "separation_arcsec", *NEIGHBORS.names]
-    return _write(asked.join(found, "cutout_id").select(*columns), out), unmatched.num_rows
+    found = _neighbors_of(asked.select("cutout_id").distinct(), catalog, options)
+    columns = ["position_id", "separation_arcsec", *found.columns]
+    asked = asked.withColumnRenamed("cutout_id", "query_id")
+    return _write(asked.join(found, "query_id").select(*columns), out), unmatched.num_rows
 
 
 def _matched(catalog: Catalog, file: str, radius_arcsec: float | None) -> tuple[pa.Table, pa.Table]:
@@ -199,16 +205,26 @@ def _matched(catalog: Catalog, file: str, radius_arcsec: float | None) -> tuple[
     return matched, pa.concat_tables(parts)
 
 
-def _neighbors_of(queries: DataFrame, catalog: Catalog, question: Question) -> DataFrame:
+def _neighbors_of(queries: DataFrame, catalog: Catalog, options: SearchOptions) -> DataFrame:
     from elodin_spark.spark.runner import SLICES_PER_CORE, run_stage
 
     # Few tasks a core: each worker opens the index once, and reads the windows.
+    moc = None if options.moc is None else str(Path(options.moc).absolute())
     tasks = SLICES_PER_CORE * queries.sparkSession.sparkContext.defaultParallelism
     tasks = max(1, min(tasks, -(-queries.count() // _ROWS_PER_TASK) * SLICES_PER_CORE))
     return run_stage(
         queries.repartition(tasks, "cutout_id").sortWithinPartitions("cutout_id"),
-        NeighborsSpec(str(catalog.path.absolute()), question),
+        NeighborsSpec(str(catalog.path.absolute()), options if moc is None else options.but(moc=moc)),
     )
+
+
+def _schema_of(options: SearchOptions) -> pa.Schema:
+    asked = {
+        "repeats": options.repeats == "group",
+        "duplicates": options.fold_duplicates,
+        "explain": options.explain,
+    }
+    return answer_schema(name for name, wanted in asked.items() if wanted)
 
 
 def _require_new(*paths: Path) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from elodin_spark.catalog.answers import answer_rows, answers_of, grouped_repeats
-from elodin_spark.catalog.asking import WINDOW_COLUMNS, Answerer, Question, RepeatsRule, rows_of
+from elodin_spark.catalog.answers import answers_of, grouped_repeats
 from elodin_spark.catalog.checks import (
     check_index,
     keep_config,
@@ -20,22 +20,28 @@ from elodin_spark.catalog.checks import (
     refuse_remote,
     require_recipe,
 )
+from elodin_spark.catalog.cutout import Cutout
 from elodin_spark.catalog.metrics import LabelIndices
 from elodin_spark.catalog.noise import noise_floor
 from elodin_spark.catalog.places import Places
 from elodin_spark.catalog.precision import keep_network, settle_network, settled_network
-from elodin_spark.catalog.products import load_l2
-from elodin_spark.catalog.queries import (
+from elodin_spark.catalog.products import load_l2, thumbnails_of
+from elodin_spark.catalog.reading import Contents
+from elodin_spark.catalog.removal import Removal, remove, vanished_images
+from elodin_spark.catalog.rowfilter import among
+from elodin_spark.catalog.search.engine import WINDOW_COLUMNS, NeighborSearch, rows_of
+from elodin_spark.catalog.search.html import html_table
+from elodin_spark.catalog.search.neighbors import Neighbors
+from elodin_spark.catalog.search.options import SearchOptions, with_search_options
+from elodin_spark.catalog.search.query import (
     Query,
+    ResolvedQuery,
     by_id,
     by_image,
     by_pixel,
     by_position,
     by_vector,
-    require_one,
 )
-from elodin_spark.catalog.reading import Contents
-from elodin_spark.catalog.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.store import Store
 from elodin_spark.catalog.typical import Typical, typical_of
 from elodin_spark.config import load_config
@@ -47,7 +53,8 @@ from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.repeats import Repeats
 from elodin_spark.neighbors.search import Index
-from elodin_spark.progress import step
+from elodin_spark.progress import counted, step
+from elodin_spark.schema import ANSWERS, MEASURES, MORE_ANSWERS, NEIGHBORS, answer_schema
 from elodin_spark.settings import Metric, Settings
 
 if TYPE_CHECKING:
@@ -204,146 +211,142 @@ class Catalog(Contents):
         self._look()
         return self._windows.column("cutout_id").to_numpy()
 
-    def query(
-        self,
-        cutout_id: int | Iterable[int] | None = None,
-        *,
-        position: tuple[float, float] | None = None,
-        radius_arcsec: float | None = None,
-        at: str | tuple[str, float, float] | None = None,
-        vector: ArrayLike | str | Path | None = None,
-        image: str | Path | None = None,
-    ) -> Query:
-        """Find and check what neighbors are to be asked of, once for several questions.
+    def resolve(self, query: int | Iterable[int] | Query | ResolvedQuery) -> ResolvedQuery:
+        """Look up what neighbors are to be asked of, once for several searches.
 
         Parameters
         ----------
-        cutout_id, position, radius_arcsec, at, vector, image
-            As of :meth:`neighbors`.
+        query : int, or iterable of int, or Query
+            Cutout IDs, or what :class:`~elodin_spark.catalog.search.query.Query` says.
 
         Raises
         ------
-        InputError, CatalogError, WeightsError
-            As of :meth:`neighbors`.
+        InputError
+            A position has no cutout; a vector or an image cannot be used.
+        CatalogError
+            The index has not been built; the weights are not those of the catalog.
+        WeightsError
+            The weights of the network, which an image needs, cannot be had.
         """
-        require_one(cutout_id=cutout_id, position=position, at=at, vector=vector, image=image)
-        if radius_arcsec is not None and position is None:
-            raise InputError("a radius goes with a position")
+        if isinstance(query, ResolvedQuery):
+            return query
+        if not isinstance(query, Query):
+            query = Query.from_id(query)
         self._look()
-        if position is not None:
-            return by_position(self.places, position, radius_arcsec)
-        if at is not None:
-            return by_pixel(self._store, self._windows, self._l2.contains, at)
-        if vector is not None:
-            return by_vector(self._store, self.settings, vector, self._l2.dimension)
-        if image is not None:
+        if query.way == "position":
+            return by_position(self.places, query.value, query.radius_arcsec)
+        if query.way == "pixel":
+            return by_pixel(self._store, self._windows, self._l2.contains, query.value)
+        if query.way == "vector":
+            return by_vector(self._store, self.settings, query.value, self._l2.dimension)
+        if query.way == "image":
             require_recipe(self._store, self.settings, self._weights)
-            return by_image(self._store, self.settings, self._weights, image)
-        assert cutout_id is not None
-        return by_id(cutout_id)
+            return by_image(self._store, self.settings, self._weights, query.value)
+        return by_id(query.value)
 
+    @with_search_options
     def neighbors(
         self,
-        cutout_id: int | Iterable[int] | Query | None = None,
+        query: int | Iterable[int] | Query | ResolvedQuery,
         k: int | None = None,
         metric: Metric = "l2",
-        *,
-        position: tuple[float, float] | None = None,
-        radius_arcsec: float | None = None,
-        at: str | tuple[str, float, float] | None = None,
-        vector: ArrayLike | str | Path | None = None,
-        image: str | Path | None = None,
-        allow_overlap: bool = False,
-        min_separation_arcsec: float | None = None,
-        cone: tuple[float, float, float] | None = None,
-        moc: str | None = None,
-        where: str | None = None,
-        repeats: RepeatsRule = "keep",
-        fold_duplicates: bool = False,
-        why: bool = False,
-    ) -> list[dict[str, Any]]:
+        **options: Any,
+    ) -> Neighbors:
         """Find the nearest neighbors of a cutout, nearest first, never the cutout itself.
-
-        One of `cutout_id`, `position`, `at`, `vector` and `image` is asked with.
 
         Parameters
         ----------
-        cutout_id : int, or iterable of int, or Query
-            One cutout, several, or what :meth:`query` found.
-        k : int, optional
-            How many; ``neighbors.k`` of the settings by default. Fewer come back only where
-            the catalog holds no more.
-        position : (float, float), optional
-            RA and Dec, ICRS, deg: ask with the cutout whose centre is nearest.
-        radius_arcsec : float, optional
-            How far that may be; by default half the longer side of its window.
-        at : str or (str, float, float), optional
-            ``"IMAGE:X,Y"``, or the three: ask with the cutout that shows this pixel best. The image by its
-            path below the archive root or an end of it that no other has, with ``[HDU]`` where it has
-            several; px from 0, x the column and y the row, as in the answers.
-        vector : array_like of float, shape (d,), or str or Path, optional
-            A vector as those of the catalog, or an ``.npy`` file with one.
-        image : str or Path, optional
-            An image file, fingerprinted whole by the recipe of the catalog.
-        metric, allow_overlap, min_separation_arcsec, cone, moc, where, repeats, fold_duplicates
-            As in :class:`~elodin_spark.catalog.asking.Question`.
-        why : bool
-            Say which labels each shares with the query.
+        query : int, or iterable of int, or Query, or ResolvedQuery
+            The ID of a cutout, or of several; what :class:`~elodin_spark.catalog.search.query.Query` says,
+            or :meth:`resolve` has looked up.
+        k, metric, **options
+            See :class:`~elodin_spark.catalog.search.options.SearchOptions`; ``**dict(options)`` of one of
+            these gives all of them.
 
         Returns
         -------
-        list of dict
-            `cutout_id`, `rank`, `distance`, `image` (path below the archive root), `x0`, `y0`,
-            `x1`, `y1` (px, half-open), `ra`, `dec` (ICRS deg, or None) and `labels`. Asked by several IDs,
-            by position or by pixel, also `query_id`, the cutout whose neighbor it is. Where a run has
-            measured distances, `distance_percentile`: the percentage of pairs of cutouts taken at random that
-            are nearer to each other than this neighbor to the query. By l2, where the noise floor is known,
-            `noise`: the distance over the median one of repeats. Where repeats are grouped, `repeats`: IDs of
-            the known ones of this neighbor. Where duplicates are folded, `duplicates`: IDs of those folded
-            into it. With `why` also `why`: `label` and `weight` of up to five, see
-            :meth:`LabelIndices.why`.
+        Neighbors
+            Rows of :data:`elodin_spark.schema.ANSWERS`; `query_id` is -1 where no cutout was asked with.
+            Where repeats are grouped also `repeats`, where duplicates are folded `duplicates`, with
+            `explain` `explain`: `label` and `weight` of up to five labels, see :meth:`LabelIndices.explain`.
 
         Raises
         ------
         UnknownCutoutError
             The catalog has no fingerprint of that cutout.
         InputError
-            Not one query is given; a position has no cutout; a vector or an image cannot be used; a filter
-            cannot be understood.
+            An option is misspelt or out of range; a filter cannot be understood. Else as :meth:`resolve`.
         CatalogError
-            The index has not been built, or not for that metric; the weights are not those of the catalog.
-        WeightsError
-            The weights of the network, which an image needs, cannot be had.
+            The index has not been built, or not for that metric.
         """
-        ways = {"position": position, "at": at, "vector": vector, "image": image}
-        if isinstance(cutout_id, Query):
-            require_one(query=cutout_id, **ways)
-            query = cutout_id
-        else:
-            query = self.query(cutout_id, radius_arcsec=radius_arcsec, **ways)  # type: ignore[arg-type]
-        k = self.settings.neighbors.k if k is None else k
-        question = Question(
-            k, metric, allow_overlap, min_separation_arcsec, cone, moc, where, repeats, fold_duplicates
+        asked = SearchOptions(k=k, metric=metric, **options)
+        found = self.resolve(query)
+        search = self.search(asked)
+        answer = self.answer(search, found)
+        described = self.describe_cutouts(answer.column("neighbor_id").to_pylist())
+        columns = [
+            *(answer.column(name) for name in (*NEIGHBORS.names, *MEASURES.names)),
+            *(
+                pa.array([row[field.name] for row in described], field.type)
+                for field in list(ANSWERS)[len(NEIGHBORS) + len(MEASURES) :]
+            ),
+        ]
+        more = [name for name in MORE_ANSWERS.names if name in answer.column_names]
+        fields = [*ANSWERS, *(MORE_ANSWERS.field(name) for name in more)]
+        table = pa.table([*columns, *(answer.column(name) for name in more)], schema=pa.schema(fields))
+        return Neighbors(
+            table, found, search.options, self.describe(), self.typical(metric), self._thumbnails
         )
-        answer = self.answerer(question)
-        found = answer(query.cutout_ids) if query.outside is None else answer.outside(query.outside)
-        described = self.describe_cutouts(found.column("neighbor_id").to_pylist())
-        extra: dict[str, Sequence[Any]] = {}
-        if typical := self.typical(metric):
-            extra["distance_percentile"] = [
-                typical.percentile(distance) for distance in found.column("distance").to_pylist()
+
+    def search(self, options: SearchOptions) -> NeighborSearch:
+        """The engine that answers by some options, for any number of cutouts.
+
+        Raises
+        ------
+        InputError
+            The MOC cannot be read, or the condition is not one on this catalog.
+        CatalogError
+            The index has not been built, or not for that metric.
+        """
+        self._look()
+        if options.k is None:
+            options = options.but(k=self.settings.neighbors.k)
+        kept = None if options.where is None else self._kept(options.where)
+        repeats = None if options.repeats == "keep" else self._repeats
+        index, removed = self._index(options.metric), self._store.removed
+        return NeighborSearch(options, index, self._windows, str(self.path), kept, removed, repeats, self._l2)
+
+    def answer(self, search: NeighborSearch, query: ResolvedQuery) -> pa.Table:
+        """The neighbors of a query, not described.
+
+        Returns
+        -------
+        pyarrow.Table
+            Of :func:`elodin_spark.schema.answer_schema`.
+        """
+        options = search.options
+        found = search(query.cutout_ids) if query.outside is None else search.outside(query.outside)
+        distances = found.column("distance").to_numpy()
+        typical = self.typical(options.metric)
+        floor = noise_floor(self._store) if options.metric == "l2" else None
+        columns: dict[str, Any] = {
+            "distance_over_repeat_median": [None] * len(distances) if floor is None else distances / floor,
+            "distance_percentile": [None if typical is None else typical.percentile(d) for d in distances],
+        }
+        if options.repeats == "group":
+            columns["repeats"] = grouped_repeats(found, self._repeats, self._l2)
+        if options.fold_duplicates:
+            columns["duplicates"] = [
+                group for query_id, near in answers_of(found) for group in search.folded(query_id, near)
             ]
-        if floor := noise_floor(self._store) if metric == "l2" else None:
-            extra["noise"] = [distance / floor for distance in found.column("distance").to_pylist()]
-        if repeats == "group":
-            extra["repeats"] = grouped_repeats(found, self._repeats, self._l2)
-        if fold_duplicates:
-            extra["duplicates"] = [
-                group for query_id, near in answers_of(found) for group in answer.folded(query_id, near)
-            ]
-        if why:
-            extra["why"] = self._by_label.why(query, found)
-        return answer_rows(found, described, query.several, extra)
+        if options.explain:
+            columns["explain"] = self._by_label.explain(query, found)
+        schema = answer_schema(columns)
+        arrays = (pa.array(values, schema.field(name).type) for name, values in columns.items())
+        return pa.table([*found.columns, *arrays], schema=schema)
+
+    def _thumbnails(self, cutout_ids: Sequence[int]) -> list[bytes | None]:
+        return list(thumbnails_of(self._store, pa.array(cutout_ids, pa.int64())))
 
     def typical(self, metric: Metric = "l2") -> Typical | None:
         """What distances are usual among its cutouts; None where no run has measured them."""
@@ -372,23 +375,95 @@ class Catalog(Contents):
             for row in rows
         ]
 
+    def cutout(self, cutout_id: int) -> Cutout:
+        """One cutout, with its pixels as the archive has them.
+
+        Raises
+        ------
+        UnknownCutoutError
+            The catalog does not hold it.
+        """
+        (row,) = self.describe_cutouts([cutout_id])
+        images = self._store.dataset("images")
+        image_id = self._windows.column("image_id")[
+            int(rows_of(self.cutout_ids(), [cutout_id], source="")[0])
+        ]
+        (image,) = images.to_table(filter=among("image_id", [image_id.as_py()])).to_pylist()
+        (thumbnail,) = self._thumbnails([cutout_id])
+        place = {name: row[name] for name in ("x0", "y0", "x1", "y1", "ra", "dec", "labels")}
+        return Cutout(
+            row["cutout_id"], image, **place, thumbnail=thumbnail, _storage=self.settings.images.storage
+        )
+
+    def cutout_at(
+        self,
+        position: Any = None,
+        radius_arcsec: Any = None,
+        *,
+        image: Any = None,
+        pixel: tuple[float, float] | None = None,
+    ) -> int:
+        """The ID of the cutout nearest to a position, or to a pixel of an image.
+
+        Parameters
+        ----------
+        position : SkyCoord, or (float, float), optional
+            Plain numbers are RA and Dec, ICRS, deg.
+        radius_arcsec : Quantity or float, optional
+            As of :meth:`Query.from_position`.
+        image : str, optional
+            In place of a position: an image, as of :meth:`Query.from_pixel`.
+        pixel : (float, float), optional
+            Of that image, x and y, px from 0; by default its middle.
+
+        Raises
+        ------
+        InputError
+            There is none, or not one of `position` and `image` is given.
+        """
+        if (position is None) == (image is None):
+            raise InputError("a cutout is asked for at a position, or on an image")
+        if position is not None:
+            return self.resolve(Query.from_position(position, radius_arcsec)).cutout_ids[0]
+        query = (
+            Query("pixel", (str(image), None, None))
+            if pixel is None
+            else Query.from_pixel(str(image), *pixel)
+        )
+        return self.resolve(query).cutout_ids[0]
+
+    def __repr__(self) -> str:
+        counts = " of ".join(counted(count, name) for name, count in self._counts().items())
+        return f"<Catalog {self.path}: {counts}>"
+
+    def _repr_html_(self) -> str:
+        rows = [[escape(name), f"{count:,}"] for name, count in self._counts().items()]
+        about = f"Catalog {escape(str(self.path))}<br/><small>{escape(self.describe())}</small>"
+        return f"<p>{about}</p>{html_table(['holds', ''], [[f'{name}s', count] for name, count in rows])}"
+
+    def _counts(self) -> dict[str, int]:
+        removed = self._store.removed
+        gone = {"cutout": removed.cutouts.size, "image": removed.images.size}
+        return {name: self._store.n_rows(f"{name}s") - count for name, count in gone.items()}
+
+    @with_search_options
     def plot_neighbors(
         self,
-        cutout_id: int | Query,
+        query: int | Query | ResolvedQuery,
         path: str | Path,
         k: int | None = None,
         metric: Metric = "l2",
-        **how: Any,
+        **options: Any,
     ) -> Path:
         """Draw a cutout, or a picture from elsewhere, and its neighbors.
 
         Parameters
         ----------
-        cutout_id : int or Query
-            One cutout, or what :meth:`query` found.
+        query : int or Query or ResolvedQuery
+            Of one cutout or image.
         path : str or Path
             The file to write: PNG, PDF or SVG by its extension.
-        k, metric, **how
+        k, metric, **options
             As of :meth:`neighbors`.
 
         Raises
@@ -398,26 +473,9 @@ class Catalog(Contents):
         """
         from elodin_spark.catalog.answers import draw
 
-        query = cutout_id if isinstance(cutout_id, Query) else by_id(cutout_id)
-        return draw(self, self._store, query, self.neighbors(query, k, metric, **how), metric, path)
+        return draw(self, self._store, self.neighbors(query, k, metric, **options), path)
 
     # ---- what a query needs, loaded once ----------------------------------------------------
-
-    def answerer(self, question: Question) -> Answerer:
-        """What answers a question, for any number of cutouts.
-
-        Raises
-        ------
-        InputError
-            The MOC cannot be read, or the condition is not one on this catalog.
-        CatalogError
-            The index has not been built, or not for that metric.
-        """
-        self._look()
-        kept = None if question.where is None else self._kept(question.where)
-        repeats = None if question.repeats == "keep" else self._repeats
-        index, removed = self._index(question.metric), self._store.removed
-        return Answerer(question, index, self._windows, str(self.path), kept, removed, repeats, self._l2)
 
     def _kept(self, condition: str) -> NDArray[np.int64]:
         """The cutouts that a condition keeps; those of the last one are remembered."""

@@ -41,7 +41,7 @@ CENTERS_FILE = "centers.npz"  # of the shards
 
 _FORMAT = "label indices 2"  # with counts
 _QUERIES = 200  # whose neighbors are compared with the exact ones
-_OF_SETS, _OF_SCORES = {"jaccard", "blend"}, {"labels"}  # metrics
+_OF_SETS, _OF_SCORES = {"jaccard", "rank_fusion"}, {"label_scores"}  # metrics
 
 
 def label_digest(settings: NeighborsSettings) -> list[Any]:
@@ -263,7 +263,7 @@ def _measure(
             len(index), min(_QUERIES, len(index)), replace=False
         )
         chosen = index.ids[drawn]
-        kinds: list[LabelMetric] = ["jaccard", *(["labels"] if _OF_SCORES & metrics else [])]  # type: ignore[list-item]
+        kinds: list[LabelMetric] = ["jaccard", *(["label_scores"] if _OF_SCORES & metrics else [])]  # type: ignore[list-item]
         exact = {}
         for metric in kinds:
             queries = index.queries_of(chosen, metric)

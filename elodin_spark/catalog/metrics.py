@@ -19,18 +19,18 @@ from elodin_spark.catalog.labelindex import (
     read_label_counts,
 )
 from elodin_spark.catalog.products import checked_index
-from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.rowfilter import among
+from elodin_spark.catalog.search.query import ResolvedQuery
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.blend import Blend
 from elodin_spark.neighbors.cosine import ApproximateCosine, CosineIndex
+from elodin_spark.neighbors.explain import label_weights, shared_labels
+from elodin_spark.neighbors.fusion import RankFusion
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.labelsearch import LabelIndex
 from elodin_spark.neighbors.search import Index, TieBroken
-from elodin_spark.neighbors.why import label_weights, shared_labels
 from elodin_spark.settings import Metric
 
 _SHOWN, _LIKE = 5, 2  # shared labels, and cutouts that show one
@@ -78,14 +78,15 @@ class LabelIndices:
         CatalogError
             They were not indexed.
         """
-        if "labels" in self._record.get("metrics", ()):
+        if "label_scores" in self._record.get("metrics", ()):
             folder, _ = checked_index(self._store)
             if self._shards is not None:
                 return self._shards
             if (folder / LABELS_FOLDER).exists():
                 return open_label_file(folder, self._store.removed.cutouts)
         raise CatalogError(
-            f"{self._store.path} has no index of label scores; add labels to neighbors.metrics and run again"
+            f"{self._store.path} has no index of label scores; add label_scores to neighbors.metrics and run "
+            "it again"
         )
 
     @cached_property
@@ -110,17 +111,19 @@ class LabelIndices:
             return l2
         if metric == "cosine":
             return CosineIndex(l2) if isinstance(l2, L2Index) else ApproximateCosine(l2)
-        if metric == "labels":
-            return TieBroken(self.scores, l2, "labels")
+        if metric == "label_scores":
+            return TieBroken(self.scores, l2, "label_scores")
         jaccard = TieBroken(self.sets, l2)
-        return jaccard if metric == "jaccard" else Blend(l2, jaccard)
+        return jaccard if metric == "jaccard" else RankFusion(l2, jaccard)
 
-    def why(self, query: Query, found: pa.Table, most: int = _SHOWN) -> list[list[dict[str, Any]]]:
+    def explain(
+        self, query: ResolvedQuery, found: pa.Table, most: int = _SHOWN
+    ) -> list[list[dict[str, Any]]]:
         """The labels that what was asked shares with its neighbors, the rarest in the catalog first.
 
         Parameters
         ----------
-        query : Query
+        query : ResolvedQuery
         found : pyarrow.Table
             Its answer, of :data:`elodin_spark.schema.NEIGHBORS`.
         most : int, optional
@@ -128,7 +131,7 @@ class LabelIndices:
         Returns
         -------
         list of list of dict
-            For each row: `label` and `weight`, see :func:`elodin_spark.neighbors.why.label_weights`; of
+            For each row: `label` and `weight`, see :func:`elodin_spark.neighbors.explain.label_weights`; of
             labels without a name also `like`, cutouts that show it best.
 
         Raises
@@ -138,7 +141,7 @@ class LabelIndices:
         InputError
             A vector is asked with, whose labels are not known.
         """
-        asked, others = (found.column(name).to_pylist() for name in ("cutout_id", "neighbor_id"))
+        asked, others = (found.column(name).to_pylist() for name in ("query_id", "neighbor_id"))
         sets = self._labels_of([*query.cutout_ids, *others])
         if query.outside is not None:
             if query.outside.sets is None:

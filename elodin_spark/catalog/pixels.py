@@ -27,7 +27,7 @@ def nearest_to_pixel(
     store: Store,
     windows: pa.Table,
     contains: Callable[[ArrayLike], NDArray[np.bool_]],
-    at: str | tuple[str, float, float],
+    pixel: tuple[str, float | None, float | None],
 ) -> tuple[int, str]:
     """The cutout that shows a pixel of an image best.
 
@@ -38,13 +38,13 @@ def nearest_to_pixel(
     ----------
     store : Store
     windows : pyarrow.Table
-        Of :data:`elodin_spark.catalog.asking.WINDOW_COLUMNS`, by ascending ID.
+        Of :data:`elodin_spark.catalog.search.engine.WINDOW_COLUMNS`, by ascending ID.
     contains : callable
         Whether cutouts, by their IDs, have fingerprints; the others are not found.
-    at : str or (str, float, float)
-        ``IMAGE:X,Y``, or the three. The image by its path below the archive root, or an end of it that
+    pixel : (str, float or None, float or None)
+        Image, x and y. The image by its path below the archive root, or an end of it that
         no other has; where it has several HDUs, ``IMAGE[HDU]``. x is the column and y the row, px, from
-        0, as in the windows of the catalog.
+        0, as in the windows of the catalog; None is the middle.
 
     Returns
     -------
@@ -57,8 +57,9 @@ def nearest_to_pixel(
     InputError
         No image, or several, are called so; the pixel is outside the image; the image has no cutout.
     """
-    name, x, y = _parsed(at)
+    name, x, y = pixel
     image = _image(store, name)
+    x, y = _or_middle(image, "width", x), _or_middle(image, "height", y)
     _check_inside(image, x, y)
     rows = windows.filter(pc.equal(windows.column("image_id"), image["image_id"]))
     rows = rows.filter(pa.array(contains(rows.column("cutout_id").to_numpy()), pa.bool_()))
@@ -71,12 +72,21 @@ def nearest_to_pixel(
     centre = np.hypot(x - (x0 + x1 - 1) / 2, y - (y0 + y1 - 1) / 2)
     ids = rows.column("cutout_id").to_numpy()
     best = int(np.lexsort((ids, centre, apart))[0])
-    pixel = f"pixel {x:g},{y:g} of {called}"
-    said = f"which holds {pixel}" if apart[best] == 0 else f"{apart[best]:.3g} px from {pixel}"
+    place = f"pixel {x:g},{y:g} of {called}"
+    said = f"which holds {place}" if apart[best] == 0 else f"{apart[best]:.3g} px from {place}"
     return int(ids[best]), said
 
 
-def _parsed(at: Any) -> tuple[str, float, float]:
+def _or_middle(image: dict[str, Any], side: str, value: float | None) -> float:
+    if value is not None:
+        return value
+    if image[side] is None:
+        raise InputError(f"the size of {_called(image)} is not known: ask with a pixel of it")
+    return float((image[side] - 1) / 2)
+
+
+def parsed_pixel(at: Any) -> tuple[str, float, float]:
+    """Image, x and y of ``IMAGE:X,Y``, or of the three; InputError where it is neither."""
     if isinstance(at, str):
         found = _PIXEL.fullmatch(at)
         if found is None:

@@ -23,7 +23,7 @@ class Nearest(NamedTuple):
     ----------
     cutout_id : ndarray of int64, shape (n,)
     separation_arcsec : ndarray of float64, shape (n,)
-        From the position to the centre of the window.
+        From the position to the center of the window.
     reach_arcsec : ndarray of float64, shape (n,)
         Half the longer side of the window; NaN where the scale of its image is not known.
     """
@@ -40,7 +40,7 @@ class Places:
     ----------
     store : Store
     windows : pyarrow.Table
-        Of :data:`elodin_spark.catalog.asking.WINDOW_COLUMNS`, by ascending ID.
+        Of :data:`elodin_spark.catalog.search.engine.WINDOW_COLUMNS`, by ascending ID.
     contains : callable
         Whether cutouts, by their IDs, have fingerprints; the others are not found.
 
@@ -65,7 +65,7 @@ class Places:
         self._tree = cKDTree(directions(ra[rows], dec[rows]))
 
     def nearest(self, ra: ArrayLike, dec: ArrayLike) -> Nearest:
-        """Find the cutouts whose centres are nearest; of several at one place that of the smallest ID.
+        """Find the cutouts whose centers are nearest; of several at one place that of the smallest ID.
 
         Parameters
         ----------

@@ -21,6 +21,7 @@ from elodin_spark.catalog.store import Store
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.fingerprints.finish import load_finish
 from elodin_spark.recipe import wants_finish
+from elodin_spark.schema import CUTOUTS
 from elodin_spark.vectors import to_matrix
 
 if TYPE_CHECKING:
@@ -65,6 +66,17 @@ class Contents:
             raise InputError(f"no table {name!r}; one of images, cutouts, fingerprints, failures")
         return self._store.dataset(name).to_table()
 
+    @property
+    def images(self) -> pa.Table:
+        """The table of images, see :data:`elodin_spark.schema.IMAGES`; read anew each time."""
+        return self.table("images")
+
+    @property
+    def cutouts(self) -> pa.Table:
+        """The table of cutouts but for their thumbnails, see :data:`elodin_spark.schema.CUTOUTS`."""
+        names = [name for name in CUTOUTS.names if name != "thumbnail"]
+        return self._store.dataset("cutouts", names).to_table(columns=names)
+
     def vectors(
         self, cutout_ids: Sequence[int] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -87,7 +99,7 @@ class Contents:
         Returns
         -------
         ndarray of float32, shape (n, d)
-            To ask with as ``vector=`` of :meth:`~elodin_spark.catalog.catalog.Catalog.neighbors`.
+            To ask with by :meth:`Query.from_vector <elodin_spark.catalog.search.query.Query.from_vector>`.
 
         Raises
         ------

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elodin_spark.catalog.queries import Query
 from elodin_spark.catalog.shardedindex import shard_facts
 from elodin_spark.catalog.skyreport import SKY_COLUMNS, SkyCounts, sky_lines
 from elodin_spark.catalog.store import Store
-from elodin_spark.catalog.typical import Typical, typical_facts
+from elodin_spark.catalog.typical import typical_facts
 from elodin_spark.progress import counted
 from elodin_spark.recipe import finish_of
-from elodin_spark.settings import Metric
 from elodin_spark.terminal import command, plain
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
 _SHARDS_SHOWN = 20
-_MORE = ("distance_percentile", "noise", "repeats", "duplicates", "why")  # columns that not all answers have
-_LISTS = ("labels", "repeats", "duplicates")  # columns of an answer
 
 
 def gather(store: Store) -> dict[str, Any]:
@@ -195,84 +188,6 @@ def _shard_lines(shards: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def neighbors_table(
-    found: Sequence[dict[str, Any]],
-    query: Query,
-    metric: Metric,
-    described: str,
-    typical: Typical | None = None,
-) -> str:
-    """Neighbors for a terminal, of several cutouts one after the other.
-
-    Below each the labels it shares with the query, where they were asked for; at the end of each answer what
-    is to be said of it where nothing is near.
-    """
-    from elodin_spark.display.neighbors import DISTANCE_NAMES
-
-    columns = ("rank", "cutout_id", "distance", "ra (deg)", "dec (deg)")
-    several = len(query.cutout_ids) > 1
-    tables = []
-    for asked in dict.fromkeys(query.cutout_ids) or (None,):
-        head = [
-            f"nearest neighbors of {f'cutout {asked}' if several else query.name} ({DISTANCE_NAMES[metric]})",
-            described,
-            "{:>4}  {:>19}  {:>10}  {:>11}  {:>11}  window (px) and image".format(*columns),
-        ]
-        if found and "noise" in found[0]:
-            head[-1] = head[-1].replace("distance", "distance  of noise", 1)
-        if found and "distance_percentile" in found[0]:
-            head[-1] = head[-1].replace("distance", "distance  percentile", 1)
-        answer = [row for row in found if not several or row["query_id"] == asked]
-        remark = typical.remark(answer[0]["distance"]) if typical is not None and answer else ""
-        rows = [
-            f"{row['rank']:>4}  {row['cutout_id']:>19}  {row['distance']:>10.4f}  "
-            f"{_percentile(row)}{_of_noise(row)}{_degrees(row['ra'])}  {_degrees(row['dec'])}  "
-            f"[{row['x0']}:{row['x1']}, {row['y0']}:{row['y1']}] {plain(row['image'])}"
-            f"{_of_source(row)}{_shared(row)}"
-            for row in answer
-        ]
-        end = [f"      {remark}"] if remark else []
-        told = [*head, *(rows or ["      no other cutout to compare with"]), *end]
-        tables.append("\n".join(plain(text, lines=True) for text in told))
-    return "\n\n".join(tables)
-
-
-def _shared(row: dict[str, Any]) -> str:
-    if "why" not in row:
-        return ""
-    if not any(each.get("like") for each in row["why"]):
-        said = ", ".join(f"{each['label']} {each['weight']:.2f}" for each in row["why"])
-        return f"\n      shares: {said or 'no label'}"
-    lines = [f"{each['label']}{_like(each)} {each['weight']:.2f}" for each in row["why"]]
-    return "\n      shares: " + "\n              ".join(lines)
-
-
-def _like(shared: dict[str, Any]) -> str:
-    """What a label without a name looks like."""
-    cutouts = shared.get("like") or []
-    return (
-        f" (like cutout{'s' if len(cutouts) > 1 else ''} {', '.join(map(str, cutouts))})" if cutouts else ""
-    )
-
-
-def neighbors_csv(found: Sequence[dict[str, Any]]) -> str:
-    """Neighbors as CSV with a header; values of one column are separated by semicolons, weights by colons."""
-    text = io.StringIO()
-    columns = ["cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec", "labels"]
-    if found and "query_id" in found[0]:
-        columns.insert(0, "query_id")
-    columns += [name for name in _MORE if found and name in found[0]]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in found:
-        joined = {name: ";".join(map(str, row[name])) for name in row if name in _LISTS}
-        values = row | joined
-        if "why" in row:
-            values["why"] = ";".join(f"{each['label']}:{each['weight']:.4g}" for each in row["why"])
-        writer.writerow(values)
-    return text.getvalue()
-
-
 def size_text(n_bytes: int) -> str:
     """Bytes for people, in powers of 1024."""
     size = float(n_bytes)
@@ -321,25 +236,6 @@ def _finish_lines(finish: dict[str, Any] | None) -> list[str]:
     if finish["sample"]:
         done.append(f"fitted to {finish['sample']:,} windows")
     return [f"vectors    {', '.join(done)}"]
-
-
-def _percentile(row: dict[str, Any]) -> str:
-    return f"{row['distance_percentile']:>10.3g}  " if "distance_percentile" in row else ""
-
-
-def _of_noise(row: dict[str, Any]) -> str:
-    return f"{row['noise']:>8.2f}  " if "noise" in row else ""
-
-
-def _of_source(row: dict[str, Any]) -> str:
-    counts = {name: len(row.get(name, ())) for name in ("repeats", "duplicates")}
-    return "".join(
-        f"  and {count} {name if count > 1 else name[:-1]}" for name, count in counts.items() if count
-    )
-
-
-def _degrees(value: float | None) -> str:
-    return f"{value:>11.6f}" if value is not None else f"{'none':>11}"
 
 
 def _bytes_below(folder: Path) -> int:

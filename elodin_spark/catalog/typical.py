@@ -73,7 +73,8 @@ def measure_typical(store: Store, seed: int) -> bool:
     """Keep what distances are usual with the index: `distances` of its record, by metric.
 
     Of a stable sample of up to 320 cutouts the distances of all pairs, and of 200 of them that to their
-    nearest neighbor, itself and what overlaps it left out. The metric ``blend`` has ranks and no distances.
+    nearest neighbor, itself and what overlaps it left out. The metric ``rank_fusion`` has ranks and no
+    distances.
 
     Parameters
     ----------
@@ -97,7 +98,11 @@ def measure_typical(store: Store, seed: int) -> bool:
     found: dict[str, Any] = {"made_from": made_from, "cutouts": int(ids.size)}
     if ids.size >= _FEWEST:
         labels = LabelIndices(store)
-        metrics: list[Metric] = ["l2", "cosine", *(m for m in ("jaccard", "labels") if m in index["metrics"])]
+        metrics: list[Metric] = [
+            "l2",
+            "cosine",
+            *(m for m in ("jaccard", "label_scores") if m in index["metrics"]),
+        ]
         for metric in metrics:
             by = labels.index_of(metric, l2)
             nearest = neighbors_of(ids[:_QUERIES], 1, by, windows_of=_windows_of(store)).column("distance")

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.cutouts.skylevel import Layer, sky_and_noise
+from elodin_spark.cutouts.skylevel import Layer, sky_and_sigma
 from elodin_spark.errors import ImageError
 from elodin_spark.images.dqbits import SATURATION_NAMES
 from elodin_spark.schema import QUALITY
@@ -51,7 +51,7 @@ class Quality:
         Between the window and the nearest edge of the image.
     shifted : ndarray, shape (n,), bool, or None
         Moved inside the image by its generator.
-    sky, noise : ndarray, shape (n,), float32
+    sky, sky_sigma : ndarray, shape (n,), float32
         Sigma-clipped median, and sigma by the median absolute deviation, in the unit of the image;
         NaN with fewer than :data:`elodin_spark.cutouts.skylevel.MIN_SKY_PX` known pixels.
     """
@@ -63,7 +63,7 @@ class Quality:
     edge_px: NDArray[np.int32]
     shifted: NDArray[np.bool_] | None
     sky: NDArray[np.float32]
-    noise: NDArray[np.float32]
+    sky_sigma: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.edge_px)
@@ -82,7 +82,7 @@ class Quality:
             "edge_px": pa.array(self.edge_px),
             "shifted": pa.nulls(n, pa.bool_()) if self.shifted is None else pa.array(self.shifted),
             "sky": pa.array(self.sky, mask=np.isnan(self.sky)),
-            "noise": pa.array(self.noise, mask=np.isnan(self.noise)),
+            "sky_sigma": pa.array(self.sky_sigma, mask=np.isnan(self.sky_sigma)),
         }
         return {name: arrays[name].cast(QUALITY.field(name).type) for name in QUALITY.names}
 
@@ -162,7 +162,7 @@ def window_quality(
             layers[f"bit {name}"] = lambda part, wanted=wanted: _with_bits(mask[part], wanted)  # type: ignore[misc]
     counts = _counts(layers, boxes, areas, (pixels.shape[0], pixels.shape[1]))
     fractions = {name: (count / areas).astype(np.float32) for name, count in counts.items()}
-    sky, noise = sky_and_noise(pixels, layers.get("masked"), blank, boxes, sample_px)
+    sky, sky_sigma = sky_and_sigma(pixels, layers.get("masked"), blank, boxes, sample_px)
     return Quality(
         nodata_fraction=fractions["nodata"],
         masked_fraction=fractions.get("masked"),
@@ -171,7 +171,7 @@ def window_quality(
         edge_px=edge_px,
         shifted=shifted,
         sky=sky,
-        noise=noise,
+        sky_sigma=sky_sigma,
     )
 
 

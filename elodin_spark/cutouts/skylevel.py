@@ -25,7 +25,7 @@ _R2_STEPS = (0.7548776662466927, 0.5698402909980532)
 Layer = Callable[[tuple[Any, Any]], NDArray[np.bool_]]
 
 
-def sky_and_noise(
+def sky_and_sigma(
     pixels: np.ndarray,
     masked: Layer | None,
     blank: float | None,
@@ -49,10 +49,10 @@ def sky_and_noise(
 
     Returns
     -------
-    sky, noise : ndarray, shape (n,), float32
+    sky, sky_sigma : ndarray, shape (n,), float32
         See :func:`clipped_median_and_sigma`.
     """
-    sky, noise = np.full(len(boxes), np.nan, np.float32), np.full(len(boxes), np.nan, np.float32)
+    sky, sky_sigma = np.full(len(boxes), np.nan, np.float32), np.full(len(boxes), np.nan, np.float32)
     sizes = boxes[:, 2:] - boxes[:, :2]
     for width, height in sorted(set(map(tuple, sizes.tolist()))):
         members = np.flatnonzero((sizes == [width, height]).all(axis=1))
@@ -70,8 +70,8 @@ def sky_and_noise(
             values[unknown] = np.nan
             if masked is not None:
                 values[masked((y, x))] = np.nan
-            sky[chunk], noise[chunk] = clipped_median_and_sigma(values)
-    return sky, noise
+            sky[chunk], sky_sigma[chunk] = clipped_median_and_sigma(values)
+    return sky, sky_sigma
 
 
 @lru_cache(maxsize=64)

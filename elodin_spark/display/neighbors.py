@@ -20,15 +20,15 @@ DISTANCE_NAMES: dict[Metric, str] = {
     "l2": "L2 distance",
     "jaccard": "Jaccard distance",
     "cosine": "cosine distance",
-    "labels": "label distance",
-    "blend": "blended distance",
+    "label_scores": "label distance",
+    "rank_fusion": "rank fusion distance",
 }
 _WHOLE_NAMES: dict[Metric, str] = {
     "l2": "Euclidean (L2) distance",
     "jaccard": "Jaccard distance of label sets",
     "cosine": "cosine distance (1 - cosine)",
-    "labels": "distance of label scores",
-    "blend": "L2 and Jaccard ranks",
+    "label_scores": "distance of label scores",
+    "rank_fusion": "L2 and Jaccard ranks",
 }
 
 _STRIP_NOTE = "Small pictures: what the labels look like; framed where it is a label of the query."
@@ -130,7 +130,7 @@ def sky_position(ra: float | None, dec: float | None) -> str:
 
 def write_distance(distance: float, metric: Metric) -> str:
     """Write a distance with its name: ``L2 distance 12.34``, ``Jaccard distance 0.412``."""
-    number = f"{distance:.3f}" if metric in ("jaccard", "blend") else f"{distance:.4g}"
+    number = f"{distance:.3f}" if metric in ("jaccard", "rank_fusion") else f"{distance:.4g}"
     return f"{DISTANCE_NAMES[metric]} {number}"
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.blend import Blend
 from elodin_spark.neighbors.cosine import ApproximateCosine, CosineIndex
+from elodin_spark.neighbors.fusion import RankFusion
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.labelsearch import LabelIndex
@@ -30,7 +30,7 @@ def only(index: Index, allowed: ArrayLike) -> Index:
 
     Parameters
     ----------
-    index : L2Index, ApproximateL2Index, CosineIndex, ApproximateCosine, TieBroken or Blend
+    index : L2Index, ApproximateL2Index, CosineIndex, ApproximateCosine, TieBroken or RankFusion
     allowed : array_like of int64, shape (m,)
         IDs; those not indexed are ignored.
 
@@ -38,8 +38,8 @@ def only(index: Index, allowed: ArrayLike) -> Index:
     -------
     Index
     """
-    if isinstance(index, Blend):
-        return Blend(only(index.first, allowed), only(index.second, allowed))
+    if isinstance(index, RankFusion):
+        return RankFusion(only(index.first, allowed), only(index.second, allowed))
     if isinstance(index, ApproximateCosine):
         return replace(index, allowed=held(index.index, allowed))
     if isinstance(index, CosineIndex):

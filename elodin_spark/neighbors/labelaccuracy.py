@@ -60,7 +60,7 @@ def measure_lists(
         IDs of the queries.
     exact : ndarray of float64, shape (q, up to 100)
         Distances of their true nearest.
-    metric : {'jaccard', 'labels'}
+    metric : {'jaccard', 'label_scores'}
 
     Returns
     -------

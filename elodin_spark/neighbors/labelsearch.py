@@ -31,7 +31,7 @@ _MOST_WIDENING = 64  # of the lists, for a filter
 #: perhaps a few more, and how far these are; float64, shape (m,).
 _Compare: TypeAlias = Callable[[LabelShard, Piece, int, float], tuple[NDArray[np.int64], NDArray[np.float64]]]
 #: Which distance: of the sets, or of the shares of their scores.
-LabelMetric = Literal["jaccard", "labels"]
+LabelMetric = Literal["jaccard", "label_scores"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ class LabelIndex:
         ids : array_like of int64, shape (q,)
         k : int
         tie_break : callable, optional
-        metric : {'jaccard', 'labels'}, optional
+        metric : {'jaccard', 'label_scores'}, optional
             1 - Jaccard index of the sets; or the Euclidean distance of the scores of their labels,
             each divided by their sum, which is 0 for labels that a set does not hold.
         allowed : array_like of int64, shape (m,), optional
@@ -224,7 +224,7 @@ class LabelIndex:
         Parameters
         ----------
         ids : array_like of int64, shape (q,)
-        metric : {'jaccard', 'labels'}, optional
+        metric : {'jaccard', 'label_scores'}, optional
 
         Raises
         ------

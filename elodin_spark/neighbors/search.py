@@ -50,7 +50,7 @@ class TieBroken:
     index : JaccardIndex or LabelIndex
     by : L2Index or ApproximateL2Index
         Holds at least the cutouts of `index`.
-    metric : {'jaccard', 'labels'}, optional
+    metric : {'jaccard', 'label_scores'}, optional
         The second only of a LabelIndex; see :meth:`LabelIndex.search_ids`.
     allowed : ndarray of int64, shape (m,), optional
         Only these, all of them indexed; only of a LabelIndex.
@@ -89,7 +89,7 @@ class TieBroken:
         self, among: JaccardIndex | LabelIndex, queries: Outside, k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The same, of the cutouts in `among`."""
-        if self.metric == "labels":
+        if self.metric == "label_scores":
             raise InputError("the label distance compares cutouts of a catalog: ask with one, or by jaccard")
         if queries.sets is None:
             raise InputError("a vector alone has no labels to compare: ask by l2 or cosine, or with an image")
@@ -194,7 +194,7 @@ def _table(
 ) -> pa.Table:
     counts = [ids.size for ids, _ in found]
     columns = {
-        "cutout_id": np.repeat(queries, counts),
+        "query_id": np.repeat(queries, counts),
         "rank": np.concatenate(
             [np.arange(1, n + 1, dtype=np.int32) for n in counts] or [np.empty(0, np.int32)]
         ),

@@ -19,40 +19,27 @@ from elodin_spark.neighbors.overlap import WindowTable
 MAX_MOC_ORDER = 29
 
 
-@dataclass(frozen=True)
-class Cone:
-    """A circle on the sky.
+def within_cone(
+    ra0: float, dec0: float, radius_arcsec: float, ra: NDArray[np.float64], dec: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether positions lie in a circle on the sky.
 
-    Attributes
+    Parameters
     ----------
-    ra, dec : float
-        Its centre, ICRS, deg.
-    radius : float
-        deg; at most 180.
+    ra0, dec0 : float
+        Its center, ICRS, deg.
+    radius_arcsec : float
+    ra, dec : ndarray of float64, shape (n,)
+        ICRS, deg; those that are NaN are outside.
 
-    Raises
-    ------
-    InputError
-        A number is out of range.
+    Returns
+    -------
+    ndarray of bool, shape (n,)
     """
+    from astropy.coordinates import angular_separation
 
-    ra: float
-    dec: float
-    radius: float
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.ra) and -90 <= self.dec <= 90 and 0 < self.radius <= 180):
-            raise InputError(
-                f"a cone is RA, Dec and radius in degrees, Dec in [-90, 90], radius in (0, 180]; got "
-                f"{self.ra:g}, {self.dec:g}, {self.radius:g}"
-            )
-
-    def contains(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether positions (ICRS deg, shape (n,)) are within; those that are NaN are not."""
-        from astropy.coordinates import angular_separation
-
-        found = angular_separation(*np.radians([self.ra, self.dec]), np.radians(ra), np.radians(dec))
-        return np.degrees(found) <= self.radius
+    found = angular_separation(*np.radians([ra0, dec0]), np.radians(ra), np.radians(dec))
+    return np.degrees(found) * 3600 <= radius_arcsec
 
 
 def within_moc(moc: str | Path, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:

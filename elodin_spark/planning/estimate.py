@@ -137,7 +137,7 @@ def index_bytes(rows: int, recipe: Recipe, n_labels: int | None, set_size: int =
     return {
         "l2": rows * recipe.disk_bytes + fixed,
         "jaccard": rows * (code + 8) + _JACCARD_BYTES if recipe.exact else rows * (code + _IN_SHARD_BYTES),
-        "labels": rows * (code + _IN_SHARD_BYTES + scores) if recipe.exact else rows * scores,
+        "label_scores": rows * (code + _IN_SHARD_BYTES + scores) if recipe.exact else rows * scores,
     }
 
 

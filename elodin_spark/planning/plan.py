@@ -185,10 +185,10 @@ def _facts(
     )
     set_size = settings.neighbors.labels or settings.fingerprints.top_labels
     index = None if indexed is None else index_bytes(indexed, recipe, n_labels, set_size)
-    if index and not {"jaccard", "blend"} & set(settings.neighbors.metrics):
+    if index and not {"jaccard", "rank_fusion"} & set(settings.neighbors.metrics):
         del index["jaccard"]
-    if index and "labels" not in settings.neighbors.metrics:
-        del index["labels"]
+    if index and "label_scores" not in settings.neighbors.metrics:
+        del index["label_scores"]
     points = 0 if not settings.projection.methods else settings.projection.sample
     seconds = None
     if rates is not None:

@@ -62,7 +62,7 @@ def _tables(facts: dict[str, Any]) -> list[str]:
     lines = [f"{'table':<14}{'rows':>14}{'size':>14}"]
     rows = [(name, table["rows"], table["bytes"]) for name, table in facts["tables"].items()]
     if index := facts["index"]:
-        made = [name for name in ("l2", "jaccard", "labels") if name in index]
+        made = [name for name in ("l2", "jaccard", "label_scores") if name in index]
         rows += [(f"index {name}", index["rows"], index[name]) for name in made]
     for name, count, size in rows:
         shown = "not measured" if count is None else f"{count:,}"

@@ -350,7 +350,7 @@ class FingerprintsSettings(FinishSettings):
         return self
 
 
-Metric = Literal["l2", "jaccard", "cosine", "labels", "blend"]
+Metric = Literal["l2", "jaccard", "cosine", "label_scores", "rank_fusion"]
 
 
 class NeighborsSettings(Model):

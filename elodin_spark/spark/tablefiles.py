@@ -36,7 +36,7 @@ GROUP_BYTES = 16 * 2**20
 
 #: Columns whose values hardly ever repeat: a dictionary of them would cost more than it saves.
 _UNLIKE = {
-    *("cutout_id", "healpix", "ra", "dec", "sky", "noise", "haralick", "zernike", "thumbnail", "pixels"),
+    *("cutout_id", "healpix", "ra", "dec", "sky", "sky_sigma", "haralick", "zernike", "thumbnail", "pixels"),
     *("vector", "label_scores"),
 }
 

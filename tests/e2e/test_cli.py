@@ -17,6 +17,7 @@ from limits import HANG_S
 from elodin_spark import Catalog
 from elodin_spark.cli import run_command
 from elodin_spark.config import dump_settings
+from elodin_spark.schema import ANSWERS
 
 pytestmark = pytest.mark.e2e
 
@@ -90,13 +91,13 @@ def test_every_command_explains_itself_with_an_example(command, typed):
 def test_neighbors_as_json_csv_and_table_say_the_same(finished, query, typed):
     as_json = json.loads(elodin("neighbors", finished[1], query, "-k", 4, "--format", "json").stdout)
     assert [row["rank"] for row in as_json] == [1, 2, 3, 4]
-    wanted = {"cutout_id", "rank", "distance", "image", "x0", "y0", "x1", "y1", "ra", "dec"}
-    assert all(wanted <= row.keys() for row in as_json)
+    assert all(list(row) == ANSWERS.names for row in as_json)
     printed = typed("neighbors", finished[1], query, "-k", 4, "--format", "csv")
     as_csv = list(csv.DictReader(io.StringIO(printed)))
-    assert [int(row["cutout_id"]) for row in as_csv] == [row["cutout_id"] for row in as_json]
+    assert list(as_csv[0]) == ANSWERS.names
+    assert [int(row["neighbor_id"]) for row in as_csv] == [row["neighbor_id"] for row in as_json]
     table = typed("neighbors", finished[1], query, "-k", 4)
-    assert all(str(row["cutout_id"]) in table for row in as_json)
+    assert all(str(row["neighbor_id"]) in table for row in as_json)
     assert "random weights (seed 1): not trained" in table
 
 

@@ -69,15 +69,15 @@ def test_neighbors_are_found_in_every_way_there_is_to_ask(day: Day, ask):
     by_id = ask(query)
     vectors = dict(zip(catalog.vectors()[0].tolist(), catalog.vectors()[1].astype(float), strict=True))
     for found in by_id:
-        apart = np.linalg.norm(vectors[query] - vectors[found["cutout_id"]])
+        apart = np.linalg.norm(vectors[query] - vectors[found["neighbor_id"]])
         assert found["distance"] == pytest.approx(apart, rel=1e-4)
-    assert {found["cutout_id"] for found in ask(query, "--metric", "jaccard")} <= others
-    assert [found["cutout_id"] for found in ask("--position", row["ra"], row["dec"])] == [
-        found["cutout_id"] for found in by_id
+    assert {found["neighbor_id"] for found in ask(query, "--metric", "jaccard")} <= others
+    assert [found["neighbor_id"] for found in ask("--position", row["ra"], row["dec"])] == [
+        found["neighbor_id"] for found in by_id
     ]
     np.save(day.folder / "vector.npy", vectors[query].astype(np.float32))
     (nearest, *_) = ask("--vector", "vector.npy")
-    assert (nearest["cutout_id"], nearest["distance"]) == (query, pytest.approx(0, abs=1e-3))
+    assert (nearest["neighbor_id"], nearest["distance"]) == (query, pytest.approx(0, abs=1e-3))
     (image,) = [each for each in catalog.table("images").to_pylist() if each["image_id"] == row["image_id"]]
     with fits.open(day.folder / "my_images" / image["path"]) as file:
         whole = file[image["hdu"]].data

@@ -138,13 +138,13 @@ def check_neighbors(catalog: Catalog, cutouts: dict) -> None:
             assert_same(everything, ranked[:9])
             apart = catalog.neighbors(query, 9, metric)
             assert_same(apart, without_overlaps(ranked, cutouts, query, 9))
-            assert query not in {row["cutout_id"] for row in everything}
-            boxes = [cutouts[row["cutout_id"]] for row in apart]
+            assert query not in {row["neighbor_id"] for row in everything}
+            boxes = [cutouts[row["neighbor_id"]] for row in apart]
             assert not any(overlap(cutouts[query], box) for box in boxes)
 
 
 def assert_same(found: list[dict[str, Any]], expected: list[tuple[int, float]]) -> None:
-    assert [row["cutout_id"] for row in found] == [other for other, _ in expected]
+    assert [row["neighbor_id"] for row in found] == [other for other, _ in expected]
     assert [row["rank"] for row in found] == list(range(1, len(expected) + 1))
     np.testing.assert_allclose(
         [row["distance"] for row in found], [distance for _, distance in expected], atol=1e-4
@@ -167,7 +167,7 @@ def test_a_finished_run_does_nothing_and_new_files_are_added(small_settings, sur
         (archive / tile.name).write_bytes(tile.read_bytes())
     grown = catalog.run()
     assert (grown.n_images, grown.n_cutouts, grown.batches_done) == (4, 100, 1)
-    after = catalog.neighbors(int(before[0]["cutout_id"]), 99)
+    after = catalog.neighbors(int(before[0]["neighbor_id"]), 99)
     assert len(before) < len(after)
     assert len(list_files([str(archive)])) == 4
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elodin_spark import Catalog, register_vector_udf
+from elodin_spark import Catalog, Query, register_vector_udf
 from elodin_spark.catalog.report import info_text
 from elodin_spark.errors import CatalogError, InputError, TooManyFailuresError
 from elodin_spark.fingerprints.finish import load_finish
@@ -90,8 +90,8 @@ def test_indices_maps_and_the_report_take_them(whole, small):
     assert [row["distance"] for row in rows] == pytest.approx(np.sort(distances)[1:4], rel=1e-5)
     assert len(small.neighbors(query, k=3, metric="jaccard")) == 3
     # A vector is one of the catalog's, whose prototypes are known.
-    asked = small.neighbors(vector=vectors[20], k=1, metric="jaccard", why=True)
-    assert (asked[0]["distance"], asked[0]["why"][0]["label"][:10]) == (0, "prototype ")
+    asked = small.neighbors(Query.from_vector(vectors[20]), k=1, metric="jaccard", explain=True)
+    assert (asked[0]["distance"], asked[0]["explain"][0]["label"][:10]) == (0, "prototype ")
     with pytest.raises(InputError, match="no label 'unit 3'; they are 'prototype 0' to 'prototype 7'"):
         small.neighbors(query, where="score('unit 3') > 0.5")
     assert small._store.product("projection")["rows"] == 60

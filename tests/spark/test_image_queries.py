@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from elodin_spark import Catalog
+from elodin_spark import Catalog, Query
 from elodin_spark.cli import run_command
 from elodin_spark.errors import InputError
 
@@ -59,18 +59,18 @@ def catalog(request, survey, small_settings, spark, tmp_path_factory: pytest.Tem
 
 def test_the_image_of_a_cutout_finds_that_cutout(catalog: Catalog, survey, tmp_path: Path, capsys) -> None:
     for tile in survey.tiles:
-        found = catalog.neighbors(image=tile, k=4)
+        found = catalog.neighbors(Query.from_image(tile), k=4)
         assert found[0]["image"] == tile.name
         assert found[0]["distance"] == pytest.approx(0, abs=1e-3 * found[1]["distance"])
-        assert "query_id" not in found[0]
+        assert {row["query_id"] for row in found} == {-1}
     # By labels too, and kept apart from what lies where: the same file elsewhere, without its extension.
     copy = tmp_path / "mine.fits"
     fits.writeto(copy, fits.getdata(tile, "IMAGE"))
-    assert catalog.neighbors(image=str(copy), k=1)[0]["cutout_id"] == found[0]["cutout_id"]
-    by_labels = catalog.neighbors(image=tile, k=4, metric="jaccard")
+    assert catalog.neighbors(Query.from_image(str(copy)), k=1)[0]["neighbor_id"] == found[0]["neighbor_id"]
+    by_labels = catalog.neighbors(Query.from_image(tile), k=4, metric="jaccard")
     assert (by_labels[0]["image"], by_labels[0]["distance"]) == (tile.name, 0)
-    kept = catalog.neighbors(image=tile, k=4, where=f"path <> '{tile.name}'")
-    assert [row["cutout_id"] for row in kept] == [row["cutout_id"] for row in found[1:]]
+    kept = catalog.neighbors(Query.from_image(tile), k=4, where=f"path <> '{tile.name}'")
+    assert [row["neighbor_id"] for row in kept] == [row["neighbor_id"] for row in found[1:]]
     drawn = ("--plot", str(tmp_path / "similar.png"))
     assert run_command(["neighbors", str(catalog.path), "--image", str(copy), "-k", "2", *drawn]) == 0
     assert f"nearest neighbors of the image {copy} (L2 distance)" in capsys.readouterr().out
@@ -93,14 +93,14 @@ def test_images_that_cannot_be_used_are_refused(catalog: Catalog, survey, tmp_pa
     }
     for name, words in refused.items():
         with pytest.raises(InputError) as error:
-            catalog.neighbors(image=tmp_path / name)
+            catalog.neighbors(Query.from_image(tmp_path / name))
         assert words in str(error.value)
         assert name in str(error.value)
     if catalog.settings.fingerprints.mode == "dense":
         Image.fromarray(np.zeros((192, 384), np.uint8)).save(tmp_path / "two.png")
         with pytest.raises(InputError, match="makes 2 windows, and one, of 192 x 192 px, can be"):
-            catalog.neighbors(image=tmp_path / "two.png")
+            catalog.neighbors(Query.from_image(tmp_path / "two.png"))
     else:
         fits.writeto(tmp_path / "blank.fits", np.full((50, 50), np.nan, np.float32))
         with pytest.raises(InputError, match=r"blank\.fits cannot be asked with"):
-            catalog.neighbors(image=tmp_path / "blank.fits")
+            catalog.neighbors(Query.from_image(tmp_path / "blank.fits"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from elodin_spark import Catalog
+from elodin_spark import Catalog, Query
 from elodin_spark.jobs import neighbors_job
 
 pytestmark = pytest.mark.spark
@@ -35,14 +35,14 @@ def job(*arguments: object) -> int:
 
 def rows(folder: Path) -> dict[int, list[tuple[int, int, float]]]:
     found: dict[int, list[tuple[int, int, float]]] = {}
-    for row in pq.read_table(folder).sort_by([("cutout_id", "ascending"), ("rank", "ascending")]).to_pylist():
-        found.setdefault(row["cutout_id"], []).append((row["rank"], row["neighbor_id"], row["distance"]))
+    for row in pq.read_table(folder).sort_by([("query_id", "ascending"), ("rank", "ascending")]).to_pylist():
+        found.setdefault(row["query_id"], []).append((row["rank"], row["neighbor_id"], row["distance"]))
     return found
 
 
 def one_by_one(catalog: Catalog, ids: list[int], **how: object) -> dict[int, list[tuple[int, int, float]]]:
     return {
-        i: [(row["rank"], row["cutout_id"], row["distance"]) for row in catalog.neighbors(i, 4, **how)]  # type: ignore[arg-type]
+        i: [(row["rank"], row["neighbor_id"], row["distance"]) for row in catalog.neighbors(i, 4, **how)]  # type: ignore[arg-type]
         for i in ids
     }
 
@@ -63,13 +63,25 @@ def test_some_cutouts_by_the_other_metric(catalog: Catalog, tmp_path: Path) -> N
     assert rows(out) == one_by_one(catalog, ids, metric="jaccard", allow_overlap=True)
 
 
+def test_the_job_says_of_a_neighbor_what_python_says(catalog: Catalog, tmp_path: Path) -> None:
+    ids = catalog.cutout_ids().tolist()[3:9]
+    (tmp_path / "ids.csv").write_text("cutout_id\n" + "".join(f"{i}\n" for i in ids))
+    out, by = tmp_path / "told", [("query_id", "ascending"), ("rank", "ascending")]
+    options = ("-k", 4, "--fold-duplicates", "--explain")
+    assert job(catalog.path, "--ids", tmp_path / "ids.csv", "--out", out, *options) == 0
+    found = pq.read_table(out).sort_by(by)
+    expected = catalog.neighbors(ids, 4, fold_duplicates=True, explain=True).to_arrow()
+    assert {"distance_percentile", "duplicates", "explain"} < set(found.column_names)
+    assert found.to_pylist() == expected.select(found.column_names).sort_by(by).to_pylist()
+
+
 def test_filters_reach_the_workers(catalog: Catalog, tmp_path: Path, capsys) -> None:
     cutouts = catalog.table("cutouts")
     ra, dec = cutouts.column("ra")[0].as_py(), cutouts.column("dec")[0].as_py()
-    cone, apart = (ra, dec, 40 / 3600), 12.0
+    cone, apart = ((ra, dec), 40.0), 12.0
     out = tmp_path / "near"
     where = "x0 % 64 = 0 or score('unit 3') > 0.1"
-    options = ("--cone", *cone, "--min-separation", apart, "-k", 4, "--where", where)
+    options = ("--cone", ra, dec, 40, "--min-separation", apart, "-k", 4, "--where", where)
     assert job(catalog.path, "--all", "--out", out, *options) == 0
     capsys.readouterr()
     ids = catalog.cutout_ids().tolist()
@@ -92,11 +104,11 @@ def test_positions_ask_with_the_cutouts_nearest_to_them(catalog: Catalog, tmp_pa
     assert "2 positions without a cutout" in printed
     found = pq.read_table(out).sort_by([("position_id", "ascending"), ("rank", "ascending")]).to_pylist()
     expected = [
-        (f"p{at}", row["query_id"], row["rank"], row["cutout_id"], row["distance"])
+        (f"p{at}", row["query_id"], row["rank"], row["neighbor_id"], row["distance"])
         for at, place in enumerate(places)
-        for row in catalog.neighbors(position=place, k=3)
+        for row in catalog.neighbors(Query.from_position(place), k=3)
     ]
-    names = ("position_id", "cutout_id", "rank", "neighbor_id", "distance")
+    names = ("position_id", "query_id", "rank", "neighbor_id", "distance")
     assert [tuple(row[name] for name in names) for row in found] == expected
     assert all(0 <= row["separation_arcsec"] < 0.1 for row in found)
     left = (tmp_path / "placed.unmatched.csv").read_text().splitlines()
@@ -143,7 +155,7 @@ def test_other_mistakes_are_named(catalog: Catalog, tmp_path: Path, capsys) -> N
     said = capsys.readouterr().err
     for words in (
         "there exists",
-        "k must be at least 1",
+        "greater than or equal to 1",
         "no table of IDs",
         "cannot be parsed",
         "--radius goes",

@@ -13,10 +13,10 @@ import pytest
 from astropy.io import fits
 
 from elodin_spark import Catalog
-from elodin_spark.catalog.asking import Question
 from elodin_spark.catalog.bulk import write_neighbors
 from elodin_spark.catalog.noise import measure_noise
 from elodin_spark.catalog.report import info_text
+from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.cli import run_command
 from elodin_spark.errors import CatalogError
 
@@ -66,14 +66,14 @@ def test_the_noise_floor_is_the_median_distance_of_repeats(catalog: Catalog, cap
     assert f"noise      repeats within 3 arcsec lie {wanted[1]:.4g} apart" in info_text(catalog.info())
     query = int(pairs[0, 0])
     for row in catalog.neighbors(query, 5):
-        assert row["noise"] == pytest.approx(row["distance"] / wanted[1])
+        assert row["distance_over_repeat_median"] == pytest.approx(row["distance"] / wanted[1])
     assert run_command(["neighbors", str(catalog.path), str(query)]) == 0
-    assert "distance  percentile  of noise" in capsys.readouterr().out
+    assert "distance  distance_over_repeat_median  distance_percentile" in capsys.readouterr().out
     assert run_command(["neighbors", str(catalog.path), str(query), "--format", "csv"]) == 0
     (row, *_) = csv.DictReader(io.StringIO(capsys.readouterr().out))
-    assert float(row["noise"]) == pytest.approx(float(row["distance"]) / wanted[1])
+    assert float(row["distance_over_repeat_median"]) == pytest.approx(float(row["distance"]) / wanted[1])
     if "jaccard" in catalog.settings.neighbors.metrics:
-        assert "noise" not in catalog.neighbors(query, 5, "jaccard")[0]
+        assert catalog.neighbors(query, 5, "jaccard")[0]["distance_over_repeat_median"] is None
 
 
 def test_the_floor_is_measured_again_when_a_cutout_was_removed(catalog: Catalog, tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_repeats_are_left_out_or_listed_with_the_best_of_them(
     pairs = pairs_of(catalog)
     known = {tuple(pair) for pair in pairs.tolist()} | {tuple(pair[::-1]) for pair in pairs.tolist()}
     query = int(pairs[0, 0])
-    everything = [row["cutout_id"] for row in catalog.neighbors(query, 10**6, allow_overlap=True)]
+    everything = [row["neighbor_id"] for row in catalog.neighbors(query, 10**6, allow_overlap=True)]
     alone = [
-        row["cutout_id"] for row in catalog.neighbors(query, 10**6, allow_overlap=True, repeats="leave-out")
+        row["neighbor_id"] for row in catalog.neighbors(query, 10**6, allow_overlap=True, repeats="leave-out")
     ]
     wanted: list[int] = []
     for i in everything:
@@ -105,18 +105,18 @@ def test_repeats_are_left_out_or_listed_with_the_best_of_them(
             wanted.append(i)
     assert alone == wanted != everything
     grouped = catalog.neighbors(query, 10**6, allow_overlap=True, repeats="group")
-    listed = [i for row in grouped for i in (row["cutout_id"], *row["repeats"])]
+    listed = [i for row in grouped for i in (row["neighbor_id"], *row["repeats"])]
     assert sorted(listed) == sorted(everything)  # each once
-    assert all((row["cutout_id"], i) in known for row in grouped for i in row["repeats"])
+    assert all((row["neighbor_id"], i) in known for row in grouped for i in row["repeats"])
     assert any(row["repeats"] for row in grouped)
 
     command = ["neighbors", str(catalog.path), str(query), "--repeats", "group", "--format", "json"]
     assert run_command([*command, "--plot", str(tmp_path / "group.png")]) == 0
-    assert json.loads(capsys.readouterr().out) == catalog.neighbors(query, repeats="group")
-    write_neighbors(spark, catalog, tmp_path / "some", Question(3, repeats="leave-out"))
+    assert json.loads(capsys.readouterr().out) == list(catalog.neighbors(query, repeats="group"))
+    write_neighbors(spark, catalog, tmp_path / "some", SearchOptions(k=3, repeats="leave-out"))
     rows = spark.read.parquet(str(tmp_path / "some")).where(f"cutout_id = {query}").orderBy("rank").collect()
     assert [row["neighbor_id"] for row in rows] == [
-        row["cutout_id"] for row in catalog.neighbors(query, 3, repeats="leave-out")
+        row["neighbor_id"] for row in catalog.neighbors(query, 3, repeats="leave-out")
     ]
 
 

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from elodin_spark import Catalog
+from elodin_spark import Catalog, Query
 from elodin_spark.catalog.configured import run_config
 from elodin_spark.config import dump_settings
 
@@ -117,11 +117,11 @@ def test_each_way_is_run_run_again_added_to_and_asked(way, survey, small_setting
     assert all(label.startswith(f"{labels} ") for label in described["labels"])
     for metric in settings.neighbors.metrics:
         found = catalog.neighbors(
-            new, 3, metric, allow_overlap=True, why="jaccard" in settings.neighbors.metrics
+            new, 3, metric, allow_overlap=True, explain="jaccard" in settings.neighbors.metrics
         )
         assert len(found) == 3
-        assert new not in {row["cutout_id"] for row in found}
+        assert new not in {row["neighbor_id"] for row in found}
     picture = tmp_path / "picture.png"
     side = (64, 64, 3) if bands else (64, 64)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, side, np.uint8)).save(picture)
-    assert len(catalog.neighbors(image=picture, k=3, metric=settings.neighbors.metrics[0])) == 3
+    assert len(catalog.neighbors(Query.from_image(picture), k=3, metric=settings.neighbors.metrics[0])) == 3

@@ -16,7 +16,7 @@ from elodin_spark.errors import CatalogError, ConfigError
 
 pytestmark = pytest.mark.spark
 
-METRICS = ("l2", "jaccard", "cosine", "labels", "blend")
+METRICS = ("l2", "jaccard", "cosine", "label_scores", "rank_fusion")
 NEIGHBORS = {"metrics": list(METRICS), "recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0}
 
 
@@ -63,7 +63,7 @@ def sharded(make, tiles) -> Catalog:
 def answers(catalog: Catalog, metric: Any = "l2") -> list[list[tuple[int, float]]]:
     ids = catalog.cutout_ids()[::7]
     return [
-        [(row["cutout_id"], row["distance"]) for row in catalog.neighbors(int(i), 5, metric)] for i in ids
+        [(row["neighbor_id"], row["distance"]) for row in catalog.neighbors(int(i), 5, metric)] for i in ids
     ]
 
 
@@ -80,10 +80,12 @@ def test_shards_answer_like_the_exact_index_at_full_recall(exact: Catalog, shard
             assert [i for i, _ in some] == [i for i, _ in others], metric
             np.testing.assert_allclose([d for _, d in some], [d for _, d in others], rtol=1e-5, atol=1e-9)
     query = int(exact.cutout_ids()[0])
-    why = [catalog.neighbors(query, 5, "jaccard", why=True) for catalog in (exact, sharded)]
-    assert why[0] == why[1]
-    assert all(row["why"] == sorted(row["why"], key=lambda each: -each["weight"]) for row in why[0])
-    assert any(row["why"] for row in why[0])
+    explained = [catalog.neighbors(query, 5, "jaccard", explain=True) for catalog in (exact, sharded)]
+    assert explained[0] == explained[1]
+    assert all(
+        row["explain"] == sorted(row["explain"], key=lambda each: -each["weight"]) for row in explained[0]
+    )
+    assert any(row["explain"] for row in explained[0])
 
 
 def test_one_shard_answers_like_four(make, tiles, sharded: Catalog) -> None:
@@ -147,15 +149,15 @@ def test_label_sets_sorted_into_lists_are_measured_and_cut_to_the_labels_wanted(
     facts = catalog.info()["products"]["index"]["label_index"]
     assert (facts["lists"], 1 <= facts["nprobe"] <= 8) == (8, True)
     assert facts["accuracy"]["jaccard"]["recall@10"] >= 0.9
-    assert 0.5 < facts["accuracy"]["labels"]["recall@10"] <= 1
+    assert 0.5 < facts["accuracy"]["label_scores"]["recall@10"] <= 1
     assert "of 8 lists searched" in info_text(catalog.info())
     query = int(catalog.cutout_ids()[3])
-    rows = catalog.neighbors(query, 40, "jaccard", allow_overlap=True, why=True)
+    rows = catalog.neighbors(query, 40, "jaccard", allow_overlap=True, explain=True)
     sets = {row["cutout_id"]: set(row["labels"][:12]) for row in catalog.table("fingerprints").to_pylist()}
     for row in rows:
-        other = sets[row["cutout_id"]]
+        other = sets[row["neighbor_id"]]
         assert row["distance"] == pytest.approx(1 - len(sets[query] & other) / len(sets[query] | other))
-        assert len(row["why"]) == min(5, len(sets[query] & other))
+        assert len(row["explain"]) == min(5, len(sets[query] & other))
 
 
 def test_a_damaged_shard_is_named(make, tiles) -> None:

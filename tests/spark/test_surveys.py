@@ -155,7 +155,7 @@ def test_sources_are_cut_and_found_again_by_their_neighbors(small_settings, tile
     assert len(kept) == catalog.table("fingerprints").num_rows > 10
     assert all(row["source"]["mag"] < 31.4 for row in kept)
     found = catalog.neighbors(kept[0]["cutout_id"], 5)
-    assert {row["cutout_id"] for row in found} <= {row["cutout_id"] for row in kept}
+    assert {row["neighbor_id"] for row in found} <= {row["cutout_id"] for row in kept}
 
 
 def test_a_run_survives_hostile_files_and_names_each(small_settings, spark, tmp_path):

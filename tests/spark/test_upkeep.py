@@ -13,9 +13,9 @@ import pytest
 
 from elodin_spark import Catalog
 from elodin_spark.catalog import store as store_module
-from elodin_spark.catalog.asking import Question
 from elodin_spark.catalog.bulk import write_neighbors
 from elodin_spark.catalog.report import info_text
+from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.cli import run_command
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 from elodin_spark.settings import Metric
@@ -23,7 +23,7 @@ from elodin_spark.settings import Metric
 pytestmark = pytest.mark.spark
 
 CODED = {"recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0, "shard_rows": 1}
-METRICS: tuple[Metric, ...] = ("l2", "jaccard", "labels")
+METRICS: tuple[Metric, ...] = ("l2", "jaccard", "label_scores")
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def catalog(whole: Catalog, tmp_path: Path) -> Catalog:
 
 
 def answers(catalog: Catalog, ids: np.ndarray, metric: Metric, k: int = 5) -> list[list[tuple[int, float]]]:
-    table = catalog.answerer(Question(k, metric, allow_overlap=True))(ids).to_pylist()
-    return [[(row["neighbor_id"], row["distance"]) for row in table if row["cutout_id"] == i] for i in ids]
+    table = catalog.search(SearchOptions(k=k, metric=metric, allow_overlap=True))(ids).to_pylist()
+    return [[(row["neighbor_id"], row["distance"]) for row in table if row["query_id"] == i] for i in ids]
 
 
 def left(before: list[list[tuple[int, float]]], gone: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
@@ -97,13 +97,13 @@ def test_what_is_removed_is_in_no_answer_and_stays_out(catalog: Catalog, tmp_pat
     assert Catalog.open(catalog.path).run().batches_done == 0
     assert answers(Catalog.open(catalog.path), asked, "l2") == left(before["l2"], gone, 5)
     assert catalog.remove(cutouts=[single]).n_cutouts == 0  # a second time it is nothing new
-    write_neighbors(spark, catalog, tmp_path / "graph", Question(3))
+    write_neighbors(spark, catalog, tmp_path / "graph", SearchOptions(k=3))
     graph = pq.read_table(tmp_path / "graph")
-    np.testing.assert_array_equal(np.unique(graph["cutout_id"]), np.setdiff1d(ids, gone))
+    np.testing.assert_array_equal(np.unique(graph["query_id"]), np.setdiff1d(ids, gone))
     assert not np.isin(graph["neighbor_id"], gone).any()
     one = spark.createDataFrame([(int(single),)], "cutout_id long")
     with pytest.raises(UnknownCutoutError, match="was removed"):
-        write_neighbors(spark, catalog, tmp_path / "one", Question(3), one)
+        write_neighbors(spark, catalog, tmp_path / "one", SearchOptions(k=3), one)
 
 
 def test_what_is_not_there_cannot_be_removed(catalog: Catalog) -> None:

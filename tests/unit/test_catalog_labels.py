@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from elodin_spark.catalog.labelindex import COUNTS_FILE, label_digest, read_label_counts
-from elodin_spark.catalog.queries import by_id
-from elodin_spark.catalog.report import neighbors_csv, neighbors_table
-from elodin_spark.cli import Metric as Choices
+from elodin_spark.catalog.search.query import by_id
+from elodin_spark.catalog.search.text import neighbors_csv, neighbors_table
 from elodin_spark.config import parse_settings
 from elodin_spark.display.neighbors import DISTANCE_NAMES
 from elodin_spark.errors import CatalogError, ConfigError
 from elodin_spark.settings import Metric
 
 ROW: dict[str, Any] = {
-    **{"cutout_id": 7, "rank": 1, "distance": 0.25, "image": "a.fits"},
+    **{"query_id": 5, "neighbor_id": 7, "rank": 1, "distance": 0.25, "image": "a.fits"},
+    **{"distance_over_repeat_median": None, "distance_percentile": None},
     **{"x0": 0, "y0": 0, "x1": 8, "y1": 8, "ra": None, "dec": None, "labels": ["sea", "egg"]},
 }
-WHY = [{"label": "egg", "weight": 3.21875}, {"label": "sea", "weight": 0.0}]
+EXPLAINED = [{"label": "egg", "weight": 3.21875}, {"label": "sea", "weight": 0.0}]
 
 
 def settings(**neighbors: Any) -> Any:
@@ -31,19 +31,22 @@ def settings(**neighbors: Any) -> Any:
 
 
 def test_shared_labels_are_printed_below_their_neighbor_and_in_a_column() -> None:
-    rows = [{**ROW, "why": WHY}, {**ROW, "rank": 2, "why": []}]
-    table = neighbors_table(rows, by_id(5), "blend", "a network")
-    assert "(blended distance)" in table
+    rows = [{**ROW, "explain": EXPLAINED}, {**ROW, "rank": 2, "explain": []}]
+    table = neighbors_table(rows, by_id((5,)), "rank_fusion", "a network")
+    assert "(rank fusion distance)" in table
     assert table.splitlines()[-3].strip() == "shares: egg 3.22, sea 0.00"
     assert table.splitlines()[-1].strip() == "shares: no label"
-    assert [row["why"] for row in csv.DictReader(io.StringIO(neighbors_csv(rows)))] == ["egg:3.219;sea:0", ""]
-    plain = neighbors_table([ROW], by_id(5), "l2", "a network")
+    assert [row["explain"] for row in csv.DictReader(io.StringIO(neighbors_csv(rows)))] == [
+        "egg:3.219;sea:0",
+        "",
+    ]
+    plain = neighbors_table([ROW], by_id((5,)), "l2", "a network")
     assert "shares" not in plain
-    assert "why" not in neighbors_csv([ROW])
+    assert "explain" not in neighbors_csv([ROW])
 
 
 def test_every_metric_can_be_chosen_and_has_a_name() -> None:
-    assert set(get_args(Metric)) == {choice.value for choice in Choices} == set(DISTANCE_NAMES)
+    assert set(get_args(Metric)) == set(DISTANCE_NAMES)
 
 
 def test_a_set_takes_no_more_labels_than_a_fingerprint_keeps() -> None:

@@ -142,7 +142,7 @@ def test_quality_is_that_of_the_windows_own_pixels(folder):
         hit = (mask[window] & (1 << 4) > 0).mean()
         assert dict(row["mask_fractions"]) == pytest.approx({"CR": hit} if hit else {})
         assert row["edge_px"] == min(row["x0"], row["y0"], WIDTH - row["x1"], HEIGHT - row["y1"])
-        assert row["noise"] == pytest.approx(1, rel=0.25)
+        assert row["sky_sigma"] == pytest.approx(1, rel=0.25)
         assert row["sky"] == pytest.approx(10, abs=0.5)
     assert {row["rejected"] for row in rows} == {None}
 

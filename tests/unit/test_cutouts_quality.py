@@ -94,11 +94,11 @@ def test_sky_and_noise_are_those_of_astropy() -> None:
         good = np.isfinite(cut) & (cut != 0) & (mask[y0:y1, x0:x1] & 1 == 0)
         if good.sum() < MIN_SKY_PX:
             assert np.isnan(found.sky[i])
-            assert np.isnan(found.noise[i])
+            assert np.isnan(found.sky_sigma[i])
             continue
         kept = sigma_clip(cut[good], sigma=3, maxiters=5, stdfunc="mad_std", masked=False)
         assert found.sky[i] == pytest.approx(np.median(kept), rel=1e-5)
-        assert found.noise[i] == pytest.approx(mad_std(kept), rel=1e-4)
+        assert found.sky_sigma[i] == pytest.approx(mad_std(kept), rel=1e-4)
         checked += 1
     assert checked > 30
 
@@ -110,12 +110,12 @@ def test_a_sample_of_a_large_window_gives_its_sky_and_noise() -> None:
     pixels[100:160, 100:160] += 500
     found = window_quality(pixels, [[0, 0, 512, 512], [88, 88, 600, 600]])
     np.testing.assert_allclose(found.sky, -3, atol=0.4)
-    np.testing.assert_allclose(found.noise, 2, rtol=0.15)
+    np.testing.assert_allclose(found.sky_sigma, 2, rtol=0.15)
 
 
 def test_a_sky_without_noise_has_none() -> None:
     found = window_quality(np.full((40, 40), 7.0, np.float32), [[0, 0, 40, 40]])
-    assert (found.sky[0], found.noise[0]) == (7.0, 0.0)
+    assert (found.sky[0], found.sky_sigma[0]) == (7.0, 0.0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -172,7 +172,7 @@ def test_columns_follow_the_schema_and_what_is_unknown_is_null() -> None:
     for name in ("masked_fraction", "mask_fractions", "saturated_fraction", "shifted"):
         assert bare.column(name).null_count == 2
     assert bare.column("sky").is_valid().to_pylist() == [True, False]
-    assert bare.column("noise").is_valid().to_pylist() == [True, False]
+    assert bare.column("sky_sigma").is_valid().to_pylist() == [True, False]
 
     mask[10:12, 10:12] = 0
     mask[10, 10] = 8

@@ -13,7 +13,7 @@ import pytest
 import smallcatalog
 
 from elodin_spark import Catalog, schema
-from elodin_spark.catalog.report import info_text, neighbors_table
+from elodin_spark.catalog.report import info_text
 from elodin_spark.catalog.store import Store
 from elodin_spark.cli import run_command
 from elodin_spark.errors import CatalogError, ElodinError
@@ -176,9 +176,9 @@ def test_what_another_process_removes_is_out_of_the_answers_of_an_open_catalog(
     path = Path(shutil.copytree(whole, tmp_path / "catalog"))
     opened, other = Catalog.open(path), Catalog.open(path)
     query, first = int(opened.cutout_ids()[3]), opened.neighbors(int(opened.cutout_ids()[3]), 9)
-    gone = first[0]["cutout_id"]
+    gone = first[0]["neighbor_id"]
     other.remove(cutouts=[gone])
-    assert [row["cutout_id"] for row in opened.neighbors(query, 8)] == [r["cutout_id"] for r in first[1:]]
+    assert [row["neighbor_id"] for row in opened.neighbors(query, 8)] == [r["neighbor_id"] for r in first[1:]]
     assert gone not in opened.cutout_ids()
     with pytest.raises(CatalogError, match=f"{gone} was removed"):
         opened.describe_cutouts([gone])
@@ -220,8 +220,7 @@ def test_what_files_and_headers_say_cannot_move_the_cursor(tmp_path: Path, capsy
     folder = tmp_path / "it's \x1b[31m mine"
     rows.pop("failures")
     catalog = smallcatalog.write_catalog(folder, rows)
-    query = catalog.query(int(catalog.cutout_ids()[0]))
-    table = neighbors_table(catalog.neighbors(query, 50), query, "l2", catalog.describe())
+    table = catalog.neighbors(int(catalog.cutout_ids()[0]), 50).text()
     assert "a\\x1b[2J\\r\\x07\\x9b31m\\u202ereversed\\nforged line" in table
     text = info_text(catalog.info())
     with pytest.raises(CatalogError) as error:

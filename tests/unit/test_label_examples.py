@@ -73,25 +73,25 @@ def test_labels_with_names_need_no_examples(rows, tmp_path: Path) -> None:
     assert not make_examples(named._store)
     assert named.label_examples() == {}
     assert named.label_sheet() is None
-    assert "like" not in named.neighbors(int(named.vectors()[0][0]), 1, why=True)[0]["why"][0]
+    assert "like" not in named.neighbors(int(named.vectors()[0][0]), 1, explain=True)[0]["explain"][0]
 
 
 def test_shared_labels_say_what_they_are_like(catalog, rows, capsys) -> None:
     query = rows["fingerprints"][0]
-    found = catalog.neighbors(query["cutout_id"], 5, "jaccard", why=True)
+    found = catalog.neighbors(query["cutout_id"], 5, "jaccard", explain=True)
     for row in found:
-        assert row["why"]
-        for each in row["why"]:
+        assert row["explain"]
+        for each in row["explain"]:
             assert each["like"] == best_of(rows, int(each["label"].split()[1]))[:2]
-    assert run_command(["neighbors", str(catalog.path), str(query["cutout_id"]), "-k", "2", "--why"]) == 0
+    assert run_command(["neighbors", str(catalog.path), str(query["cutout_id"]), "-k", "2", "--explain"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (first, *_) = [line for line in lines if "shares: " in line]
     label = int(first.split()[2])
     one, other = best_of(rows, label)[:2]
     assert first.startswith(f"      shares: unit {label} (like cutouts {one}, {other}) ")
-    command = ["neighbors", str(catalog.path), str(query["cutout_id"]), "--why", "--format", "json"]
+    command = ["neighbors", str(catalog.path), str(query["cutout_id"]), "--explain", "--format", "json"]
     assert run_command(command) == 0
-    assert json.loads(capsys.readouterr().out)[0]["why"][0]["like"]
+    assert json.loads(capsys.readouterr().out)[0]["explain"][0]["like"]
 
 
 def test_removed_cutouts_are_no_examples(rows, tmp_path: Path) -> None:

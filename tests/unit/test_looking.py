@@ -11,6 +11,7 @@ import pytest
 from smallcatalog import SIDE, STEP, Rows, tables, write_catalog
 
 from elodin_spark import Catalog
+from elodin_spark.catalog.search.query import Query
 from elodin_spark.catalog.typical import Typical, measure_typical
 from elodin_spark.cli import run_command
 from elodin_spark.errors import InputError
@@ -55,14 +56,14 @@ def test_a_pixel_asks_with_the_window_that_shows_it_best(catalog, rows, name: st
     windows = windows_of(rows, number)
     for x, y in np.random.default_rng(number).integers(0, WIDTH, (20, 2)).tolist():
         holding = [w for w in windows if w["x0"] <= x < w["x1"] and w["y0"] <= y < w["y1"]]
-        found = catalog.query(at=f"{name}:{x},{y}")
+        found = catalog.resolve(Query.from_pixel(f"{name}:{x},{y}"))
         if holding:
             off = [(x - w["x0"] - 15.5) ** 2 + (y - w["y0"] - 15.5) ** 2 for w in holding]
             best = min(w["cutout_id"] for w, d in zip(holding, off, strict=True) if d == min(off))
             assert found.cutout_ids == (best,)
             assert f"which holds pixel {x},{y} of {rows['images'][number]['path']}" in found.name
-        assert catalog.query(at=(name, x, y)).cutout_ids == found.cutout_ids
-    rows_found = catalog.neighbors(at=f"{name}:{x},{y}", k=2)
+        assert catalog.resolve(Query.from_pixel(name, x, y)).cutout_ids == found.cutout_ids
+    rows_found = catalog.neighbors(Query.from_pixel(f"{name}:{x},{y}"), k=2)
     assert {row["query_id"] for row in rows_found} == set(found.cutout_ids)
 
 
@@ -71,11 +72,11 @@ def test_a_pixel_that_no_window_holds_asks_with_the_nearest(rows, tmp_path: Path
     some = {row["cutout_id"] for row in windows_of(rows, 1)} | {corner["cutout_id"]}
     few = {name: [r for r in rows[name] if r["cutout_id"] in some] for name in ("cutouts", "fingerprints")}
     bare = write_catalog(tmp_path / "few", {"images": rows["images"], **few})
-    query = bare.query(at=f"r/0.fits:{SIDE + 3},{SIDE + 4}")  # pixel 31 reaches to 31.5
+    query = bare.resolve(Query.from_pixel(f"r/0.fits:{SIDE + 3},{SIDE + 4}"))  # pixel 31 reaches to 31.5
     assert query.cutout_ids == (corner["cutout_id"],)
     assert f"{np.hypot(3.5, 4.5):.3g} px from pixel {SIDE + 3},{SIDE + 4} of r/0.fits" in query.name
     with pytest.raises(InputError, match=r"no cutout of r/2\.fits has a fingerprint"):
-        bare.query(at="r/2.fits:1,1")
+        bare.resolve(Query.from_pixel("r/2.fits:1,1"))
 
 
 @pytest.mark.parametrize(
@@ -99,19 +100,23 @@ def test_a_pixel_that_no_window_holds_asks_with_the_nearest(rows, tmp_path: Path
 )
 def test_pixels_that_cannot_be_asked_with_are_refused(catalog, at, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        catalog.query(at=at)
+        catalog.resolve(Query.from_pixel(*at) if isinstance(at, tuple) else Query.from_pixel(at))
 
 
 def test_of_two_images_of_one_end_the_whole_path_is_meant_first(catalog, rows) -> None:
-    assert catalog.query(at="r/0.fits:9,9").cutout_ids[0] in {w["cutout_id"] for w in windows_of(rows, 0)}
-    assert catalog.query(at="p/r/0.fits:9,9").cutout_ids[0] in {w["cutout_id"] for w in windows_of(rows, 5)}
+    assert catalog.resolve(Query.from_pixel("r/0.fits:9,9")).cutout_ids[0] in {
+        w["cutout_id"] for w in windows_of(rows, 0)
+    }
+    assert catalog.resolve(Query.from_pixel("p/r/0.fits:9,9")).cutout_ids[0] in {
+        w["cutout_id"] for w in windows_of(rows, 5)
+    }
 
 
 def test_a_file_may_be_named_as_it_is_reached_from_here(catalog, rows, monkeypatch, tmp_path) -> None:
     (tmp_path / "data").symlink_to("/data")
     monkeypatch.chdir(tmp_path)
     for name in ("/data/g/1.fits", "data/g/1.fits"):
-        query = catalog.query(at=f"{name}:9,9")
+        query = catalog.resolve(Query.from_pixel(f"{name}:9,9"))
         assert query.cutout_ids[0] in {w["cutout_id"] for w in windows_of(rows, 1)}
 
 
@@ -146,20 +151,20 @@ def test_duplicates_are_folded_into_the_nearest_of_them(doubled, metric: str, ov
     how = {"metric": metric, "allow_overlap": overlap}
     plain = catalog.neighbors(query, 200, **how)
     folded = catalog.neighbors(query, 200, fold_duplicates=True, **how)
-    ids = [row["cutout_id"] for row in folded]
+    ids = [row["neighbor_id"] for row in folded]
     assert (
         ids
         == [
-            row["cutout_id"]
+            row["neighbor_id"]
             for at, row in enumerate(plain)
-            if twins.get(row["cutout_id"]) not in {other["cutout_id"] for other in plain[:at]}
+            if twins.get(row["neighbor_id"]) not in {other["neighbor_id"] for other in plain[:at]}
         ]
         or not overlap
     )  # what is folded no longer stands in the way of what overlaps it
     assert len(ids) < len(plain) or not overlap
     assert not any(twins.get(i) in ids for i in ids)
     for row in folded:
-        twin = twins.get(row["cutout_id"])
+        twin = twins.get(row["neighbor_id"])
         assert row["duplicates"] == ([] if twin in (None, query) else [twin])
     assert twins[query] in ids, "a duplicate of the query is a neighbor"
     assert "duplicates" not in plain[0]
@@ -184,8 +189,8 @@ def test_a_vector_from_outside_finds_each_picture_once(doubled) -> None:
     catalog, twins = doubled
     one = next(iter(twins))
     _, (vector,) = catalog.vectors([one])
-    found = catalog.neighbors(vector=vector, k=1, fold_duplicates=True)
-    assert [(row["cutout_id"], row["duplicates"]) for row in found] == [(one, [twins[one]])]
+    found = catalog.neighbors(Query.from_vector(vector), k=1, fold_duplicates=True)
+    assert [(row["neighbor_id"], row["duplicates"]) for row in found] == [(one, [twins[one]])]
 
 
 # ---- what a removal would take -----------------------------------------------------------------
@@ -225,9 +230,9 @@ def test_a_long_dry_run_is_cut_short(catalog, rows, capsys) -> None:
 
 @pytest.fixture(scope="module")
 def measured(rows: Rows, tmp_path_factory) -> Catalog:
-    settings = {"neighbors": {"metrics": ["l2", "jaccard", "labels"]}}
+    settings = {"neighbors": {"metrics": ["l2", "jaccard", "label_scores"]}}
     catalog = write_catalog(tmp_path_factory.mktemp("measured") / "catalog", rows, **settings)
-    assert "distance_percentile" not in catalog.neighbors(int(catalog.vectors()[0][0]), 2)[0]
+    assert catalog.neighbors(int(catalog.vectors()[0][0]), 2)[0]["distance_percentile"] is None
     assert measure_typical(catalog._store, seed=0)
     assert not measure_typical(catalog._store, seed=0)
     return Catalog.open(catalog.path)
@@ -249,7 +254,7 @@ def distance(metric: str, one: dict[str, Any], other: dict[str, Any]) -> float:
     return float(np.sqrt(sum((shares[0].get(i, 0) - shares[1].get(i, 0)) ** 2 for i in first | second)))
 
 
-@pytest.mark.parametrize("metric", ["l2", "cosine", "jaccard", "labels"])
+@pytest.mark.parametrize("metric", ["l2", "cosine", "jaccard", "label_scores"])
 def test_a_percentile_is_the_share_of_pairs_that_are_nearer(measured, rows, metric: str) -> None:
     known = rows["fingerprints"]
     assert len(known) <= 320, "all of them are in the sample"
@@ -271,9 +276,9 @@ def test_a_percentile_is_the_share_of_pairs_that_are_nearer(measured, rows, metr
 
 
 def test_ranks_have_no_percentile(measured, rows) -> None:
-    assert measured.typical("blend") is None
-    found = measured.neighbors(rows["fingerprints"][0]["cutout_id"], 2, "blend")
-    assert "distance_percentile" not in found[0]
+    assert measured.typical("rank_fusion") is None
+    found = measured.neighbors(rows["fingerprints"][0]["cutout_id"], 2, "rank_fusion")
+    assert found[0]["distance_percentile"] is None
 
 
 @pytest.mark.parametrize(
@@ -297,7 +302,7 @@ def test_what_is_like_nothing_is_told_so(measured, rows, tmp_path: Path, capsys)
     ask = ["neighbors", str(measured.path), "-k", "3"]
     assert run_command([*ask, "--vector", str(tmp_path / "far.npy")]) == 0
     _, _, columns, *_, last = capsys.readouterr().out.splitlines()
-    assert "distance  percentile" in columns
+    assert "distance  distance_percentile" in columns
     assert last == "      nothing is like it: the nearest is no nearer than two cutouts taken at random"
     assert run_command([*ask, str(rows["fingerprints"][0]["cutout_id"]), "--format", "csv"]) == 0
     assert ",distance_percentile" in capsys.readouterr().out

@@ -141,7 +141,7 @@ def test_shards_answer_with_the_bits_of_one(
     queries = np.random.default_rng(seed).choice(archive.ids, 8, replace=False)
     allowed = np.random.default_rng(seed + 1).choice(archive.ids, 500, replace=False)
     try:
-        for metric in ("jaccard", "labels"):
+        for metric in ("jaccard", "label_scores"):
             for only in (None, allowed):
                 found = several.search_ids(queries, k, by_id, metric=metric, allowed=only)
                 expected = one.search_ids(queries, k, by_id, metric=metric, allowed=only)
@@ -162,7 +162,7 @@ def test_the_label_distance_is_that_of_scores_divided_by_their_sum(archive, one,
             inside = np.flatnonzero(np.isin(lists, near))
             distance = np.sqrt(np.square(shares[inside] - shares[row]).sum(axis=1))
             expected = sorted(zip(distance.tolist(), archive.ids[inside].tolist(), strict=True))[:25]
-            ids, distances = one.search_ids(archive.ids[row : row + 1], 25, metric="labels")
+            ids, distances = one.search_ids(archive.ids[row : row + 1], 25, metric="label_scores")
             np.testing.assert_allclose(distances[0], [d for d, _ in expected], atol=1e-15)
             # Distances that differ by rounding only are a tie for neither or for both.
             rounded = sorted((round(d, 12), i) for d, i in zip(distances[0].tolist(), ids[0], strict=True))
@@ -177,7 +177,7 @@ def test_equal_scores_are_zero_apart_and_empty_sets_too(tmp_path: Path) -> None:
     centers = train_centers([], 1, LABELS)
     add_label_shard(tmp_path / "s", centers, [(np.arange(5), sets, scores)], shares=True)
     index = LabelIndex(centers, [LabelShard(tmp_path / "s", centers)])
-    ids, distances = index.search_ids([0, 3], 5, metric="labels")
+    ids, distances = index.search_ids([0, 3], 5, metric="label_scores")
     assert ids[0, :2].tolist() == [0, 1]
     assert distances[0, :2].tolist() == [0, 0]
     assert ids[1, :2].tolist() == [3, 4]
@@ -240,7 +240,9 @@ def test_damage_and_strangers_are_refused_by_name(archive, centers, one, tmp_pat
     with pytest.raises(CatalogError, match="is there already"):
         add_label_shard(shard, centers, [])
     with pytest.raises(CatalogError, match="no scores of labels"):
-        LabelIndex(centers, [LabelShard(shard, centers)]).search_ids(archive.ids[:1], 1, metric="labels")
+        LabelIndex(centers, [LabelShard(shard, centers)]).search_ids(
+            archive.ids[:1], 1, metric="label_scores"
+        )
     with pytest.raises(CatalogError, match="another trained index"):
         LabelShard(shard, train_centers([[1], [2]], 2, LABELS))
     with pytest.raises(CatalogError, match="more than one shard"):

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from elodin_spark.errors import InputError, UnknownCutoutError
 from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.blend import DEPTH, Blend
 from elodin_spark.neighbors.cosine import ApproximateCosine, CosineIndex, cosine_distances
+from elodin_spark.neighbors.explain import label_weights, shared_labels
 from elodin_spark.neighbors.filtered import only
+from elodin_spark.neighbors.fusion import DEPTH, RankFusion
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.labelcenters import train_centers
@@ -29,7 +30,6 @@ from elodin_spark.neighbors.recipes import choose_recipe
 from elodin_spark.neighbors.search import Index, TieBroken
 from elodin_spark.neighbors.shards import add_shard
 from elodin_spark.neighbors.trained import train
-from elodin_spark.neighbors.why import label_weights, shared_labels
 
 
 def squared_cosine(a: list[int], b: list[int]) -> Fraction:
@@ -122,7 +122,7 @@ class World:
         self.approximate.settings = replace(self.approximate.settings, exact_below=20)
         self.kinds: dict[str, Index] = {
             "cosine": CosineIndex(self.l2),
-            "blend": Blend(self.l2, self.jaccard),
+            "rank_fusion": RankFusion(self.l2, self.jaccard),
             "lists": self.lists,
             "approximate": ApproximateCosine(self.approximate),
         }
@@ -147,7 +147,7 @@ def fused(query: int, rankings: list[list[int]]) -> list[int]:
 
 
 def test_the_blend_is_reciprocal_rank_fusion(world: World) -> None:
-    blend = world.kinds["blend"]
+    blend = world.kinds["rank_fusion"]
     assert len(blend) == DEPTH
     queries = world.ids[:6]
     near, distances = blend.search_ids(queries, DEPTH)
@@ -168,7 +168,7 @@ def test_blends_of_rankings_full_of_ties(rows: list[tuple[int, int]], k: int) ->
     l2 = L2Index.build([(ids, np.array([[place] for place, _ in rows], np.float32))], 1)
     sets = [np.flatnonzero([bits & 1, bits & 2, bits & 4]) for _, bits in rows]
     jaccard = TieBroken(JaccardIndex.build([(ids, sets)], 3), l2)
-    near, _ = Blend(l2, jaccard).search_ids(ids, k)
+    near, _ = RankFusion(l2, jaccard).search_ids(ids, k)
     rankings = [index.search_ids(ids, len(rows))[0].tolist() for index in (l2, jaccard)]
     for row, query in enumerate(ids.tolist()):
         expected = [query, *fused(query, [ranking[row] for ranking in rankings])]
@@ -191,7 +191,7 @@ def test_label_distances_tie_by_l2_and_then_by_id(
     centers, folder = train_centers([], 1, 5), tmp_path_factory.mktemp("labels") / "shard"
     add_label_shard(folder, centers, [(ids, *columns)], shares=True)
     l2 = L2Index.build([(ids, places[:, np.newaxis].astype(np.float32))], 1)
-    index = TieBroken(LabelIndex(centers, [LabelShard(folder, centers)]), l2, "labels")
+    index = TieBroken(LabelIndex(centers, [LabelShard(folder, centers)]), l2, "label_scores")
     near, _ = index.search_ids(ids, n)
     shares = [{label: Fraction(1, len(some)) for label in some} for some in sets]
     for row in range(n):
@@ -207,12 +207,12 @@ def test_a_cutout_that_is_first_in_both_is_0_away() -> None:
     ids = np.arange(5)
     l2 = L2Index.build([(ids, ids[:, np.newaxis].astype(np.float32))], 1)
     jaccard = JaccardIndex.build([(ids, [[0], [0], [1], [2], [3]])], 4)
-    near, distances = Blend(l2, TieBroken(jaccard, l2)).search_ids([0], 5)
+    near, distances = RankFusion(l2, TieBroken(jaccard, l2)).search_ids([0], 5)
     assert near.tolist() == [[0, 1, 2, 3, 4]]
     np.testing.assert_allclose(distances[0, :3], [0, 0, 1 - 61 / 62])
 
 
-@pytest.mark.parametrize("kind", ["cosine", "blend", "lists", "approximate"])
+@pytest.mark.parametrize("kind", ["cosine", "rank_fusion", "lists", "approximate"])
 @pytest.mark.parametrize("share", [0.01, 0.4])
 def test_a_filter_gives_all_that_are_allowed(world: World, kind: str, share: float) -> None:
     allowed = np.random.default_rng(3).choice(world.ids, int(share * 1200), replace=False)
@@ -229,7 +229,7 @@ def test_a_filter_gives_all_that_are_allowed(world: World, kind: str, share: flo
             assert near[row].tolist() == whole[row][np.isin(whole[row], allowed)][:9].tolist()
 
 
-@pytest.mark.parametrize("kind", ["cosine", "blend", "lists", "approximate"])
+@pytest.mark.parametrize("kind", ["cosine", "rank_fusion", "lists", "approximate"])
 @pytest.mark.parametrize("filtered", [False, True])
 def test_what_a_cutout_has_asks_like_the_cutout(world: World, kind: str, filtered: bool) -> None:
     ids = np.sort(world.ids)[:600]
@@ -238,7 +238,7 @@ def test_what_a_cutout_has_asks_like_the_cutout(world: World, kind: str, filtere
     near, distances = FromOutside(index, queries).search_ids(queries.ids[:3], 5)
     assert near[:, 0].tolist() == ids[:3].tolist()
     assert distances[:, 0].tolist() == [0, 0, 0]
-    if kind != "blend":  # there the cutout itself takes a rank of each list
+    if kind != "rank_fusion":  # there the cutout itself takes a rank of each list
         by_id = index.search_ids(ids[:3], 5)
         np.testing.assert_array_equal(near, by_id[0])
         np.testing.assert_array_equal(distances, by_id[1])
@@ -247,7 +247,7 @@ def test_what_a_cutout_has_asks_like_the_cutout(world: World, kind: str, filtere
 def test_the_label_distance_is_not_asked_with_what_has_no_scores(world: World) -> None:
     queries = Outside(world.l2.vectors_of(world.ids[:1]), world.jaccard.index.sets_of(world.ids[:1]))
     with pytest.raises(InputError, match="label distance compares cutouts of a catalog"):
-        FromOutside(replace(world.lists, metric="labels"), queries).search_ids([-1], 5)
+        FromOutside(replace(world.lists, metric="label_scores"), queries).search_ids([-1], 5)
 
 
 def test_cosine_among_candidates_finds_nearly_all(world: World) -> None:

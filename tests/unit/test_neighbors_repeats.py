@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elodin_spark.catalog.asking import Answerer, Question
-from elodin_spark.errors import ConfigError
+from elodin_spark.catalog.search.engine import NeighborSearch
+from elodin_spark.catalog.search.options import SearchOptions
+from elodin_spark.errors import InputError
 from elodin_spark.neighbors.l2 import L2Index
 from elodin_spark.neighbors.repeats import Repeats
 
@@ -71,8 +72,8 @@ def brute_force(
 def test_repeats_are_left_out_or_grouped_as_brute_force_says(pairs, query, k, rule, overlap) -> None:
     rows = np.array(pairs, np.int64).reshape(-1, 2)
     repeats = Repeats(IDS[rows[:, 1]], IDS[rows[:, 0]])
-    question = Question(k, allow_overlap=overlap, repeats=rule)
-    found = Answerer(question, INDEX, WINDOWS, "the test", repeats=repeats)(IDS[[query]])
+    options = SearchOptions(k=k, allow_overlap=overlap, repeats=rule)
+    found = NeighborSearch(options, INDEX, WINDOWS, "the test", repeats=repeats)(IDS[[query]])
     listed = found.column("neighbor_id").to_pylist()
     wanted = brute_force(query, k, set(pairs), rule, overlap)
     assert listed == [cutout for cutout, _ in wanted]
@@ -91,5 +92,5 @@ def test_repeats_are_found_by_either_and_only_those_that_are_indexed_are_listed(
 
 
 def test_another_rule_is_refused() -> None:
-    with pytest.raises(ConfigError, match="keep, leave-out, group"):
-        Question(3, repeats="drop")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'keep', 'leave-out' or 'group"):
+        SearchOptions(k=3, repeats="drop")  # type: ignore[arg-type]

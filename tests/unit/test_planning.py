@@ -261,7 +261,7 @@ def test_label_sets_take_the_bytes_that_their_files_have(tmp_path: Path) -> None
     batch = (np.arange(rows), *columns)
     for recipe in (choose_recipe(rows, 40, 10**9), choose_recipe(rows, 40, 1)):
         expected = index_bytes(rows, recipe, 100, 10)
-        whole = expected["labels"] + (0 if recipe.exact else expected["jaccard"])
+        whole = expected["label_scores"] + (0 if recipe.exact else expected["jaccard"])
         folder = tmp_path / str(recipe.exact)
         made = add_label_shard(folder, centers, [batch], shares=True)
         assert made["bytes"] - 8 * 4096 == pytest.approx(whole, rel=0.01)  # the headers of its files

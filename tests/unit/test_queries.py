@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from smallcatalog import DIMENSION, SCALE, SIDE, Rows, tables, write_catalog
 
 from elodin_spark import Catalog
 from elodin_spark.catalog.places import within
+from elodin_spark.catalog.search.query import Query
 from elodin_spark.cli import run_command
 from elodin_spark.errors import InputError, UnknownCutoutError
 from elodin_spark.fingerprints.labels import label_sets
@@ -48,8 +50,8 @@ def ids(rows: Rows) -> list[int]:
     return [row["cutout_id"] for row in rows["fingerprints"]]
 
 
-def pairs(found: list[dict[str, Any]]) -> list[tuple[int, float]]:
-    return [(row["cutout_id"], row["distance"]) for row in found]
+def pairs(found: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
+    return [(row["neighbor_id"], row["distance"]) for row in found]
 
 
 # ---- several cutouts -------------------------------------------------------------------------
@@ -63,13 +65,15 @@ def test_several_cutouts_are_answered_in_their_order_each_as_alone(catalog, ids,
         assert [row["query_id"] for row in found] == [i for i in asked for _ in range(4)]
     for i in asked:
         alone = catalog.neighbors(i, 4, metric)
-        assert "query_id" not in alone[0]
+        assert {row["query_id"] for row in alone} == {i}
         assert pairs([row for row in found if row["query_id"] == i]) == pairs(alone)
 
 
 def test_more_neighbors_than_there_are_gives_all(catalog, ids) -> None:
     assert len(catalog.neighbors(ids[0], 10_000, allow_overlap=True)) == len(ids) - 1
-    assert len(catalog.neighbors(vector=np.zeros(DIMENSION), k=10_000, allow_overlap=True)) == len(ids)
+    assert len(
+        catalog.neighbors(Query.from_vector(np.zeros(DIMENSION)), k=10_000, allow_overlap=True)
+    ) == len(ids)
 
 
 # ---- positions -------------------------------------------------------------------------------
@@ -83,7 +87,7 @@ def test_a_position_asks_with_the_cutout_whose_centre_is_nearest(catalog, rows, 
         place = centres[target].directional_offset_by(rng.uniform(0, 360) * u.deg, 3 * u.arcsec)
         apart = centres.separation(place).arcsec
         same = [placed[i]["cutout_id"] for i in np.flatnonzero(apart < apart.min() + 1e-6)]
-        found = catalog.neighbors(position=(place.ra.deg, place.dec.deg), k=3)
+        found = catalog.neighbors(Query.from_position(place), k=3)
         assert {row["query_id"] for row in found} == {min(same)}
         assert pairs(found) == pairs(catalog.neighbors(min(same), 3))
 
@@ -93,12 +97,12 @@ def test_of_cutouts_at_one_place_that_of_the_smallest_id_is_asked_with(catalog, 
     row = next(row for row in rows["cutouts"] if row["image_id"] == image and row["cutout_id"] in set(ids))
     same = [r["cutout_id"] for r in rows["cutouts"] if (r["ra"], r["dec"]) == (row["ra"], row["dec"])]
     assert len(same) == 2
-    assert catalog.query(position=(row["ra"], row["dec"])).cutout_ids == (min(same),)
+    assert catalog.resolve(Query.from_position((row["ra"], row["dec"]))).cutout_ids == (min(same),)
 
 
 def test_a_cutout_without_a_fingerprint_is_passed_over(catalog, rows, ids) -> None:
     rejected = next(row for row in rows["cutouts"] if row["rejected"] is not None)
-    query = catalog.query(position=(rejected["ra"], rejected["dec"]), radius_arcsec=60)
+    query = catalog.resolve(Query.from_position((rejected["ra"], rejected["dec"]), 1 * u.arcmin))
     assert query.cutout_ids[0] in ids
 
 
@@ -106,16 +110,16 @@ def test_half_the_window_is_how_far_a_position_may_be(catalog, rows, ids) -> Non
     # South of all cutouts of the first image.
     row = next(row for row in rows["cutouts"] if row["cutout_id"] == ids[0])
     half = SIDE / 2 * SCALE
-    near = catalog.query(position=(row["ra"], row["dec"] - 0.99 * half / 3600))
+    near = catalog.resolve(Query.from_position((row["ra"], row["dec"] - 0.99 * half / 3600)))
     assert near.cutout_ids == (ids[0],)
     assert f"{0.99 * half:.3g} arcsec from RA" in near.name
     beyond = (row["ra"], row["dec"] - 1.01 * half / 3600)
     words = rf"within 8 arcsec of .*; the nearest, {ids[0]}, is 8\.08 arcsec away: give a larger radius"
     with pytest.raises(InputError, match=words):
-        catalog.neighbors(position=beyond)
-    assert catalog.query(position=beyond, radius_arcsec=9).cutout_ids == (ids[0],)
+        catalog.neighbors(Query.from_position(beyond))
+    assert catalog.resolve(Query.from_position(beyond, radius_arcsec=9)).cutout_ids == (ids[0],)
     with pytest.raises(InputError, match="within 2 arcsec"):
-        catalog.query(position=beyond, radius_arcsec=2)
+        catalog.resolve(Query.from_position(beyond, radius_arcsec=2))
 
 
 @cases(max_examples=30)
@@ -143,36 +147,36 @@ def test_a_vector_finds_what_is_nearest_to_it(catalog, rows, tmp_path: Path) -> 
     }
     wide = vector.astype(np.float32).astype(float)
     best = sorted((float(np.linalg.norm(other.astype(float) - wide)), i) for i, other in table.items())
-    found = catalog.neighbors(vector=vector, k=7, allow_overlap=True)
-    assert [row["cutout_id"] for row in found] == [i for _, i in best[:7]]
+    found = catalog.neighbors(Query.from_vector(vector), k=7, allow_overlap=True)
+    assert [row["neighbor_id"] for row in found] == [i for _, i in best[:7]]
     assert [row["distance"] for row in found] == pytest.approx([d for d, _ in best[:7]])
     np.save(tmp_path / "v.npy", vector)
     for same in (tmp_path / "v.npy", str(tmp_path / "v.npy"), vector.tolist(), vector.astype(np.float32)):
-        assert pairs(catalog.neighbors(vector=same, k=7, allow_overlap=True)) == pairs(found)
+        assert pairs(catalog.neighbors(Query.from_vector(same), k=7, allow_overlap=True)) == pairs(found)
     # Nearer neighbors still leave out those that overlap them, and filters hold.
-    apart = catalog.neighbors(vector=vector, k=99)
-    assert apart[0]["cutout_id"] == best[0][1]
+    apart = catalog.neighbors(Query.from_vector(vector), k=99)
+    assert apart[0]["neighbor_id"] == best[0][1]
     assert len(apart) < len(table)
-    kept = catalog.neighbors(vector=vector, k=99, allow_overlap=True, where="bands = 'r'")
-    allowed = {row["cutout_id"] for row in kept}
-    assert [row["cutout_id"] for row in kept] == [i for _, i in best if i in allowed]
+    kept = catalog.neighbors(Query.from_vector(vector), k=99, allow_overlap=True, where="bands = 'r'")
+    allowed = {row["neighbor_id"] for row in kept}
+    assert [row["neighbor_id"] for row in kept] == [i for _, i in best if i in allowed]
     assert 0 < len(kept) < len(table)
-    assert catalog.neighbors(vector=vector, where="1 = 0") == []
-    far = catalog.neighbors(vector=vector, k=99, min_separation_arcsec=20)
+    assert catalog.neighbors(Query.from_vector(vector), where="1 = 0").to_arrow().num_rows == 0
+    far = catalog.neighbors(Query.from_vector(vector), k=99, min_separation_arcsec=20)
     assert 0 < len(far) < len(apart)
 
 
 def test_the_vector_of_a_cutout_finds_that_cutout_first(catalog, ids) -> None:
     known, vectors = catalog.vectors([ids[5]])
-    found = catalog.neighbors(vector=vectors[0], k=3, allow_overlap=True)
-    assert (found[0]["cutout_id"], found[0]["distance"]) == (known[0], 0)
+    found = catalog.neighbors(Query.from_vector(vectors[0]), k=3, allow_overlap=True)
+    assert (found[0]["neighbor_id"], found[0]["distance"]) == (known[0], 0)
     assert pairs(found[1:]) == pairs(catalog.neighbors(ids[5], 2, allow_overlap=True))
 
 
 def test_a_vector_alone_has_no_labels_to_compare(catalog) -> None:
     for how in ({}, {"where": "1 = 0"}, {"where": "edge_px > 50"}):
         with pytest.raises(InputError, match="no labels to compare"):
-            catalog.neighbors(vector=np.zeros(DIMENSION), metric="jaccard", **how)
+            catalog.neighbors(Query.from_vector(np.zeros(DIMENSION)), metric="jaccard", **how)
 
 
 def test_a_vector_has_labels_where_these_are_its_units(rows, ids, tmp_path: Path) -> None:
@@ -184,11 +188,13 @@ def test_a_vector_has_labels_where_these_are_its_units(rows, ids, tmp_path: Path
     catalog = write_catalog(tmp_path / "units", {**rows, "fingerprints": units}, classes=False)
     vector = np.array(units[3]["vector"], np.float32)
     for where in (None, "1 = 1"):
-        found = catalog.neighbors(vector=vector, k=9, metric="jaccard", allow_overlap=True, where=where)
-        assert (found[0]["cutout_id"], found[0]["distance"]) == (ids[3], 0)
+        found = catalog.neighbors(
+            Query.from_vector(vector), k=9, metric="jaccard", allow_overlap=True, where=where
+        )
+        assert (found[0]["neighbor_id"], found[0]["distance"]) == (ids[3], 0)
         by_id = catalog.neighbors(ids[3], 8, "jaccard", allow_overlap=True)
         assert pairs(found[1:]) == pairs(by_id)
-    assert {row["cutout_id"] for row in catalog.neighbors(ids[3], 999, where="score('unit 2') > 1")} <= {
+    assert {row["neighbor_id"] for row in catalog.neighbors(ids[3], 999, where="score('unit 2') > 1")} <= {
         row["cutout_id"] for row in units if row["vector"][2] > 1
     }
     with pytest.raises(InputError, match="they are 'unit 0' to 'unit 7'"):
@@ -216,7 +222,7 @@ class Evil:
 )
 def test_vectors_that_are_none_are_refused(catalog, vector, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        catalog.neighbors(vector=vector)
+        catalog.neighbors(Query.from_vector(vector))
 
 
 def test_files_that_hold_no_vector_are_refused(catalog, tmp_path: Path) -> None:
@@ -226,55 +232,45 @@ def test_files_that_hold_no_vector_are_refused(catalog, tmp_path: Path) -> None:
     (tmp_path / "empty.npy").touch()
     for name in ("pickled.npy", "several.npz", "text.npy", "empty.npy"):
         with pytest.raises(InputError, match=f"{name} "):
-            catalog.neighbors(vector=tmp_path / name)
+            catalog.neighbors(Query.from_vector(tmp_path / name))
 
 
 # ---- what cannot be asked --------------------------------------------------------------------
 
 
-def test_one_query_is_asked_at_a_time(catalog, ids) -> None:
-    ways: dict[str, Any] = {"position": (0.0, 0.0), "vector": np.zeros(DIMENSION), "image": "a.png"}
-    with pytest.raises(InputError, match=r"asked of one of .*; got nothing"):
-        catalog.neighbors()
-    for name, value in ways.items():
-        with pytest.raises(InputError, match=f"got cutout_id and {name} together"):
-            catalog.neighbors(ids[0], **{name: value})
-        with pytest.raises(InputError, match=f"got query and {name} together"):
-            catalog.neighbors(catalog.query(ids[0]), **{name: value})
-    with pytest.raises(InputError, match="got position and vector and image together"):
-        catalog.neighbors(**ways)
-    with pytest.raises(InputError, match="a radius goes with a position"):
-        catalog.neighbors(ids[0], radius_arcsec=3)
-
-
 @pytest.mark.parametrize(
-    ("how", "error", "words"),
+    ("way", "value", "error", "words"),
     [
-        ({"cutout_id": 12}, UnknownCutoutError, "no fingerprint of cutout 12"),
-        ({"cutout_id": [12, 13]}, UnknownCutoutError, "12, 13"),
-        ({"cutout_id": -1}, UnknownCutoutError, "cutout -1"),
-        ({"cutout_id": []}, InputError, "no cutout ID"),
-        ({"cutout_id": 1.5}, InputError, "a whole number"),
-        ({"cutout_id": "12"}, InputError, "a whole number"),
-        ({"cutout_id": 12, "where": "1 = 0"}, UnknownCutoutError, "cutout 12"),
-        ({"position": (0.0, 91.0)}, InputError, r"Dec in \[-90, 90\]; got 0, 91"),
-        ({"position": (np.nan, 0.0)}, InputError, "got nan, 0"),
-        ({"position": (0.0,)}, InputError, "RA and Dec in degrees"),
-        ({"position": "north"}, InputError, "RA and Dec in degrees"),
-        ({"position": (0.0, 0.0), "radius_arcsec": 0.0}, InputError, "a radius is above 0"),
-        ({"position": (0.0, 0.0), "radius_arcsec": np.nan}, InputError, "a radius is above 0"),
+        ("id", (12,), UnknownCutoutError, "no fingerprint of cutout 12"),
+        ("id", ([12, 13],), UnknownCutoutError, "12, 13"),
+        ("id", (-1,), UnknownCutoutError, "cutout -1"),
+        ("id", ([],), InputError, "no cutout ID"),
+        ("id", (1.5,), InputError, "a whole number"),
+        ("id", ("12",), InputError, "a whole number"),
+        ("position", ((0.0, 91.0),), InputError, r"Dec in \[-90, 90\]; got 0, 91"),
+        ("position", ((np.nan, 0.0),), InputError, "got nan, 0"),
+        ("position", ((0.0,),), InputError, "RA and Dec in degrees"),
+        ("position", ("north",), InputError, "RA and Dec in degrees"),
+        ("position", ((0.0, 0.0), 0.0), InputError, "a radius is above 0"),
+        ("position", ((0.0, 0.0), np.nan), InputError, "a radius is above 0"),
         (
-            {"position": (200.0, 60.0)},
+            "position",
+            ((200.0, 60.0),),
             InputError,
-            "centre within 8 arcsec of RA 200, Dec 60",
+            "center within 8 arcsec of RA 200, Dec 60",
         ),
-        ({"image": "none.fits"}, InputError, "no file or folder .*none.fits"),
+        ("image", ("none.fits",), InputError, "no file or folder .*none.fits"),
     ],
 )
-def test_what_cannot_be_asked_is_said(catalog, how, error, words: str, monkeypatch) -> None:
+def test_what_cannot_be_asked_is_said(catalog, way, value, error, words: str, monkeypatch) -> None:
     monkeypatch.setattr("elodin_spark.catalog.catalog.require_recipe", lambda *of: None)
     with pytest.raises(error, match=words):
-        catalog.neighbors(**how)
+        catalog.neighbors(getattr(Query, f"from_{way}")(*value))
+
+
+def test_a_condition_that_keeps_nothing_still_checks_the_query(catalog) -> None:
+    with pytest.raises(UnknownCutoutError, match="cutout 12"):
+        catalog.neighbors(12, where="1 = 0")
 
 
 def test_one_band_cannot_be_asked_with_where_cutouts_are_of_several(
@@ -287,19 +283,19 @@ def test_one_band_cannot_be_asked_with_where_cutouts_are_of_several(
     with pytest.raises(
         InputError, match=r"one\.fits is one plane, and the cutouts of .* are of several bands"
     ):
-        catalog.neighbors(image=tmp_path / "one.fits")
+        catalog.neighbors(Query.from_image(tmp_path / "one.fits"))
 
 
 def test_zero_neighbors_are_refused(catalog, ids) -> None:
-    for how in ({"cutout_id": ids[0]}, {"vector": np.zeros(DIMENSION)}):
-        with pytest.raises(InputError, match="k must be at least 1"):
-            catalog.neighbors(k=0, **how)
+    for query in (ids[0], Query.from_vector(np.zeros(DIMENSION))):
+        with pytest.raises(InputError, match=r"'k': .*greater than or equal to 1"):
+            catalog.neighbors(query, k=0)
 
 
 def test_a_catalog_without_positions_says_so(catalog, rows, tmp_path: Path) -> None:
     bare = {**rows, "cutouts": [{**row, "ra": None, "dec": None} for row in rows["cutouts"]]}
     with pytest.raises(InputError, match=r"no cutout of .* has a position"):
-        write_catalog(tmp_path / "bare", bare).neighbors(position=(0.0, 0.0))
+        write_catalog(tmp_path / "bare", bare).neighbors(Query.from_position((0.0, 0.0)))
 
 
 # ---- the command line ------------------------------------------------------------------------
@@ -322,11 +318,11 @@ def test_the_command_line_asks_by_all_of_them(catalog, rows, ids, tmp_path: Path
     assert [int(each["query_id"]) for each in table] == [ids[3]] * 2 + [ids[4]] * 2
     np.save(tmp_path / "v.npy", np.zeros(DIMENSION))
     by_vector = json.loads(ask("--vector", tmp_path / "v.npy", "-k", 3, "--format", "json"))
-    assert pairs(by_vector) == pairs(catalog.neighbors(vector=np.zeros(DIMENSION), k=3))
+    assert pairs(by_vector) == pairs(catalog.neighbors(Query.from_vector(np.zeros(DIMENSION)), k=3))
     assert "the vector of" in ask("--vector", tmp_path / "v.npy")
     assert "got nothing" in ask(code=2)
     assert "CUTOUT_ID" in ask("spiral", code=2)
-    assert "cutout_id and vector together" in ask(ids[0], "--vector", tmp_path / "v.npy", code=2)
+    assert "CUTOUT_ID and --vector together" in ask(ids[0], "--vector", tmp_path / "v.npy", code=2)
     assert "one cutout or image, not of 2 cutouts" in ask(
         ids[0], ids[1], "--plot", tmp_path / "p.png", code=2
     )

@@ -61,8 +61,8 @@ def more_than(value: float | None, limit: float) -> bool:
 
 CONDITIONS: dict[str, Callable[[Row], bool]] = {
     "edge_px > 50": lambda row: row["edge_px"] > 50,
-    "noise > 2": lambda row: more_than(row["noise"], 2),
-    "not noise > 2": lambda row: row["noise"] is not None and not more_than(row["noise"], 2),
+    "sky_sigma > 2": lambda row: more_than(row["sky_sigma"], 2),
+    "not sky_sigma > 2": lambda row: row["sky_sigma"] is not None and not more_than(row["sky_sigma"], 2),
     "bands = 'r' and mjd >= 59002": lambda row: (
         row["images"]["bands"] == "r" and (row["images"]["mjd"] or 0) >= 59002
     ),
@@ -110,30 +110,30 @@ def test_neighbors_are_the_nearest_of_what_is_kept(catalog: Catalog, rows: Rows,
         for row in joined(rows)
         if row["images"]["bands"] == "r" and (row["scores"] or {}).get("n05 spiral", 0) > 0.5
     }
-    expected = [row for row in whole if row["cutout_id"] in kept][:5]
-    assert [row["cutout_id"] for row in found] == [row["cutout_id"] for row in expected]
+    expected = [row for row in whole if row["neighbor_id"] in kept][:5]
+    assert [row["neighbor_id"] for row in found] == [row["neighbor_id"] for row in expected]
     assert [row["distance"] for row in found] == pytest.approx([row["distance"] for row in expected])
     # Two filters together keep what both keep.
-    near = {"cone": (0.0, -1.0, 0.35)}
+    near = {"cone": ((0.0, -1.0), 0.35 * 3600)}
     both = catalog.neighbors(query, 99, metric, allow_overlap=True, where=condition, **near)
     cone = catalog.neighbors(query, len(with_print), metric, allow_overlap=True, **near)
-    assert {row["cutout_id"] for row in both} == {row["cutout_id"] for row in cone} & kept
+    assert {row["neighbor_id"] for row in both} == {row["neighbor_id"] for row in cone} & kept
 
 
 def test_nothing_kept_gives_no_neighbors(catalog: Catalog, rows: Rows) -> None:
     query = rows["fingerprints"][0]["cutout_id"]
-    assert catalog.neighbors(query, 3, where="edge_px > 1000") == []
+    assert catalog.neighbors(query, 3, where="edge_px > 1000").to_arrow().num_rows == 0
 
 
 REFUSED = {
-    "noisy > 2": "no column 'noisy'; did you mean 'noise'?",
+    "sky_sigm > 2": "no column 'sky_sigm'; did you mean 'sky_sigma'?",
     "images.bnads = 'r'": "no column 'images.bnads'; did you mean 'bands'?",
     "source.flx > 1": "source has no field 'flx'; did you mean 'flux'?",
     "a.b.c.d > 1": "no column 'a.b.c.d'",
-    "noise.x > 1": "noise has no fields",
+    "sky_sigma.x > 1": "sky_sigma has no fields",
     "score('spirl') > 0.5": "no label 'spirl'; the nearest are",
     "score('crane') > 0.5": "several labels are called 'crane': n03 crane, n04 crane",
-    "score(noise) > 0.5": "score takes one label",
+    "score(sky_sigma) > 0.5": "score takes one label",
     "score() > 0.5": "score takes one label",
     "ra < 5; drop table cutouts": "one expression is wanted, got 2 statements",
     "": "got nothing",
@@ -168,7 +168,7 @@ REFUSED = {
     "thumbnail is null": "thumbnail holds neither",
     "source is null": "name a field, as source.flux",
     "mask_fractions is null": "mask_fractions holds neither",
-    "mask_fractions[noise] > 1": "the key of a map",
+    "mask_fractions[sky_sigma] > 1": "the key of a map",
     "bands['r'] > 1": "bands is not a map",
     "cast(ra as string) = '1'": "cast from double to string",
     "cast(path as double) > 1": "cast from string to double",
@@ -218,9 +218,9 @@ def test_a_thousand_conditions_are_not_too_deep(store: Store, rows: Rows) -> Non
 
 def test_the_command_line_refuses_in_one_line(catalog: Catalog, rows: Rows, capsys) -> None:
     query = str(rows["fingerprints"][0]["cutout_id"])
-    assert run_command(["neighbors", str(catalog.path), query, "--where", "nois > 2"]) == 2
+    assert run_command(["neighbors", str(catalog.path), query, "--where", "sky_sigm > 2"]) == 2
     printed = capsys.readouterr()
-    assert "did you mean 'noise'?" in printed.err
+    assert "did you mean 'sky_sigma'?" in printed.err
     assert printed.out == ""
     assert run_command(["neighbors", str(catalog.path), query, "--where", "bands = 'g'", "-k", "2"]) == 0
     assert capsys.readouterr().out.count("g/") == 2

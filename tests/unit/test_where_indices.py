@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elodin_spark.catalog.asking import Answerer, Question
+from elodin_spark.catalog.search.engine import NeighborSearch
+from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.jaccard import JaccardIndex
 from elodin_spark.neighbors.l2 import L2Index
@@ -62,7 +63,7 @@ def test_a_filter_that_keeps_one_in_a_thousand_still_gives_k_exact_ones(large) -
     index, distances = large
     ids = np.arange(len(index))
     kept = np.sort(np.random.default_rng(6).choice(ids, len(ids) // 1000, replace=False))
-    answer = Answerer(Question(9, where="asked before"), index, places(ids), "the test", kept)
+    answer = NeighborSearch(SearchOptions(k=9, where="asked before"), index, places(ids), "the test", kept)
     for query in (17, int(kept[3])):
         found = answer([query])
         assert found.num_rows == 9
@@ -81,11 +82,11 @@ def test_queries_from_outside_are_answered_as_those_by_id(large, share: int) -> 
     by = index.by if isinstance(index, TieBroken) else index
     sets = index.index.sets_of([17, 4]) if isinstance(index, TieBroken) else None
     queries = Outside(by.vectors_of([17, 4]), sets)
-    question = Question(6, where=None if kept is None else "asked before")
-    answer = Answerer(question, index, places(ids), "the test", kept)
+    options = SearchOptions(k=6, where=None if kept is None else "asked before")
+    answer = NeighborSearch(options, index, places(ids), "the test", kept)
     found = answer.outside(queries)
     for row, cutout in enumerate((17, 4)):
-        mine = found.filter(pa.compute.equal(found.column("cutout_id"), -1 - row))
+        mine = found.filter(pa.compute.equal(found.column("query_id"), -1 - row))
         near = list(zip(mine["neighbor_id"].to_pylist(), mine["distance"].to_pylist(), strict=True))
         if kept is None or cutout in kept:
             assert near.pop(0) == (cutout, 0)

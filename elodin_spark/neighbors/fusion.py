@@ -11,13 +11,13 @@ from elodin_spark.neighbors.lookup import checked_k, ids_array
 from elodin_spark.neighbors.outside import FromOutside, Outside
 from elodin_spark.neighbors.search import Index
 
-#: Neighbors of each ranking that are blended, and the most that come back.
+#: Neighbors of each ranking that are fused, and the most that come back.
 DEPTH = 500
 _SMOOTHING = 60  # as in the paper
 
 
 @dataclass(frozen=True, eq=False)
-class Blend:
+class RankFusion:
     """Neighbors by reciprocal rank fusion of two metrics: an :class:`Index`.
 
     The score of a cutout is the sum of 1 / (60 + rank) over the rankings whose best 500 hold it,
@@ -39,7 +39,7 @@ class Blend:
 
     def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Best cutouts of cutouts, as :class:`Index` says; each finds itself, first, where it may."""
-        return self._blended(self.first, self.second, ids_array(ids), k)
+        return self._fused_rows(self.first, self.second, ids_array(ids), k)
 
     def search_outside(self, queries: Outside, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Best cutouts of queries that are none.
@@ -50,9 +50,9 @@ class Blend:
             One of the metrics cannot be asked with them.
         """
         first, second = FromOutside(self.first, queries), FromOutside(self.second, queries)
-        return self._blended(first, second, queries.ids, k)
+        return self._fused_rows(first, second, queries.ids, k)
 
-    def _blended(
+    def _fused_rows(
         self, first: Index, second: Index, queries: NDArray[np.int64], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         k = min(checked_k(k), len(self))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.catalog.pixels import nearest_to_pixel
-from elodin_spark.catalog.places import Places, within
+from elodin_spark.catalog.pixels import nearest_to_pixel, parsed_pixel
+from elodin_spark.catalog.places import Places, checked_radius, within
+from elodin_spark.catalog.search.coordinates import arcsec_of, degrees_of
+from elodin_spark.catalog.search.html import inline_picture
 from elodin_spark.catalog.store import Store
 from elodin_spark.errors import InputError
 from elodin_spark.fingerprints.finish import load_finish
@@ -26,13 +29,112 @@ from elodin_spark.settings import FullImage, Settings, SlidingWindow
 from elodin_spark.stage import StageSpec, fuse, run_plain
 from elodin_spark.vectors import to_matrix
 
-#: The ways to ask; each question takes one.
-WAYS = ("cutout_id", "position", "at", "vector", "image")
+Way = Literal["id", "position", "pixel", "vector", "image"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Query:
-    """One question's subject, found and checked.
+    """What neighbors are asked of: cutouts, a vector, an image. Made by one of the ``from_`` methods.
+
+    A catalog looks it up when it is asked, or beforehand by :meth:`Catalog.resolve`.
+
+    Examples
+    --------
+    >>> Query.from_position((150.1, 2.2), radius_arcsec=3)
+    Query.from_position((150.1, 2.2), radius_arcsec=3.0)
+    """
+
+    way: Way
+    value: Any
+    radius_arcsec: float | None = None
+
+    @classmethod
+    def from_id(cls, cutout_id: int | Iterable[int]) -> Query:
+        """Ask with a cutout, or with several, each answered by itself.
+
+        Raises
+        ------
+        InputError
+            Something else than whole numbers, or none.
+        """
+        try:
+            if isinstance(cutout_id, Iterable):
+                numbers = tuple(operator.index(each) for each in cutout_id)
+            else:
+                numbers = (operator.index(cutout_id),)
+        except TypeError as error:
+            raise InputError(f"a cutout ID is a whole number: {error}") from None
+        if not numbers:
+            raise InputError("no cutout ID is given to ask with")
+        return cls("id", numbers)
+
+    @classmethod
+    def from_position(cls, position: Any, radius_arcsec: Any = None) -> Query:
+        """Ask with the cutout whose center is nearest to a position.
+
+        Parameters
+        ----------
+        position : SkyCoord, or (float, float)
+            Plain numbers are RA and Dec, ICRS, deg.
+        radius_arcsec : Quantity or float, optional
+            How far that may be, a plain number in arcsec; by default half the longer side of its window.
+
+        Raises
+        ------
+        InputError
+            It is no position, or a number is out of range.
+        """
+        radius = None if radius_arcsec is None else checked_radius(arcsec_of(radius_arcsec))
+        return cls("position", degrees_of(position), radius)
+
+    @classmethod
+    def from_pixel(cls, image: str, x: float | None = None, y: float | None = None) -> Query:
+        """Ask with the cutout that shows a pixel best.
+
+        Parameters
+        ----------
+        image : str
+            Its path below the archive root or an end of it that no other has, with ``[HDU]`` where it has
+            several; or ``IMAGE:X,Y``, all of it.
+        x, y : float, optional
+            px from 0, x the column and y the row, as in the answers.
+
+        Raises
+        ------
+        InputError
+            That is no image and pixel.
+        """
+        return cls("pixel", parsed_pixel(image if x is None and y is None else (image, x, y)))
+
+    @classmethod
+    def from_vector(cls, vector: ArrayLike | str | Path) -> Query:
+        """Ask with a vector like those of the catalog, shape (d,), or an ``.npy`` file with one."""
+        return cls("vector", vector)
+
+    @classmethod
+    def from_image(cls, image: str | Path) -> Query:
+        """Ask with an image file, fingerprinted whole by the recipe of the catalog."""
+        return cls("image", image)
+
+    def __repr__(self) -> str:
+        value = self.value
+        if self.way == "id":
+            value = value[0] if len(value) == 1 else list(value)
+        elif self.way == "vector" and not isinstance(value, str | Path):
+            value = f"<{len(value)} numbers>" if isinstance(value, Sized) else value
+            return f"Query.from_vector({value})"
+        elif self.way == "pixel":
+            return f"Query.from_pixel({', '.join(map(repr, value))})"
+        radius = "" if self.radius_arcsec is None else f", radius_arcsec={self.radius_arcsec!r}"
+        return f"Query.from_{self.way}({value!r}{radius})"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(repr(self))}</code>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ResolvedQuery:
+    """A query that a catalog has looked up, to be asked as often as wanted.
 
     Attributes
     ----------
@@ -40,8 +142,6 @@ class Query:
         What to call it.
     cutout_ids : tuple of int
         The cutouts; empty where it is none.
-    several : bool
-        IDs were given as a list, or found: rows of the answer carry the ID of their query.
     outside : Outside, optional
         What is no cutout of the catalog.
     picture : dict, optional
@@ -50,83 +150,58 @@ class Query:
 
     name: str
     cutout_ids: tuple[int, ...] = ()
-    several: bool = False
     outside: Outside | None = None
     picture: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        return f"<ResolvedQuery: {self.name}>"
 
-def require_one(**ways: object) -> None:
-    """See that exactly one of :data:`WAYS` to ask is given.
-
-    Raises
-    ------
-    InputError
-        None is, or several are.
-    """
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) != 1:
-        got = f"{' and '.join(given)} together" if given else "nothing"
-        raise InputError(f"neighbors are asked of one of {', '.join(ways)}; got {got}")
+    def _repr_html_(self) -> str:
+        picture = "" if self.picture is None else inline_picture(self.picture["thumbnail"])
+        return f"<div>{picture} {escape(self.name)}</div>"
 
 
-def by_id(cutout_id: int | Iterable[int]) -> Query:
-    """Ask by one ID, or by several.
-
-    Raises
-    ------
-    InputError
-        Something else than whole numbers, or none.
-    """
-    try:
-        if not isinstance(cutout_id, Iterable):
-            number = operator.index(cutout_id)
-            return Query(f"cutout {number}", (number,))
-        numbers = tuple(operator.index(each) for each in cutout_id)
-    except TypeError as error:
-        raise InputError(f"a cutout ID is a whole number: {error}") from None
-    if not numbers:
-        raise InputError("no cutout ID is given to ask with")
-    return Query(counted(len(numbers), "cutout"), numbers, several=True)
+def by_id(cutout_ids: tuple[int, ...]) -> ResolvedQuery:
+    """Ask by IDs."""
+    count = len(cutout_ids)
+    return ResolvedQuery(f"cutout {cutout_ids[0]}" if count == 1 else counted(count, "cutout"), cutout_ids)
 
 
-def by_position(places: Places, position: tuple[float, float], radius_arcsec: float | None) -> Query:
-    """Ask by the cutout whose centre is nearest to a position (ICRS, deg).
+def by_position(places: Places, position: tuple[float, float], radius_arcsec: float | None) -> ResolvedQuery:
+    """Ask by the cutout whose center is nearest to a position (ICRS, deg).
 
     Raises
     ------
     InputError
         There is none within the radius, by default half the size of the window.
     """
-    try:
-        ra, dec = (float(value) for value in position)
-    except (TypeError, ValueError):
-        raise InputError(f"a position is RA and Dec in degrees, got {position!r}") from None
+    ra, dec = position
     found = places.nearest([ra], [dec])
     cutout, apart, reach = int(found.cutout_id[0]), found.separation_arcsec[0], found.reach_arcsec[0]
     if not within(found, radius_arcsec)[0]:
         limit = radius_arcsec if radius_arcsec is not None else reach
         asked = f"{limit:.4g} arcsec" if np.isfinite(limit) else "half a window, whose scale is not known,"
         raise InputError(
-            f"no cutout has its centre within {asked} of RA {ra:g}, Dec {dec:g} deg; the nearest, {cutout}, "
+            f"no cutout has its center within {asked} of RA {ra:g}, Dec {dec:g} deg; the nearest, {cutout}, "
             f"is {apart:.4g} arcsec away: give a larger radius to ask with it"
         )
-    return Query(
-        f"cutout {cutout}, {apart:.3g} arcsec from RA {ra:g}, Dec {dec:g} deg", (cutout,), several=True
-    )
+    return ResolvedQuery(f"cutout {cutout}, {apart:.3g} arcsec from RA {ra:g}, Dec {dec:g} deg", (cutout,))
 
 
 def by_pixel(
     store: Store,
     windows: pa.Table,
     contains: Callable[[ArrayLike], NDArray[np.bool_]],
-    at: str | tuple[str, float, float],
-) -> Query:
+    pixel: tuple[str, float | None, float | None],
+) -> ResolvedQuery:
     """Ask by the cutout that shows a pixel best: :func:`~elodin_spark.catalog.pixels.nearest_to_pixel`."""
-    cutout, said = nearest_to_pixel(store, windows, contains, at)
-    return Query(f"cutout {cutout}, {said}", (cutout,), several=True)
+    cutout, said = nearest_to_pixel(store, windows, contains, pixel)
+    return ResolvedQuery(f"cutout {cutout}, {said}", (cutout,))
 
 
-def by_vector(store: Store, settings: Settings, vector: ArrayLike | str | Path, dimension: int) -> Query:
+def by_vector(
+    store: Store, settings: Settings, vector: ArrayLike | str | Path, dimension: int
+) -> ResolvedQuery:
     """Ask by a vector of the catalog's dimension.
 
     Its labels are known where they are the strongest units of a vector, or its nearest prototypes;
@@ -146,10 +221,10 @@ def by_vector(store: Store, settings: Settings, vector: ArrayLike | str | Path, 
     elif store.labels == "units" and finish is None:
         sets = label_sets(checked, most)[0]
     name = f"the vector of {vector}" if isinstance(vector, str | Path) else "a vector"
-    return Query(name, outside=Outside(checked, sets))
+    return ResolvedQuery(name, outside=Outside(checked, sets))
 
 
-def by_image(store: Store, settings: Settings, weights: Weights, file: str | Path) -> Query:
+def by_image(store: Store, settings: Settings, weights: Weights, file: str | Path) -> ResolvedQuery:
     """Ask by an image file, fingerprinted whole and as the catalog's own cutouts are, in this process.
 
     Parameters
@@ -203,7 +278,7 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
     picture = {name: window[name] for name in ("x0", "y0", "x1", "y1", "ra", "dec", "thumbnail")}
     picture |= {"cutout_id": None, "image": Path(file).name}
     picture["labels"] = [store.label_name(label) for label in window["labels"]]
-    return Query(f"the image {file}", outside=Outside(vectors, [labels]), picture=picture)
+    return ResolvedQuery(f"the image {file}", outside=Outside(vectors, [labels]), picture=picture)
 
 
 def _network(store: Store, settings: Settings, weights: Weights) -> list[StageSpec]:

@@ -1,4 +1,4 @@
-"""Why two cutouts are alike: the labels they share, the rarest first."""
+"""What explains that two cutouts are alike: the labels they share, the rarest first."""
 
 from __future__ import annotations
 

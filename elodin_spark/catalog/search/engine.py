@@ -1,102 +1,39 @@
-"""What can be asked of a catalog, and what answers it."""
+"""The engine that answers: neighbors of any cutouts by some options."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.removed import Removed
-from elodin_spark.errors import ConfigError, InputError, UnknownCutoutError
+from elodin_spark.catalog.search.options import SearchOptions
+from elodin_spark.errors import UnknownCutoutError
 from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.duplicates import DuplicateWindows, folded_duplicates
 from elodin_spark.neighbors.filtered import only
 from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.lookup import checked_k, ids_array
+from elodin_spark.neighbors.lookup import ids_array
 from elodin_spark.neighbors.outside import FromOutside, Outside
 from elodin_spark.neighbors.overlap import Windows, WindowTable
 from elodin_spark.neighbors.repeats import Repeats, RepeatWindows
 from elodin_spark.neighbors.search import Index, WindowsOf, neighbors_of
-from elodin_spark.neighbors.skyfilter import Cone, PlacedWindows, directions, within_moc
+from elodin_spark.neighbors.skyfilter import PlacedWindows, directions, within_cone, within_moc
 from elodin_spark.schema import NEIGHBORS
-from elodin_spark.settings import Metric
 
-#: What becomes of known repeats.
-RepeatsRule = Literal["keep", "leave-out", "group"]
 #: Columns of the cutouts table that answers take.
 WINDOW_COLUMNS = ["cutout_id", "image_id", "x0", "y0", "x1", "y1", "ra", "dec"]
 
 
-@dataclass(frozen=True)
-class Question:
-    """Which neighbors are wanted.
-
-    Attributes
-    ----------
-    k : int
-    metric : {"l2", "jaccard", "cosine", "labels", "blend"}
-        Euclidean distance of the vectors; 1 - Jaccard index of the label sets, or the Euclidean distance of
-        the scores of the labels, each divided by their sum, ties of these broken by the distance of the
-        vectors; 1 - cosine of the vectors; or reciprocal rank fusion of `l2` and `jaccard`. Further ties go
-        by ID.
-    allow_overlap : bool
-        Keep windows that share pixels of one image with the query or a nearer neighbor.
-    min_separation_arcsec : float or None
-        Leave out cutouts whose centre lies this near to that of the query or of a nearer neighbor: other
-        epochs of one source, or the same in an overlapping tile.
-    cone : tuple of float or None
-        Only cutouts whose centre is within: RA, Dec, radius, ICRS deg.
-    moc : str or None
-        Only cutouts whose centre is in this file's coverage map.
-    where : str or None
-        Only cutouts of which this condition is true, see :mod:`elodin_spark.catalog.where`.
-    repeats : {"keep", "leave-out", "group"}
-        Of the pairs that ``run.repeats_arcsec`` found: leave out known repeats of the query or of a
-        nearer neighbor, or only the latter, which are listed with that neighbor.
-    fold_duplicates : bool
-        Leave out cutouts whose vector is that of a nearer neighbor but for rounding: the same pixels again.
-
-    Raises
-    ------
-    ConfigError
-        Another metric.
-    InputError
-        A number is out of range.
-    """
-
-    k: int
-    metric: Metric = "l2"
-    allow_overlap: bool = False
-    min_separation_arcsec: float | None = None
-    cone: tuple[float, float, float] | None = None
-    moc: str | None = None
-    where: str | None = None
-    repeats: RepeatsRule = "keep"
-    fold_duplicates: bool = False
-
-    def __post_init__(self) -> None:
-        checked_k(self.k)
-        if self.metric not in get_args(Metric):
-            raise ConfigError(f"unknown metric {self.metric!r}: one of {', '.join(get_args(Metric))}")
-        if self.repeats not in get_args(RepeatsRule):
-            raise ConfigError(f"repeats are one of {', '.join(get_args(RepeatsRule))}, got {self.repeats!r}")
-        apart = self.min_separation_arcsec
-        if apart is not None and not 0 < apart <= 648_000:
-            raise InputError(f"min_separation_arcsec is above 0 and at most 648000 (180 deg), got {apart:g}")
-        if self.cone is not None:
-            Cone(*self.cone)
-
-
-class Answerer:
-    """Answers one question for any cutout.
+class NeighborSearch:
+    """Answers by the same options for any cutout.
 
     Parameters
     ----------
-    question : Question
+    options : SearchOptions
+        With `k`.
     index : Index
         Of its metric.
     windows : pyarrow.Table
@@ -104,18 +41,18 @@ class Answerer:
     source : str
         What holds them, for messages.
     kept : ndarray of int64, shape (m,), optional
-        Cutouts that ``question.where`` keeps.
+        Cutouts that ``options.where`` keeps.
     removed : Removed, optional
         What was taken out of it.
     repeats : Repeats, optional
-        Those known, where the question asks for more than to keep them.
+        Those known, where the options ask for more than to keep them.
     l2 : L2Index or ApproximateL2Index, optional
         Needed where duplicates are folded.
     """
 
     def __init__(
         self,
-        question: Question,
+        options: SearchOptions,
         index: Index,
         windows: pa.Table,
         source: str,
@@ -124,12 +61,14 @@ class Answerer:
         repeats: Repeats | None = None,
         l2: L2Index | ApproximateL2Index | None = None,
     ) -> None:
-        self._question, self._windows, self._source = question, windows, source
+        self._windows, self._source = windows, source
         self._l2 = l2
+        assert options.k is not None
+        self.options = options
         self._removed, self._repeats = removed or Removed(), repeats
         self._ids = windows.column("cutout_id").to_numpy()
         self._whole = index
-        free = question.cone is None and question.moc is None and kept is None
+        free = options.cone is None and options.moc is None and kept is None
         self._among = None if free else self._allowed(kept)
         self._index = index if self._among is None else only(index, self._among)
 
@@ -161,16 +100,17 @@ class Answerer:
         return self._neighbors(queries.ids, FromOutside(self._index, queries))
 
     def _neighbors(self, ids: ArrayLike, index: Index) -> pa.Table:
-        question = self._question
+        options = self.options
+        assert options.k is not None  # see __init__
         return neighbors_of(
             ids,
-            question.k,
+            options.k,
             index,
             windows_of=self._windows_of(),
-            allow_overlap=question.allow_overlap
-            and question.min_separation_arcsec is None
+            allow_overlap=options.allow_overlap
+            and options.min_separation_arcsec is None
             and self._repeats is None
-            and not question.fold_duplicates,
+            and not options.fold_duplicates,
         )
 
     def folded(self, query: int | None, listed: Sequence[int]) -> list[list[int]]:
@@ -184,23 +124,23 @@ class Answerer:
     def _allowed(self, kept: NDArray[np.int64] | None) -> NDArray[np.int64]:
         ra, dec = _positions(self._windows)
         inside = np.ones(self._ids.size, bool) if kept is None else np.isin(self._ids, kept)
-        if self._question.cone is not None:
-            inside &= Cone(*self._question.cone).contains(ra, dec)
-        if self._question.moc is not None:
-            inside &= within_moc(self._question.moc, ra, dec)
+        if cone := self.options.cone:
+            inside &= within_cone(cone.ra, cone.dec, cone.radius_arcsec, ra, dec)
+        if self.options.moc is not None:
+            inside &= within_moc(self.options.moc, ra, dec)
         return self._ids[inside]
 
     def _windows_of(self) -> WindowsOf:
-        windows_of, repeats, question, l2 = self._in_the_way(), self._repeats, self._question, self._l2
-        if repeats is None and not question.fold_duplicates:
+        windows_of, repeats, options, l2 = self._in_the_way(), self._repeats, self.options, self._l2
+        if repeats is None and not options.fold_duplicates:
             return windows_of
-        nothing_else = question.allow_overlap and question.min_separation_arcsec is None
+        nothing_else = options.allow_overlap and options.min_separation_arcsec is None
 
         def windows(ids: NDArray[np.int64]) -> Windows:
             found: Windows | None = None if nothing_else else windows_of(ids)
             if repeats is not None:
-                found = RepeatWindows(ids, repeats, question.repeats == "leave-out", found)
-            if question.fold_duplicates:
+                found = RepeatWindows(ids, repeats, options.repeats == "leave-out", found)
+            if options.fold_duplicates:
                 assert l2 is not None
                 found = DuplicateWindows.of(ids, l2.vectors_of, found)
             assert found is not None
@@ -209,7 +149,7 @@ class Answerer:
         return windows
 
     def _in_the_way(self) -> WindowsOf:
-        apart = self._question.min_separation_arcsec
+        apart = self.options.min_separation_arcsec
 
         def windows(ids: NDArray[np.int64]) -> WindowTable:
             return WindowTable.from_arrow(self._rows(ids))
@@ -219,7 +159,7 @@ class Answerer:
             rows = self._rows(ids)
             boxes = WindowTable.from_arrow(rows)
             return PlacedWindows(
-                boxes, directions(*_positions(rows)), apart / 3600, not self._question.allow_overlap
+                boxes, directions(*_positions(rows)), apart / 3600, not self.options.allow_overlap
             )
 
         return windows if apart is None else placed
