@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,13 @@ from elodin_spark.entry import EXIT_CODES
 from elodin_spark.spark.java import HOW_TO_GET, MINIMUM_JAVA
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAPERS = [ROOT / name for name in ("CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md")]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAPERS, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "docs" / "reference").glob("*.md"))
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+REFERENCE = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.parent.name == "reference")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 LARGEST_PICTURE = 400_000
 
@@ -37,14 +43,7 @@ def test_spark_defaults_hold_one_property_and_one_value_a_line() -> None:
 
 
 def test_changelog_citation_and_package_name_one_version() -> None:
-    setup = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    (version,) = (
-        ast.literal_eval(word.value)
-        for node in ast.walk(setup)
-        if isinstance(node, ast.Call)
-        for word in node.keywords
-        if word.arg == "version"
-    )
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     latest = re.search(r"^## \[(\d[^]]*)\] - (\d{4}-\d\d-\d\d|Unreleased)$", changelog, re.MULTILINE)
     assert latest is not None
@@ -76,6 +75,62 @@ def test_every_file_that_the_readme_names_exists() -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_target_of_make_that_a_page_names_is_one(page: Path) -> None:
+    named = re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(named) <= TARGETS
+
+
+def test_contributing_names_files_that_exist_and_every_target_of_tests() -> None:
+    text = PAPERS[0].read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:elodin_spark|tests|conf|docs|benchmarks|jobs|\.ci)/[\w./-]*)`", text))
+    assert len(named) >= 8
+    assert not [name for name in named if not (ROOT / name).exists() and not name.startswith("docs/_build")]
+    assert {"venv", "lint", "docs", *(name for name in TARGETS if name.startswith("test"))} - {
+        "test-elsewhere"
+    } <= set(re.findall(r"`make ([a-z-]+)`", text))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_each_form_of_an_issue_is_one(form: Path) -> None:
+    found = yaml.safe_load(form.read_text(encoding="utf-8"))
+    if form.name == "config.yml":
+        assert found["blank_issues_enabled"] in (True, False)
+        return
+    assert {"name", "description", "body"} <= set(found)
+    fields = [field for field in found["body"] if field["type"] != "markdown"]
+    assert all(field["attributes"]["label"] for field in fields)
+    assert len({field["id"] for field in fields}) == len(fields) >= 3
+
+
+def test_what_forms_and_pull_requests_name_exists() -> None:
+    template = ROOT / ".github" / "PULL_REQUEST_TEMPLATE.md"
+    assert set(re.findall(r"`make ([a-z-]+)`", template.read_text(encoding="utf-8"))) <= TARGETS
+    assert len(FORMS) == 3
+    for file in (*FORMS, template):
+        for name in re.findall(r"\b[A-Z_]+\.md\b", file.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), name
+
+
+def test_the_reference_has_every_public_name() -> None:
+    for name in elodin_spark.__all__:
+        assert re.search(rf"^\.\. auto(?:class|function):: (?:elodin_spark\.)?{name}$", REFERENCE, re.M) or (
+            name == "ElodinError" and "automodule:: elodin_spark.errors" in REFERENCE
+        ), name
+        assert re.search(rf"^   {name}$", REFERENCE, re.MULTILINE), name
+
+
+def test_every_page_has_its_place_in_the_table_of_contents() -> None:
+    docs = ROOT / "docs"
+    listed = []
+    for index in (docs / "index.md", docs / "reference" / "index.md"):
+        for block in re.findall(r"```{toctree}\n(.*?)```", index.read_text(encoding="utf-8"), re.DOTALL):
+            names = [line for line in block.splitlines() if line and not line.startswith(":")]
+            listed += [(index.parent / f"{name}.md").relative_to(docs) for name in names]
+    pages = {page.relative_to(docs) for page in docs.rglob("*.md") if "_build" not in page.parts}
+    assert sorted(map(str, listed)) == sorted(map(str, pages - {Path("index.md")}))
+
+
 def test_the_guide_names_every_exit_code() -> None:
     codes = re.findall(r"\d+", EXIT_CODES)
     assert len(codes) > 4
@@ -103,11 +158,15 @@ def test_pictures_are_small_and_shown_somewhere() -> None:
         assert f"images/{picture.name})" in pages
 
 
-def test_the_lock_holds_what_the_notes_pin_and_names_no_index() -> None:
+def test_the_lock_holds_every_requirement_and_names_no_index() -> None:
     lock = (ROOT / "conf" / "requirements.lock").read_text(encoding="utf-8")
-    pins = (ROOT / "conf" / "versions.in").read_text(encoding="utf-8").splitlines()
-    locked = re.findall(r"^\S+==\S+$", lock, re.MULTILINE)
-    assert not [pin for pin in pins if pin and not pin.startswith("#") and pin not in locked]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = re.findall(r"--extra (\w+)", MAKEFILE)
+    wanted = [*project["dependencies"], *(one for name in extras for one in project["optional-dependencies"][name])]
+    names = {re.match(r"[\w.-]+", one)[0].lower().replace("_", "-") for one in wanted}  # type: ignore[index]
+    locked = {name.lower() for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
+    assert len(names) > 20
+    assert names - locked == set()
     assert "://" not in lock
     assert "--index" not in lock
 
