@@ -31,7 +31,12 @@ copyright = author
 version = release = elodin_spark.__version__
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "numpydoc"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
@@ -42,7 +47,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it in words
 autosummary_generate = False
 numpydoc_show_class_members = False
-viewcode_follow_imported_members = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = "elodin_spark"

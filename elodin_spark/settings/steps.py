@@ -159,7 +159,8 @@ class HistogramEqualization(Model):
     >>> import numpy as np
     >>> from elodin_spark import Step
     >>> from elodin_spark.cutouts.steps import apply_steps
-    >>> flat = apply_steps(np.geomspace(1, 1000, 100).reshape(10, 10), [Step(type="HistogramEqualization")])[0]
+    >>> steep = np.geomspace(1, 1000, 100).reshape(10, 10)
+    >>> flat, _ = apply_steps(steep, [Step(type="HistogramEqualization")])
     >>> bool(abs(np.median(flat) - 0.5) < 0.05)
     True
     """

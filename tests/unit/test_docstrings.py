@@ -46,7 +46,9 @@ def test_it_says_what_it_is_in_one_line_and_has_an_example(name: str) -> None:
     text = inspect.getdoc(PUBLIC[name])
     assert text
     assert text.splitlines()[0].endswith((".", ":", "?"))
-    if not (isinstance(PUBLIC[name], type) and PUBLIC[name] in (elodin_spark.RunReport, elodin_spark.Settings)):
+    if not (
+        isinstance(PUBLIC[name], type) and PUBLIC[name] in (elodin_spark.RunReport, elodin_spark.Settings)
+    ):
         assert any(not example.options for example in doctest.DocTestParser().get_examples(text))
 
 
@@ -60,7 +62,9 @@ def test_every_parameter_and_result_is_described(name: str) -> None:
         for stars in [{one.VAR_POSITIONAL: 1, one.VAR_KEYWORD: 2}.get(one.kind, 0)]
     ]
     found = FunctionDoc(function)
-    described = [part.strip() for one in found["Parameters"] for part in one.name.replace("\\", "").split(",")]
+    described = [
+        part.strip() for one in found["Parameters"] for part in one.name.replace("\\", "").split(",")
+    ]
     assert [one for one in parameters if one not in described] == []
     assert [one for one in described if one not in parameters] == []
     returns = str(inspect.signature(function).return_annotation)

@@ -162,7 +162,10 @@ def test_the_lock_holds_every_requirement_and_names_no_index() -> None:
     lock = (ROOT / "conf" / "requirements.lock").read_text(encoding="utf-8")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = re.findall(r"--extra (\w+)", MAKEFILE)
-    wanted = [*project["dependencies"], *(one for name in extras for one in project["optional-dependencies"][name])]
+    wanted = [
+        *project["dependencies"],
+        *(one for name in extras for one in project["optional-dependencies"][name]),
+    ]
     names = {re.match(r"[\w.-]+", one)[0].lower().replace("_", "-") for one in wanted}  # type: ignore[index]
     locked = {name.lower() for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
     assert len(names) > 20
