@@ -19,6 +19,10 @@ from elodin_spark import Catalog
 from elodin_spark.settings import STEPS, Blobs, FullImage, Positions, SlidingWindow, Sources
 
 
+#: What asks a catalog has pages of its own, with all that can be asked.
+SEARCH = ("neighbors", "answerer")
+
+
 def public() -> Iterator[tuple[str, Any]]:
     for name in elodin_spark.__all__:
         yield name, getattr(elodin_spark, name)
@@ -33,7 +37,7 @@ def public() -> Iterator[tuple[str, Any]]:
 
 def methods() -> Iterator[tuple[str, Callable[..., Any]]]:
     for name, value in inspect.getmembers(Catalog, callable):
-        if not name.startswith("_"):
+        if not name.startswith(("_", *SEARCH)):
             yield f"Catalog.{name}", value
 
 
