@@ -12,8 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from pydantic import BaseModel
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -99,7 +102,10 @@ def settings_of(model: type[BaseModel]) -> list[str]:
         if len(sections) == 1:
             kind = f":class:`~{sections[0].__module__}.{sections[0].__qualname__}`"
         else:
-            kind = f"{_rst(list_settings.values(field))}; {_rst(list_settings.shown(field)) or 'empty'}"
+            shown = _rst(list_settings.shown(field)) or "empty"
+            kind = (
+                f"{_rst(list_settings.values(field))}{', ' if shown == 'required' else ', default '}{shown}"
+            )
         lines += [f"{name} : {kind}", f"    {_rst(field.description or '')}"]
     return lines if len(lines) > 3 else []
 
@@ -111,6 +117,18 @@ def _rst(markdown: str) -> str:
 def _document(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     if isinstance(obj, type) and issubclass(obj, BaseModel) and "Parameters" not in lines:
         lines += settings_of(obj)
+
+
+def _public(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.TextElement) -> Any:
+    """Lead from the home of a public name, as docstrings give it, to the name that is documented."""
+    for name in elodin_spark.__all__:
+        home = f"{getattr(elodin_spark, name).__module__}.{name}"
+        target = node.get("reftarget", "")
+        if target == home or target.startswith(f"{home}."):
+            found = f"elodin_spark.{name}{target.removeprefix(home)}"
+            python = env.domains["py"]
+            return python.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], found, node, shown)
+    return None
 
 
 def _sign(
@@ -125,6 +143,7 @@ def _sign(
 def setup(app: Sphinx) -> None:
     """Connect what is above."""
     app.connect("source-read", _read)
+    app.connect("missing-reference", _public)
     # Before numpydoc, which reads what is added here.
     app.connect("autodoc-process-docstring", _document, priority=100)
     app.connect("autodoc-process-signature", _sign, priority=100)

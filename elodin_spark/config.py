@@ -123,9 +123,9 @@ def parse_settings(values: Mapping[str, Any], source: str = "settings") -> Setti
     >>> from elodin_spark import parse_settings
     >>> parse_settings({"images": {"paths": "survey/tiles"}}).neighbors.k
     9
-    >>> parse_settings({"images": {"path": "survey/tiles"}})
+    >>> parse_settings({"images": {"paths": "survey/tiles", "hdus": 1}})
     Traceback (most recent call last):
-    elodin_spark.errors.ConfigError: settings: unknown key images.path: did you mean 'paths'?
+    elodin_spark.errors.ConfigError: settings: unknown key 'images.hdus': did you mean 'images.hdu'?
     """
     return _validated(Settings, values, source)
 

@@ -27,7 +27,7 @@ def failed_examples(thing: Any, **names: Any) -> list[str]:
     **names
         Known to the examples, beside those of the module.
     """
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     failures = []
     for test in doctest.DocTestFinder().find(thing, getattr(thing, "__name__", "example"), extraglobs=names):
         said = io.StringIO()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from docexamples import failed_examples
-
-import elodin_spark
-from elodin_spark import Catalog, load_config
-from elodin_spark.catalog.reading import Contents
+from limits import HANG_S
 
 pytestmark = pytest.mark.spark
 
@@ -23,6 +20,26 @@ fingerprints: {weights: "random:0", input_px: 32, batch_size: 16}
 projection: {methods: []}
 run: {repeats_arcsec: 1.0}
 spark: {master: "local[2]"}
+"""
+#: A process of its own, as a reader's: Spark takes paths from the folder in which it started.
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+
+import numpy as np
+from docexamples import failed_examples
+
+import elodin_spark
+from elodin_spark.catalog.reading import Contents
+
+settings = elodin_spark.load_config("mine.yaml")
+with elodin_spark.session(settings.spark):
+    report = elodin_spark.Catalog.create("runs/mine", settings).run()
+    assert (report.n_images, report.n_cutouts) == (4, 100), report
+    things = [elodin_spark.Catalog, Contents]
+    things += [getattr(elodin_spark, name) for name in sys.argv[2:]]
+    failed = [failure for thing in things for failure in failed_examples(thing, np=np)]
+print("\\n".join(failed) or "all run")
 """
 DATAFRAMES = (
     "session",
@@ -37,25 +54,15 @@ DATAFRAMES = (
 )
 
 
-@pytest.fixture(scope="module")
-def folder(spark, survey, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("examples")
-    (folder / "survey").symlink_to(survey.tiles[0].parents[1])
-    (folder / "mine.yaml").write_text(SETTINGS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        report = Catalog.create("runs/mine", load_config("mine.yaml")).run()
-    assert (report.n_images, report.n_cutouts) == (4, 100)
-    return folder
-
-
-@pytest.mark.parametrize("owner", [Catalog, Contents], ids=["Catalog", "Contents"])
-def test_the_examples_of_a_catalog_run(owner, folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    assert failed_examples(owner, np=np) == []
-
-
-@pytest.mark.parametrize("name", DATAFRAMES)
-def test_the_examples_of_dataframes_run(name, folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    assert failed_examples(getattr(elodin_spark, name)) == []
+def test_the_examples_of_a_catalog_and_of_dataframes_run(survey, tmp_path):
+    (tmp_path / "survey").symlink_to(survey.tiles[0].parents[1])
+    (tmp_path / "mine.yaml").write_text(SETTINGS)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(Path(__file__).parents[1]), *DATAFRAMES],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=HANG_S,
+    )
+    assert done.stdout == "all run\n", done.stdout + done.stderr
