@@ -12,7 +12,7 @@ LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help java venv demo test test-slow test-all test-petastorm test-elsewhere lint lock lock-check figures clean
+.PHONY: help java venv demo test test-slow test-all test-petastorm test-elsewhere lint docs lock lock-check figures clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,10 @@ lint: venv  ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: venv  ## build the pages of docs/ into docs/_build/html; a warning is an error
+	@$(BIN)/python -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 # Versions stay where they can; LOCK_ARGS=--upgrade takes the newest there are.
 COMPILE = UV_SYSTEM_CERTS=1 $(BIN)/python -m uv pip compile --quiet pyproject.toml \
 	--python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
@@ -77,4 +81,4 @@ figures: demo  ## draw the pictures of the README and the docs again
 	fi
 
 clean:  ## remove the environment, caches and the demonstration
-	@rm -rf $(VENV) $(PETASTORM_VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(PETASTORM_VENV) $(DEMO) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -97,7 +97,7 @@ def _rows(
             several = sum(other.annotation is field.annotation for other in fields.values()) > 1
             yield from _rows(below[0], f"{path}.", own, kinds, f"{field.description}: " if several else "")
             continue
-        yield f"| `{path}` | {_shown(field)} | {values(field)} | {of}{_meaning(path, field)} |"
+        yield f"| `{path}` | {shown(field)} | {values(field)} | {of}{_meaning(path, field)} |"
         if len(below) > 1:
             kinds += [_of_kind(section, path, own) for section in below]
 
@@ -117,7 +117,7 @@ def _steps() -> Iterator[str]:
         if not model.model_fields:
             yield f"| {first} | none | | | |"
         for parameter, field in model.model_fields.items():
-            cells = (first, f"`{parameter}`", _shown(field), values(field), field.description or "")
+            cells = (first, f"`{parameter}`", shown(field), values(field), field.description or "")
             yield f"| {' | '.join(cells)} |"
             first = "|"
 
@@ -136,7 +136,8 @@ def _default(field: FieldInfo) -> Any:
     return field.get_default(call_default_factory=True)
 
 
-def _shown(field: FieldInfo) -> str:
+def shown(field: FieldInfo) -> str:
+    """The default of a setting, in words."""
     default = _default(field)
     if default is PydanticUndefined:
         return "required"

@@ -82,13 +82,12 @@ CatalogPath = Annotated[Path, typer.Argument(metavar="CATALOG", help="Folder of 
 def demo(
     out: Annotated[Path, typer.Argument(metavar="[OUT]", help="Folder to write to.")] = Path("demo"),
     tiles: Annotated[int, typer.Option(min=1, help="Tiles of the simulated survey.")] = 12,
-    seed: Annotated[int, typer.Option(min=0, help="Of the survey and everything after it.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the survey and of everything after it.")] = 0,
 ) -> None:
     """Simulate a small survey and run the main job on it.
 
-    Ends with the neighbors of three objects and an artefact, how many of them are of the same type,
-    figures, and the commands to type next.
-    A second run in the same folder takes up what is there.
+    It ends with the neighbors of three objects and an artefact, how many of these are of the same type,
+    figures, and commands to type next. Run again in the same folder, it keeps what is there.
 
     Example: elodin-spark demo /tmp/demo
     """
@@ -107,13 +106,13 @@ def run(
         ),
     ] = None,
     retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train the index of shards again, and rebuild them.")
+        bool, typer.Option("--retrain", help="Train the sharded index again and rebuild its shards.")
     ] = False,
 ) -> None:
     """Run the main job: images to cutouts, fingerprints, indices, maps and figures.
 
-    The catalog named in the settings is made, or taken up where a run before stopped; a
-    finished one is left as it is.
+    Makes the catalog that the settings name. A run that was stopped goes on where it stopped; a
+    finished one does nothing.
 
     Example: elodin-spark run conf/local.yaml --set images.paths=/data/coadds --set catalog=runs/coadds
     """
@@ -137,21 +136,23 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     headers_only: Annotated[
         bool,
-        typer.Option("--headers-only", help="Read no pixels: counts, but no times and no worker memory."),
+        typer.Option("--headers-only", help="Read no pixels: give counts, but no times and no memory."),
     ] = False,
-    sample: Annotated[int, typer.Option(min=1, help="Images to cut and fingerprint, to measure.")] = 8,
+    sample: Annotated[int, typer.Option(min=1, help="Number of images to measure on.")] = 8,
     executors: Annotated[
         int | None, typer.Option(min=1, help="Plan for a cluster of so many executors.")
     ] = None,
-    cores: Annotated[int | None, typer.Option(min=1, help="Of each executor, or of this machine.")] = None,
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="Cores of each executor, or of this machine.")
+    ] = None,
     executor_memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="All that an executor may use, e.g. 16g.")
+        str | None, typer.Option(metavar="SIZE", help="Memory of each executor, all in all, e.g. 16g.")
     ] = None,
 ) -> None:
     """Say what a run would do and cost, before it starts.
 
-    Counts files, images and windows by headers alone; cuts and fingerprints a few images for
-    times, table sizes and memory; and prints the spark-submit line. Writes nothing to the catalog.
+    Counts files, images and windows from headers alone, then cuts and fingerprints a few images to
+    measure times, table sizes and memory. Prints the spark-submit line. Writes nothing to the catalog.
 
     Example: elodin-spark plan conf/cluster.yaml --executors 20 --cores 4 --executor-memory 16g
 
@@ -309,7 +310,7 @@ def info(
     catalog: CatalogPath,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Read every byte of it first: is all as it was written?")
+        bool, typer.Option("--check", help="First compare every byte with what was written.")
     ] = False,
 ) -> None:
     """Show what a catalog holds: tables, counts, recipe, timings, failures, disk use.
@@ -338,15 +339,15 @@ def remove(
     catalog: CatalogPath,
     images: Annotated[
         list[str] | None,
-        typer.Option("--image", metavar="PATH", help="Below the archive root, or an image ID; all of it."),
+        typer.Option("--image", metavar="PATH", help="An image: path below the archive root, or ID."),
     ] = None,
-    cutouts: Annotated[list[int] | None, typer.Option("--cutout", metavar="ID", help="One cutout.")] = None,
+    cutouts: Annotated[list[int] | None, typer.Option("--cutout", metavar="ID", help="A cutout.")] = None,
     vanished: Annotated[
-        bool, typer.Option("--vanished", help="Images whose files are gone from the archive.")
+        bool, typer.Option("--vanished", help="All images whose files are gone from the archive.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing: list what would be.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
 ) -> None:
-    """Take images or cutouts out of a catalog: no neighbors any more, and no run brings them back.
+    """Take images or cutouts out of a catalog: no answer has them, and no run brings them back.
 
     Options may be repeated. The tables and indices keep their size until 'compact'.
 
@@ -374,7 +375,7 @@ def remove(
 def compact(catalog: CatalogPath) -> None:
     """Rewrite a catalog without what was removed, and merge small shards of its index.
 
-    Answers stay the same. Killed at any moment, it can be called again.
+    Answers stay the same. If it is killed, call it again.
 
     Example: elodin-spark compact runs/coadds
     """
@@ -390,7 +391,7 @@ def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write to.")],
     tiles: Annotated[int, typer.Option(min=1, help="Number of FITS tiles.")] = 12,
     size: Annotated[int, typer.Option(min=128, help="Side of a tile, px.")] = 512,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the survey; the same seed gives the same bytes.")] = 0,
 ) -> None:
     """Write a synthetic survey with known truth: FITS tiles and truth.csv.
 

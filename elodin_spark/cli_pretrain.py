@@ -29,7 +29,7 @@ def pretrain(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. learning_rate=5e-4."),
     ] = None,
-    column: Annotated[str | None, typer.Option(help="Column of the images.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column that holds the images.")] = None,
     watch: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,7 +38,9 @@ def pretrain(
             "folder with a folder for each class, or a CSV of file,label.",
         ),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of the network; all cores by default.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the network; all cores by default.")
+    ] = None,
 ) -> None:
     """Train ResNet50 on cutouts without labels, and on simulated objects of known shape.
 

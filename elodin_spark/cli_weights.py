@@ -30,17 +30,17 @@ def pack(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="Weights as Keras saved them, e.g. x.weights.h5.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT.npz", help="To write; OUT.json is written beside.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.npz", help="File to write; OUT.json is written too.")],
     input_px: Annotated[
-        int, typer.Option("--input-px", min=32, max=1024, help="Side of the images of the training, px.")
+        int, typer.Option("--input-px", min=32, max=1024, help="Side of the images it was trained on, px.")
     ],
     backbone: Annotated[str, typer.Option(help="The network, as in fingerprints.backbone.")] = "resnet50",
-    encoding: Annotated[Encoding, typer.Option(help="Of the kernels.")] = Encoding.float16,
+    encoding: Annotated[Encoding, typer.Option(help="How kernels are stored.")] = Encoding.float16,
     card: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Data, recipe, seeds and scores, to go along.")
+        Path | None, typer.Option(metavar="FILE.json", help="Data, recipe, seeds and scores, kept with them.")
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(help="Whose output makes the better vectors; several joined by +.")
+        str | None, typer.Option(help="Layer whose output is the vector; several are joined by +.")
     ] = None,
     turns: Annotated[int, typer.Option(help="Turns of a window to average by default: 1, 4 or 8.")] = 1,
 ) -> None:

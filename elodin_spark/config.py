@@ -38,6 +38,15 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Settings:
     ConfigError
         The file is missing or is not YAML, a key is given twice or misspelt (the near miss is named), or
         a value is out of range.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from elodin_spark import load_config
+    >>> _ = Path("mine.yaml").write_text("images: {paths: survey/tiles}")
+    >>> settings = load_config("mine.yaml", ["cutouts.generator.step=32"])
+    >>> settings.images.paths, settings.cutouts.generator.step
+    (('survey/tiles',), 32)
     """
     path = Path(path)
     values = read_values(path)
@@ -93,10 +102,30 @@ def read_values(path: Path) -> dict[str, Any]:
 def parse_settings(values: Mapping[str, Any], source: str = "settings") -> Settings:
     """Validate settings given as nested mappings.
 
+    Parameters
+    ----------
+    values : mapping
+        Sections and their settings, as in a YAML file.
+    source : str
+        Where they come from, for messages.
+
+    Returns
+    -------
+    Settings
+
     Raises
     ------
     ConfigError
         Naming every misspelt key and every bad value, and `source`.
+
+    Examples
+    --------
+    >>> from elodin_spark import parse_settings
+    >>> parse_settings({"images": {"paths": "survey/tiles"}}).neighbors.k
+    9
+    >>> parse_settings({"images": {"paths": "survey/tiles", "hdus": 1}})
+    Traceback (most recent call last):
+    elodin_spark.errors.ConfigError: settings: unknown key 'images.hdus': did you mean 'images.hdu'?
     """
     return _validated(Settings, values, source)
 
@@ -112,6 +141,21 @@ def dump_settings(settings: Settings) -> str:
     """Settings as YAML that :func:`load_config` reads back, unchanged but for secrets, which are left out.
 
     These are the options of remote stores whose names say so, such as ``key``, ``secret`` and ``token``.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Returns
+    -------
+    str
+        Every setting, those that have their defaults too.
+
+    Examples
+    --------
+    >>> settings = parse_settings({"images": {"paths": "survey/tiles"}})
+    >>> "paths:" in dump_settings(settings)
+    True
     """
     values = settings.model_dump(mode="json")
     for section, name in (("images", "storage"), ("fingerprints", "weights_storage")):

@@ -16,7 +16,17 @@ from elodin_spark.redaction import without_secrets
 
 
 class ElodinError(Exception):
-    """Base of all errors raised on purpose; its message holds no secret of a remote store."""
+    """Base of all errors raised on purpose; its message holds no secret of a remote store.
+
+    Examples
+    --------
+    >>> from elodin_spark import ElodinError, load_config
+    >>> try:
+    ...     load_config("nowhere.yaml")
+    ... except ElodinError as error:
+    ...     print(error, error.exit_code)
+    no configuration file at nowhere.yaml 2
+    """
 
     exit_code = 1
 

@@ -77,9 +77,13 @@ class Catalog(Contents):
 
     Examples
     --------
-    >>> catalog = Catalog.create("runs/carina", settings)                       # doctest: +SKIP
-    >>> catalog.run()                                                           # doctest: +SKIP
-    >>> catalog.neighbors(catalog.cutout_ids()[0], k=9)                         # doctest: +SKIP
+    >>> from elodin_spark import Catalog
+    >>> catalog = Catalog.open("runs/mine")
+    >>> len(catalog.cutout_ids())
+    100
+    >>> nearest = catalog.neighbors(catalog.cutout_ids()[0], k=5)
+    >>> len(nearest)
+    5
     """
 
     def __init__(self, store: Store, settings: Settings, weights: Weights | None = None) -> None:
@@ -102,6 +106,11 @@ class Catalog(Contents):
         settings : Settings
             See :func:`elodin_spark.config.load_config`.
 
+        Returns
+        -------
+        Catalog
+            Empty: :meth:`run` fills it.
+
         Raises
         ------
         CatalogError
@@ -110,6 +119,13 @@ class Catalog(Contents):
             There are no images where the settings say.
         WeightsError
             The network weights cannot be had.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog, load_config
+        >>> catalog = Catalog.create("runs/another", load_config("mine.yaml"))
+        >>> catalog.path.name
+        'another'
         """
         refuse_remote(str(path))
         if (Path(path) / "catalog.json").exists():
@@ -137,14 +153,25 @@ class Catalog(Contents):
         Parameters
         ----------
         path : str or Path
+            Its folder.
         settings : Settings, optional
             To run it with; those of its last run otherwise.
+
+        Returns
+        -------
+        Catalog
 
         Raises
         ------
         CatalogError
             There is none at `path`, `settings` are of another recipe, or they are others than those that
             a run is writing it with.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").table("images").num_rows
+        4
         """
         store = Store(path)
         if settings is None:
@@ -163,7 +190,37 @@ class Catalog(Contents):
         return resolve_settings(self.settings.fingerprints)
 
     def run(self, stages: Sequence[RunStage] | None = None, *, retrain: bool = False) -> RunReport:
-        """Do what is missing, in all stages by default; see :func:`elodin_spark.catalog.run.run_catalog`."""
+        """Do what is missing: a run that was stopped goes on where it stopped.
+
+        Parameters
+        ----------
+        stages : sequence of str, optional
+            Some of ``cutouts``, ``fingerprints``, ``positions``, ``repeats``, ``index``, ``projection`` and
+            ``figures``, done in this order; all by default.
+        retrain : bool
+            Train the index of shards again and rebuild them.
+
+        Returns
+        -------
+        RunReport
+            What the catalog holds now, and what was done for it.
+
+        Raises
+        ------
+        ConfigError
+            There is no such stage.
+        TooManyFailuresError
+            More inputs were refused than ``run.max_failures``, or all of them; what was done stays done.
+        CatalogError
+            Another run is writing.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> report = Catalog.open("runs/mine").run()
+        >>> report.n_images, report.n_cutouts, report.n_failures, report.batches_done
+        (4, 100, 0, 0)
+        """
         from elodin_spark.catalog.run import RUN_STAGES, run_catalog
 
         stages = RUN_STAGES if stages is None else stages
@@ -174,13 +231,61 @@ class Catalog(Contents):
     def remove(
         self, images: Iterable[str | int] = (), cutouts: Iterable[int] = (), *, dry_run: bool = False
     ) -> Removal:
-        """Take images or cutouts out of all answers; see :func:`elodin_spark.catalog.removal.remove`."""
+        """Take images, with all their cutouts, and single cutouts out of all answers.
+
+        No run brings them back. The files keep their size until :meth:`compact`.
+
+        Parameters
+        ----------
+        images : iterable of str or int
+            Paths below the archive root, which stand for all planes of the file, or image IDs.
+        cutouts : iterable of int
+            Cutout IDs; those that were removed before are skipped.
+        dry_run : bool
+            Remove nothing; say what would be.
+
+        Returns
+        -------
+        Removal
+
+        Raises
+        ------
+        InputError
+            Nothing is given, or an image is not in the catalog.
+        UnknownCutoutError
+            A cutout is not in the catalog.
+        CatalogError
+            Nothing would be left, or another process is writing.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> print(Catalog.open("runs/mine").remove(["tile_000_000.fits"], dry_run=True).text())
+        would remove 25 cutouts and 1 image; nothing was removed
+          tile_000_000.fits, 25 cutouts
+        """
         removal = remove(self._store, images, cutouts, dry_run=dry_run)
         self._forget()
         return removal
 
     def compact(self) -> Compaction:
-        """Free the space of what was removed; see :func:`elodin_spark.catalog.upkeep.compact`."""
+        """Free the space of what was removed, and merge small shards; answers stay the same.
+
+        Returns
+        -------
+        Compaction
+
+        Raises
+        ------
+        CatalogError
+            Another process is writing, or a file is damaged.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> print(Catalog.open("runs/mine").compact().text())
+        dropped 0 rows of tables and 0 vectors of the index
+        """
         from elodin_spark.catalog.upkeep import compact
 
         compaction = compact(self._store, self.settings)
@@ -188,7 +293,24 @@ class Catalog(Contents):
         return compaction
 
     def vanished_images(self) -> list[str]:
-        """Paths of images whose files are gone from the archive; they stay until they are removed."""
+        """Paths of images whose files are gone from the archive; they stay until they are removed.
+
+        Returns
+        -------
+        list of str
+            Below the archive root, ascending.
+
+        Raises
+        ------
+        InputError
+            The archive cannot be seen, or none of its files can: it is rather not mounted than empty.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").vanished_images()
+        []
+        """
         return vanished_images(self._store, self.settings)
 
     def _forget(self) -> None:
@@ -207,7 +329,19 @@ class Catalog(Contents):
     # ---- looking ----------------------------------------------------------------------------
 
     def cutout_ids(self) -> NDArray[np.int64]:
-        """IDs of all cutouts, ascending, shape (n,)."""
+        """IDs of all cutouts.
+
+        Returns
+        -------
+        ndarray of int64, shape (n,)
+            Ascending.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").cutout_ids().shape
+        (100,)
+        """
         self._look()
         return self._windows.column("cutout_id").to_numpy()
 
@@ -219,6 +353,11 @@ class Catalog(Contents):
         query : int, or iterable of int, or Query
             Cutout IDs, or what :class:`~elodin_spark.catalog.search.query.Query` says.
 
+        Returns
+        -------
+        Query
+            To give to :meth:`neighbors` and :meth:`plot_neighbors`.
+
         Raises
         ------
         InputError
@@ -227,6 +366,14 @@ class Catalog(Contents):
             The index has not been built; the weights are not those of the catalog.
         WeightsError
             The weights of the network, which an image needs, cannot be had.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog, Query
+        >>> catalog = Catalog.open("runs/mine")
+        >>> query = catalog.resolve(Query.from_pixel("tile_000_000.fits", 100, 80))
+        >>> len(catalog.neighbors(query, k=3)), len(catalog.neighbors(query, k=3, metric="jaccard"))
+        (3, 3)
         """
         if isinstance(query, ResolvedQuery):
             return query
@@ -349,16 +496,50 @@ class Catalog(Contents):
         return list(thumbnails_of(self._store, pa.array(cutout_ids, pa.int64())))
 
     def typical(self, metric: Metric = "l2") -> Typical | None:
-        """What distances are usual among its cutouts; None where no run has measured them."""
+        """What distances are usual among its cutouts.
+
+        Parameters
+        ----------
+        metric : {"l2", "jaccard", "cosine", "label_scores", "rank_fusion"}
+
+        Returns
+        -------
+        Typical or None
+            None where no run has measured them.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").typical().percentile(0.0)
+        0.0
+        """
         return typical_of(self._store, metric)
 
     def describe_cutouts(self, cutout_ids: Iterable[int]) -> list[dict[str, Any]]:
-        """Window, image, sky position and labels of cutouts, in the order given.
+        """Window, image, sky position and labels of cutouts.
+
+        Parameters
+        ----------
+        cutout_ids : iterable of int
+
+        Returns
+        -------
+        list of dict
+            In the order given: `cutout_id`, `image` (path below the archive root), `x0`, `y0`, `x1`, `y1`
+            (px, half-open), `ra`, `dec` (of the center, ICRS deg, or None) and `labels`.
 
         Raises
         ------
         UnknownCutoutError
             The catalog does not hold one of them.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> (first,) = catalog.describe_cutouts(catalog.cutout_ids()[:1])
+        >>> first["x1"] - first["x0"], first["y1"] - first["y0"]
+        (64, 64)
         """
         self._look()
         ids = np.asarray(list(cutout_ids), dtype=np.int64)
@@ -466,10 +647,22 @@ class Catalog(Contents):
         k, metric, **options
             As of :meth:`neighbors`.
 
+        Returns
+        -------
+        Path
+            The file.
+
         Raises
         ------
         InputError
             There are several queries, or a vector alone. Else as :meth:`neighbors`.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.plot_neighbors(catalog.cutout_ids()[0], "similar.png", k=4).name
+        'similar.png'
         """
         from elodin_spark.catalog.answers import draw
 

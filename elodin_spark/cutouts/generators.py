@@ -14,7 +14,22 @@ from elodin_spark.errors import ImageError
 
 
 def full_image(height: int, width: int) -> NDArray[np.int32]:
-    """One window over an image of `height` x `width` px, shape (1, 4)."""
+    """One window over a whole image.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the image, px.
+
+    Returns
+    -------
+    ndarray, shape (1, 4), int32
+
+    Examples
+    --------
+    >>> full_image(100, 200).tolist()
+    [[0, 0, 200, 100]]
+    """
     return np.array([[0, 0, width, height]], dtype=np.int32)
 
 
@@ -40,6 +55,11 @@ def sliding_windows(height: int, width: int, size: int, step: int, edge: str = "
     ------
     ImageError
         Kind ``smaller_than_window``: the image is smaller than one window.
+
+    Examples
+    --------
+    >>> sliding_windows(64, 100, size=64, step=32).tolist()
+    [[0, 0, 64, 64], [32, 0, 96, 64], [36, 0, 100, 64]]
     """
     if min(height, width) < size:
         raise ImageError(
@@ -81,6 +101,13 @@ def blob_windows(
     -------
     ndarray, shape (n, 4), int32
         Sorted by y0, then x0, then size.
+
+    Examples
+    --------
+    >>> image = np.zeros((64, 64))
+    >>> image[20:24, 40:44] = 1.0
+    >>> blob_windows(image, sigma=1.0, threshold=20.0, padding=4, min_size=16).tolist()
+    [[34, 14, 50, 30]]
     """
     from scipy import ndimage
 

@@ -63,6 +63,13 @@ def apply_steps(pixels: np.ndarray, steps: Sequence[Step]) -> tuple[np.ndarray, 
     ------
     ImageError
         Kind ``bad_crop``: a Crop leaves nothing or lies outside the image.
+
+    Examples
+    --------
+    >>> crop = Step(type="Crop", parameters={"output_range": (1, 3, 2, 4)})
+    >>> pixels, affine = apply_steps(np.zeros((4, 4)), [crop])
+    >>> pixels.shape, (affine @ [0, 0, 1]).tolist()
+    ((2, 2), [2.0, 1.0, 1.0])
     """
     affine = np.eye(3)
     for step in steps:
@@ -90,6 +97,12 @@ def trace_steps(shape: tuple[int, ...], steps: Sequence[Step]) -> tuple[tuple[in
     ------
     ImageError
         Kind ``bad_crop``.
+
+    Examples
+    --------
+    >>> shape, affine = trace_steps((400, 600), [Step(type="Resize", parameters={"output_size": 200})])
+    >>> shape, affine[0, 0].item(), affine[1, 1].item()
+    ((200, 200), 3.0, 2.0)
     """
     affine = np.eye(3)
     for step in steps:
@@ -116,7 +129,25 @@ def trace_steps(shape: tuple[int, ...], steps: Sequence[Step]) -> tuple[tuple[in
 
 
 def default_steps(pixels: np.ndarray, steps: Literal["auto"] | Sequence[Step]) -> tuple[Step, ...]:
-    """The steps themselves, or for "auto" an AsinhStretch unless `pixels` are 8-bit."""
+    """The steps themselves, or for "auto" an AsinhStretch unless `pixels` are 8-bit.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Of the image; only their dtype counts.
+    steps : "auto" or sequence of Step
+
+    Returns
+    -------
+    tuple of Step
+
+    Examples
+    --------
+    >>> [step.type for step in default_steps(np.zeros((8, 8), np.float32), "auto")]
+    ['AsinhStretch']
+    >>> default_steps(np.zeros((8, 8), np.uint8), "auto")
+    ()
+    """
     if steps == "auto":
         return () if pixels.dtype == np.uint8 else (Step(type="AsinhStretch"),)
     return tuple(steps)
@@ -162,6 +193,11 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
     -------
     ndarray, shape (size, size) or (size, size, 3)
         Of the same dtype and value range.
+
+    Examples
+    --------
+    >>> resize(np.full((50, 80, 3), 7, np.uint8), 32).shape
+    (32, 32, 3)
     """
     import cv2
 

@@ -100,6 +100,14 @@ def score(
     ------
     InputError
         As those raise it.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> vectors = np.concatenate([rng.normal(0, 1, (20, 8)), rng.normal(5, 1, (20, 8))]).astype(np.float32)
+    >>> labels = ["spiral"] * 20 + ["lens"] * 20
+    >>> print(score(vectors, labels, k=5, probe=False)["precision"])
+    1.000 [1.000, 1.000]
     """
     index = l2_index(vectors)
     near = nearest_others(CosineIndex(index) if metric == "cosine" else index, k, groups)
@@ -186,10 +194,21 @@ def precision_at_k(
     seed, resamples : int
         Of the bootstrap.
 
+    Returns
+    -------
+    Score
+        With the mean of each class.
+
     Raises
     ------
     InputError
         There is not one label, or one group, for each row.
+
+    Examples
+    --------
+    >>> near = np.array([[1], [0], [3], [0]])
+    >>> precision_at_k(near, ["spiral", "spiral", "lens", "lens"]).by_class
+    {'lens': 0.5, 'spiral': 1.0}
     """
     shares = shares_of_same(near, labels)
     return mean_score(shares, labels, groups, seed=seed, resamples=resamples)
@@ -201,10 +220,25 @@ def shares_of_same(near: NDArray[np.int64], labels: Names) -> NDArray[np.float64
     The difference of two of these, by :func:`mean_score`, is that of two kinds of vectors of the same
     cutouts, with an interval that does not count what both have in common.
 
+    Parameters
+    ----------
+    near : ndarray of int64, shape (n, k)
+        From :func:`nearest_others`, of all cutouts.
+    labels : sequence of length n
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+
     Raises
     ------
     InputError
         There is not one label for each row.
+
+    Examples
+    --------
+    >>> shares_of_same(np.array([[1, 2], [0, 2], [0, 1]]), ["lens", "lens", "spiral"])
+    array([0.5, 0.5, 0. ])
     """
     codes = _codes(labels, len(near), "label")[1]
     return np.asarray((codes[near] == codes[:, None]).mean(axis=1))
@@ -296,6 +330,10 @@ def retrieval(
     metric : {"l2", "cosine"}
     seed, resamples : int
 
+    Returns
+    -------
+    Score
+
     Raises
     ------
     InputError
@@ -331,10 +369,19 @@ def mean_score(
     seed, resamples : int
         A resample that misses a class is the mean of the others.
 
+    Returns
+    -------
+    Score
+
     Raises
     ------
     InputError
         There is not one label, or one group, for each value, or no value.
+
+    Examples
+    --------
+    >>> mean_score(np.array([0.0, 1.0, 1.0]), ["lens", "spiral", "spiral"]).by_class
+    {'lens': 0.0, 'spiral': 1.0}
     """
     n = len(values)
     classes, codes = (np.array([""]), np.zeros(n, np.intp)) if labels is None else _codes(labels, n, "label")

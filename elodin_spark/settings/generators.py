@@ -17,7 +17,14 @@ Lengths = Annotated[
 
 
 class FullImage(Model):
-    """One window: the whole image."""
+    """One window: the whole image.
+
+    Examples
+    --------
+    >>> from elodin_spark import FullImage
+    >>> FullImage()
+    FullImage(kind='full_image')
+    """
 
     kind: Literal["full_image"] = "full_image"
 
@@ -27,6 +34,14 @@ class SlidingWindow(Model):
 
     ``edge="shift"`` moves the last window of a row or column back so that it lies flush with
     the far edge; ``edge="drop"`` leaves it out.
+
+    Examples
+    --------
+    >>> from elodin_spark import SlidingWindow
+    >>> SlidingWindow(size=224, step=112)
+    SlidingWindow(kind='sliding_window', size=(224,), step=112, edge='shift')
+    >>> SlidingWindow(size=("30 arcsec", "1 arcmin")).size
+    ('30 arcsec', '1 arcmin')
     """
 
     kind: Literal["sliding_window"] = "sliding_window"
@@ -51,7 +66,14 @@ class SlidingWindow(Model):
 
 
 class Blobs(Model):
-    """Square windows around the bright connected regions of the smoothed image."""
+    """Square windows around the bright connected regions of the smoothed image.
+
+    Examples
+    --------
+    >>> from elodin_spark import Blobs
+    >>> Blobs(sigma=5, min_size=64)
+    Blobs(kind='blobs', sigma=5.0, threshold=2.0, padding=80, min_size=64)
+    """
 
     kind: Literal["blobs"] = "blobs"
     sigma: float = Field(10.0, gt=0, description="of the Gaussian that smooths the image, px")
@@ -63,7 +85,14 @@ class Blobs(Model):
 
 
 class Positions(Model):
-    """One window around each position of a catalog: CSV, ECSV, IPAC, Parquet, VOTable or FITS."""
+    """One window around each position of a catalog: CSV, ECSV, IPAC, Parquet, VOTable or FITS.
+
+    Examples
+    --------
+    >>> from elodin_spark.settings import Positions
+    >>> Positions(catalog="galaxies.csv", size="20 arcsec").size
+    ('20 arcsec',)
+    """
 
     kind: Literal["positions"] = "positions"
     catalog: str = Field(description="path of the file of positions")
@@ -85,7 +114,14 @@ class Positions(Model):
 
 
 class Sources(Model):
-    """One window around each source that SEP detects above the sky."""
+    """One window around each source that SEP detects above the sky.
+
+    Examples
+    --------
+    >>> from elodin_spark.settings import Sources
+    >>> Sources(size=64, threshold_sigma=5).min_area_px
+    5
+    """
 
     kind: Literal["sources"] = "sources"
     size: Lengths | None = Field(

@@ -260,8 +260,11 @@ def register_data_source(spark: SparkSession) -> None:
 
     Examples
     --------
-    >>> register_data_source(spark)                                             # doctest: +SKIP
-    >>> spark.read.format("survey-images").load("archive").count()              # doctest: +SKIP
+    >>> from elodin_spark import register_data_source, session
+    >>> with session(data_source=False) as spark:
+    ...     register_data_source(spark)
+    ...     spark.read.format("survey-images").option("hdu", "IMAGE").load("survey/tiles").count()
+    4
     """
     # The class travels to the process that plans a query, in which there is no session to ask.
     known = type(FORMAT, (SurveyImages,), {"parallelism": spark.sparkContext.defaultParallelism})

@@ -69,6 +69,13 @@ def session(settings: SparkSettings | None = None, *, data_source: bool = True) 
         There is no Java, or one too old.
     ElodinError
         Spark did not start, for example because no master answers; or memory or a disk ran out inside.
+
+    Examples
+    --------
+    >>> from elodin_spark import session
+    >>> with session() as spark:
+    ...     spark.range(3).count()
+    3
     """
     settings = settings or SparkSettings()
     with _SHARED.lock:

@@ -58,7 +58,7 @@ def fingerprint_udf(
         Ships the weights to its executors.
     backbone, weights, weights_sha256, weights_storage, input_px, layer, turns, top_labels, \
     batch_size, threads, runtime, precision, int8_model
-        As in :class:`~elodin_spark.settings.FingerprintsSettings`.
+        As of :func:`elodin_spark.fingerprint`.
 
     Returns
     -------
@@ -73,11 +73,26 @@ def fingerprint_udf(
         error: STRING>``. What is null, cannot be decoded or does not fit its shape has a null
         vector, and says why in ``error``, which is null otherwise.
 
+    Raises
+    ------
+    pydantic.ValidationError
+        A value is out of range.
+    WeightsError
+        The weights cannot be had.
+
     Examples
     --------
-    >>> udf = fingerprint_udf(spark, weights="random:0")                        # doctest: +SKIP
-    >>> cutouts.withColumn("fingerprint", udf("pixels", "pixel_shape"))         # doctest: +SKIP
-    >>> spark.read.format("image").load("photos").withColumn("f", udf("image"))  # doctest: +SKIP
+    >>> from elodin_spark import FullImage, fingerprint_udf, read_images, session, tile
+    >>> with session() as spark:
+    ...     cutouts = read_images(spark, "survey/tiles", hdu="IMAGE").transform(tile(FullImage()))
+    ...     udf = fingerprint_udf(spark, weights="random:0", input_px=32)
+    ...     found = cutouts.select(udf("pixels", "pixel_shape").alias("f")).select("f.vector", "f.error")
+    ...     row = found.first()
+    ...     len(row["vector"]), row["error"]
+    (2048, None)
+
+    Of Spark's ``image`` source it is ``udf("image")``, and of files read as ``binaryFile``
+    ``udf("content")``.
     """
     settings = FingerprintsSettings(
         backbone=backbone,
@@ -123,15 +138,27 @@ def register_udfs(spark: SparkSession, name: str = "fingerprint", **options: Any
     Parameters
     ----------
     spark : pyspark.sql.SparkSession
+        Whose SQL.
     name : str
         What SQL calls it.
     **options
         As of :func:`fingerprint_udf`.
 
+    Raises
+    ------
+    pydantic.ValidationError, WeightsError
+        As :func:`fingerprint_udf`.
+
     Examples
     --------
-    >>> register_udfs(spark, weights="random:0")                                # doctest: +SKIP
-    >>> spark.sql("SELECT path, fingerprint(content).vector FROM binaryFile.`photos`")  # doctest: +SKIP
+    >>> from elodin_spark import FullImage, read_images, register_udfs, session, tile
+    >>> with session() as spark:
+    ...     register_udfs(spark, weights="random:0", input_px=32)
+    ...     cutouts = read_images(spark, "survey/tiles", hdu="IMAGE").transform(tile(FullImage()))
+    ...     cutouts.createOrReplaceTempView("cutouts")
+    ...     found = spark.sql("SELECT size(fingerprint(pixels, pixel_shape).vector) AS n FROM cutouts")
+    ...     found.first()["n"]
+    2048
     """
     spark.udf.register(name, fingerprint_udf(spark, **options))
 
@@ -169,10 +196,18 @@ def vector_udf() -> Callable[..., Any]:
 
     ``fingerprints.storage: float16`` keeps vectors as bytes, see :mod:`elodin_spark.vectors`.
 
+    Returns
+    -------
+    callable
+        From the column ``vector`` to one of ``ARRAY<FLOAT>``.
+
     Examples
     --------
-    >>> floats = vector_udf()                                                   # doctest: +SKIP
-    >>> fingerprints.select("cutout_id", floats("vector").alias("vector"))      # doctest: +SKIP
+    >>> from elodin_spark import Catalog, session, vector_udf
+    >>> (part,) = Catalog.open("runs/mine").parts("fingerprints")
+    >>> with session() as spark:
+    ...     spark.read.parquet(str(part)).select(vector_udf()("vector").alias("v")).dtypes
+    [('v', 'array<float>')]
     """
 
     def apply(vectors: pd.Series) -> pd.Series:
@@ -183,5 +218,23 @@ def vector_udf() -> Callable[..., Any]:
 
 
 def register_vector_udf(spark: SparkSession, name: str = "vector_floats") -> None:
-    """Make :func:`vector_udf` known to SQL: ``SELECT vector_floats(vector) FROM fingerprints``."""
+    """Make :func:`vector_udf` known to SQL.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+        Whose SQL.
+    name : str
+        What SQL calls it.
+
+    Examples
+    --------
+    >>> from elodin_spark import Catalog, register_vector_udf, session
+    >>> (part,) = Catalog.open("runs/mine").parts("fingerprints")
+    >>> with session() as spark:
+    ...     register_vector_udf(spark)
+    ...     spark.read.parquet(str(part)).createOrReplaceTempView("fingerprints")
+    ...     spark.sql("SELECT vector_floats(vector) AS v FROM fingerprints").count()
+    100
+    """
     spark.udf.register(name, vector_udf())

@@ -45,6 +45,7 @@ def read_images(
     Parameters
     ----------
     spark : pyspark.sql.SparkSession
+        Its executors read the headers.
     paths : str or sequence of str
         Folders, globs or files.
     root : str, optional
@@ -70,6 +71,13 @@ def read_images(
         An argument is of the wrong kind.
     InputError
         A path is missing, or there is no image in it.
+
+    Examples
+    --------
+    >>> from elodin_spark import read_images, session
+    >>> with session() as spark:
+    ...     read_images(spark, "survey/tiles", hdu="IMAGE").count()
+    4
     """
     options = {"root": root, "hdu": hdu, "bands": bands, "mjd": mjd, "storage": dict(storage or {})}
     images = parse_settings({"images": {"paths": paths, **options}}, source="read_images").images
@@ -92,8 +100,12 @@ def tile(
     Parameters
     ----------
     generator : FullImage, SlidingWindow, Blobs or Sources
-    image_steps, cutout_steps : sequence of Step
-        Processing of each image before it is cut, and of each cutout.
+        Where windows are laid.
+    image_steps : "auto" or sequence of Step
+        Processing of each image before it is cut; ``auto``: ``AsinhStretch``, or nothing where the file
+        holds 8-bit pixels.
+    cutout_steps : sequence of Step
+        Processing of each cutout.
     thumbnail_px : int
         Side of the thumbnails, px; 0 for none.
     pixels : bool
@@ -108,6 +120,21 @@ def tile(
     callable
         From a DataFrame of images to one of :data:`elodin_spark.schema.CUTOUTS`, with
         `pixels` and `pixel_shape` beside where they are kept.
+
+    Raises
+    ------
+    ConfigError
+        `on_error` is neither.
+    ImageError
+        When the DataFrame is computed, with `on_error` "raise": an image cannot be read or cut.
+
+    Examples
+    --------
+    >>> from elodin_spark import SlidingWindow, read_images, session, tile
+    >>> with session() as spark:
+    ...     images = read_images(spark, "survey/tiles", hdu="IMAGE")
+    ...     images.transform(tile(SlidingWindow(size=64, step=64), pixels=False)).count()
+    36
     """
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"on_error is 'raise' or 'skip', got {on_error!r}")
@@ -145,9 +172,34 @@ def fingerprint(
 
     Parameters
     ----------
-    backbone, weights, weights_sha256, weights_storage, input_px, layer, turns, top_labels, \
-    batch_size, threads, runtime, precision, int8_model
-        As in :class:`~elodin_spark.settings.FingerprintsSettings`.
+    backbone : str
+        The network, one of ``keras.applications``, by its name.
+    weights : str, optional
+        ``survey``, ``imagenet``, ``random:SEED``, or a file by its path or URI; by default ``survey`` where
+        the package has it for the backbone, else ``imagenet``.
+    weights_sha256 : str, optional
+        SHA-256 of the weights file, 64 hexadecimal digits; a file of other content is refused.
+    weights_storage : mapping, optional
+        Options of the remote store of the weights, such as ``{"anon": True}``.
+    input_px : int, optional
+        Windows are resized to this side for the network, px; by default that of the weights.
+    layer : str, optional
+        The layer whose output is the vector, averaged over the image, or several joined by ``+``; by
+        default as the weights want it.
+    turns : {1, 4, 8}, optional
+        Ways of looking at each window whose answers are averaged; by default as the weights want it.
+    top_labels : int
+        Labels of the label set of each cutout.
+    batch_size : int
+        Windows that the network sees at once; memory grows with it.
+    threads : int
+        Of the network, in each Python worker.
+    runtime : {"auto", "tensorflow", "openvino", "keras"}
+        What runs the network; ``auto`` takes the fastest here.
+    precision : {"f32", "bf16", "int8"}
+        Of the network's arithmetic.
+    int8_model : str, optional
+        For ``int8``: the ``.xml`` of a network that was quantized before.
 
     Returns
     -------
@@ -155,6 +207,25 @@ def fingerprint(
         From a DataFrame with `cutout_id`, `pixels` and `pixel_shape` to one of
         :data:`elodin_spark.schema.FINGERPRINTS`. A cutout without pixels is left out; one
         whose pixels do not fit their shape fails the job.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A value is out of range.
+    WeightsError
+        The weights cannot be had.
+    ConfigError
+        When it is given a DataFrame: that lacks a column.
+
+    Examples
+    --------
+    >>> from elodin_spark import FullImage, fingerprint, read_images, session, tile
+    >>> with session() as spark:
+    ...     images = read_images(spark, "survey/tiles", hdu="IMAGE")
+    ...     cutouts = images.transform(tile(FullImage()))
+    ...     found = cutouts.transform(fingerprint("resnet50", weights="random:0", input_px=32))
+    ...     len(found.first()["vector"])
+    2048
     """
     settings = FingerprintsSettings(
         backbone=backbone,

@@ -18,7 +18,13 @@ from elodin_spark.entry import EXIT_CODES
 from elodin_spark.spark.java import HOW_TO_GET, MINIMUM_JAVA
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAPERS = [ROOT / name for name in ("CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md")]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAPERS, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "docs" / "reference").glob("*.md"))
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+REFERENCE = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.parent.name == "reference")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 LARGEST_PICTURE = 400_000
 
@@ -69,6 +75,62 @@ def test_every_file_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"\b(?:conf|jobs|docs|notebooks)/[\w./-]+\w", readme))
     assert len(named) > 5
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_target_of_make_that_a_page_names_is_one(page: Path) -> None:
+    named = re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(named) <= TARGETS
+
+
+def test_contributing_names_files_that_exist_and_every_target_of_tests() -> None:
+    text = PAPERS[0].read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:elodin_spark|tests|conf|docs|benchmarks|jobs|\.ci)/[\w./-]*)`", text))
+    assert len(named) >= 8
+    assert not [name for name in named if not (ROOT / name).exists() and not name.startswith("docs/_build")]
+    assert {"venv", "lint", "docs", *(name for name in TARGETS if name.startswith("test"))} - {
+        "test-elsewhere"
+    } <= set(re.findall(r"`make ([a-z-]+)`", text))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_each_form_of_an_issue_is_one(form: Path) -> None:
+    found = yaml.safe_load(form.read_text(encoding="utf-8"))
+    if form.name == "config.yml":
+        assert found["blank_issues_enabled"] in (True, False)
+        return
+    assert {"name", "description", "body"} <= set(found)
+    fields = [field for field in found["body"] if field["type"] != "markdown"]
+    assert all(field["attributes"]["label"] for field in fields)
+    assert len({field["id"] for field in fields}) == len(fields) >= 3
+
+
+def test_what_forms_and_pull_requests_name_exists() -> None:
+    template = ROOT / ".github" / "PULL_REQUEST_TEMPLATE.md"
+    assert set(re.findall(r"`make ([a-z-]+)`", template.read_text(encoding="utf-8"))) <= TARGETS
+    assert len(FORMS) == 3
+    for file in (*FORMS, template):
+        for name in re.findall(r"\b[A-Z_]+\.md\b", file.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), name
+
+
+def test_the_reference_has_every_public_name() -> None:
+    for name in elodin_spark.__all__:
+        assert re.search(rf"^\.\. auto(?:class|function):: (?:elodin_spark\.)?{name}$", REFERENCE, re.M) or (
+            name == "ElodinError" and "automodule:: elodin_spark.errors" in REFERENCE
+        ), name
+        assert re.search(rf"^   {name}$", REFERENCE, re.MULTILINE), name
+
+
+def test_every_page_has_its_place_in_the_table_of_contents() -> None:
+    docs = ROOT / "docs"
+    listed = []
+    for index in (docs / "index.md", docs / "reference" / "index.md"):
+        for block in re.findall(r"```{toctree}\n(.*?)```", index.read_text(encoding="utf-8"), re.DOTALL):
+            names = [line for line in block.splitlines() if line and not line.startswith(":")]
+            listed += [(index.parent / f"{name}.md").relative_to(docs) for name in names]
+    pages = {page.relative_to(docs) for page in docs.rglob("*.md") if "_build" not in page.parts}
+    assert sorted(map(str, listed)) == sorted(map(str, pages - {Path("index.md")}))
 
 
 def test_the_guide_names_every_exit_code() -> None:

@@ -1,0 +1,36 @@
+"""Examples in docstrings, run."""
+
+from __future__ import annotations
+
+import doctest
+import io
+from typing import Any
+
+#: Those whose examples need neither Spark nor a network.
+MODULES = (
+    "elodin_spark.config",
+    "elodin_spark.cutouts.generators",
+    "elodin_spark.cutouts.steps",
+    "elodin_spark.errors",
+    "elodin_spark.learning.quality",
+    "elodin_spark.settings.generators",
+    "elodin_spark.settings.steps",
+)
+
+
+def failed_examples(thing: Any, **names: Any) -> list[str]:
+    """Run the examples of a module, class or function; what went wrong, an entry each.
+
+    Parameters
+    ----------
+    thing : module, class or function
+    **names
+        Known to the examples, beside those of the module.
+    """
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    failures = []
+    for test in doctest.DocTestFinder().find(thing, getattr(thing, "__name__", "example"), extraglobs=names):
+        said = io.StringIO()
+        if test.examples and runner.run(test, out=said.write).failed:
+            failures.append(said.getvalue())
+    return failures
