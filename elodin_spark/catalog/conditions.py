@@ -38,16 +38,12 @@ _MEMORY, _THREADS = "2GB", 4
 #: The types of values, by what they are called in messages, as DuckDB has them.
 _TYPES = {"boolean": "BOOLEAN", "int": "BIGINT", "double": "DOUBLE", "string": "VARCHAR", "null": "DOUBLE"}
 _NUMBERS = ("int", "double")
+_KINDS = {pa.bool_(): "boolean", pa.string(): "string"} | dict.fromkeys((pa.int32(), pa.int64()), "int")
+_KINDS |= dict.fromkeys((pa.float32(), pa.float64()), "double")
 #: What may be cast to: the type of the value, and that which it has to fit.
-_CASTS = {
-    "INT": ("int", "INTEGER"),
-    "BIGINT": ("int", "BIGINT"),
-    "FLOAT": ("double", "FLOAT"),
-    "DOUBLE": ("double", "DOUBLE"),
-    "TEXT": ("string", "VARCHAR"),
-    "VARCHAR": ("string", "VARCHAR"),
-    "BOOLEAN": ("boolean", "BOOLEAN"),
-}
+_CASTS = {"INT": ("int", "INTEGER"), "BIGINT": ("int", "BIGINT"), "BOOLEAN": ("boolean", "BOOLEAN")}
+_CASTS |= {"FLOAT": ("double", "FLOAT"), "DOUBLE": ("double", "DOUBLE")}
+_CASTS |= dict.fromkeys(("TEXT", "VARCHAR"), ("string", "VARCHAR"))
 _LOCKED = (
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
@@ -220,41 +216,25 @@ class _Checker:
             raise InputError(f"{_sql(node)} is {said}")
         return found
 
-    def literal(self, node: Node) -> _Term:
-        text = isinstance(node, exp.RawString) or node.is_string
-        return _text(node.name) if text else _number(node.name)
-
-    def boolean(self, node: Node) -> _Term:
-        return _Term("boolean", "true" if node.this else "false")
-
-    def null(self, node: Node) -> _Term:
-        return _Term("null", "NULL::DOUBLE")
-
-    def paren(self, node: Node) -> _Term:
-        return self.term(node.this)
-
     def column(self, node: Node) -> _Term:
         table, field, rest = self._found(node)
         if not rest:
             return self._value(node, table, field, field.type)
-        fields = {each.name: each.type for each in field.type}
-        member = rest[0].lower()
+        fields, member = {each.name: each.type for each in field.type}, rest[0].lower()
         if member not in fields:
             raise InputError(f"{field.name} has no field {rest[0]!r}; {near_miss(member, fields)}")
-        return self._value(node, table, field, fields[member], f"struct_extract({{}}, '{member}')")
+        return self._value(node, table, field, fields[member], member)
 
     def bracket(self, node: Node) -> _Term:
-        keys = node.expressions
-        if not isinstance(node.this, exp.Column) or len(keys) != 1:
+        if not isinstance(node.this, exp.Column) or len(node.expressions) != 1:
             raise InputError(f"{_sql(node)} is not allowed in a filter")
-        key = self.term(keys[0])
-        if not isinstance(key.constant, str):
+        key = self.term(node.expressions[0]).constant
+        if not isinstance(key, str):
             raise InputError(f"{_sql(node)}: the key of a map is a string")
         table, field, rest = self._found(node.this)
         if rest or not pa.types.is_map(field.type):
-            raise InputError(f"{_sql(node.this)} is not a map, so it has no entry {key.constant!r}")
-        inside = f"map_extract_value({{}}, {key.sql.replace('{', '{{').replace('}', '}}')})"
-        return self._value(node, table, field, field.type.item_type, inside)
+            raise InputError(f"{_sql(node.this)} is not a map, so it has no entry {key!r}")
+        return self._value(node, table, field, field.type.item_type, key)
 
     def _found(self, node: Node) -> tuple[str, pa.Field, list[str]]:
         """Table and field of a name, and what follows it."""
@@ -273,17 +253,19 @@ class _Checker:
         known = [name for table in tables for name in self._tables[table].names]
         raise InputError(f"there is no column {_short('.'.join(parts))!r}; {near_miss(first, known)}")
 
-    def _value(self, node: Node, table: str, field: pa.Field, kind: pa.DataType, inside: str = "{}") -> _Term:
-        kinds = {pa.bool_(): "boolean", pa.string(): "string"}
-        kinds |= dict.fromkeys((pa.int32(), pa.int64()), "int")
-        kinds |= dict.fromkeys((pa.float32(), pa.float64()), "double")
-        if kind not in kinds:
+    def _value(
+        self, node: Node, table: str, field: pa.Field, kind: pa.DataType, member: str | None = None
+    ) -> _Term:
+        found = _KINDS.get(kind)
+        if found is None:
             hint = f"; name a field, as {field.name}.{kind.field(0).name}" if pa.types.is_struct(kind) else ""
             raise InputError(f"{_sql(node)} holds neither numbers nor text{hint}")
         self.columns[table].add(field.name)
-        found, sql = kinds[kind], inside.format(f'"{table}"."{field.name}"')
-        wide = kind in (pa.int64(), pa.float64()) or found not in _NUMBERS
-        return _Term(found, sql if wide else f"({sql})::{_TYPES[found]}", nan=found == "double")
+        sql = f'"{table}"."{field.name}"'
+        if member is not None:
+            inside = "map_extract_value" if pa.types.is_map(field.type) else "struct_extract"
+            sql = f"{inside}({sql}, {_text(member).sql})"
+        return _Term(found, f"({sql})::{_TYPES[found]}", nan=found == "double")
 
     def anonymous(self, node: Node) -> _Term:
         name, arguments = str(node.this).lower(), node.expressions
@@ -312,20 +294,14 @@ class _Checker:
         return _Term("boolean", parts[0])
 
     def compare(self, node: Node) -> _Term:
-        sign, a, b = _SIGNS[type(node)], self.term(node.this), self.term(node.expression)
-        kind = _common([a, b], node)
-        if kind == "boolean" and sign in ("<", ">", "<=", ">="):
-            raise InputError(f"booleans are not compared by {sign}")
-        return _Term("boolean", f"({_as(kind, a)} {sign} {_as(kind, b)})")
-
-    def between(self, node: Node) -> _Term:
-        _only(node, "this", "low", "high")
-        terms = self._terms([node.this, node.args["low"], node.args["high"]])
+        _only(node, "this", "expression", "low", "high")
+        terms = self._terms(
+            node.args[name] for name in ("this", "expression", "low", "high") if name in node.args
+        )
         kind = _common(terms, node)
-        if kind == "boolean":
-            raise InputError("booleans are not compared by between")
-        value, low, high = (_as(kind, term) for term in terms)
-        return _Term("boolean", f"({value} BETWEEN {low} AND {high})")
+        if kind == "boolean" and not isinstance(node, exp.EQ | exp.NEQ | exp.NullSafeEQ):
+            raise InputError(f"{_sql(node)}: booleans are equal or not, and have no order")
+        return _Term("boolean", _COMPARISONS[type(node)].format(*(_as(kind, term) for term in terms)))
 
     def among(self, node: Node) -> _Term:
         _only(node, "this", "expressions")
@@ -360,7 +336,7 @@ class _Checker:
         return _Term("boolean", f"(NOT {found})" if node.args.get("negate") else found)
 
     def arithmetic(self, node: Node) -> _Term:
-        sign = _SIGNS[type(node)]
+        sign = _ARITHMETIC[type(node)]
         a, b = (self._need(side, *_NUMBERS) for side in (node.this, node.expression))
         kind = "double" if sign == "/" else _common([a, b], node)
         left, right = (side.sql if side.kind != "null" else _as(kind, side) for side in (a, b))
@@ -506,11 +482,11 @@ def _only(node: Node, *arguments: str) -> None:
 
 
 _COMPARISONS: dict[type, str] = {
-    exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.GT: ">", exp.LTE: "<=", exp.GTE: ">=",
-    exp.NullSafeEQ: "IS NOT DISTINCT FROM",
+    exp.EQ: "({} = {})", exp.NEQ: "({} <> {})", exp.LT: "({} < {})", exp.GT: "({} > {})",
+    exp.LTE: "({} <= {})", exp.GTE: "({} >= {})", exp.NullSafeEQ: "({} IS NOT DISTINCT FROM {})",
+    exp.Between: "({} BETWEEN {} AND {})",
 }  # fmt: skip
 _ARITHMETIC: dict[type, str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%"}
-_SIGNS = _COMPARISONS | _ARITHMETIC
 #: Functions of one value: what it is of, what it gives (None: the same), and how.
 _FUNCTIONS: dict[type, tuple[tuple[str, ...], str | None, str]] = {
     exp.Not: (("boolean",), "boolean", "(NOT {})"),
@@ -525,19 +501,19 @@ _FUNCTIONS: dict[type, tuple[tuple[str, ...], str | None, str]] = {
 }
 #: All that is allowed.
 _BUILDERS: dict[type, Callable[[_Checker, Any], _Term]] = {
-    exp.Boolean: _Checker.boolean,
-    exp.Null: _Checker.null,
-    exp.Paren: _Checker.paren,
     exp.Column: _Checker.column,
     exp.Bracket: _Checker.bracket,
     exp.Anonymous: _Checker.anonymous,
-    exp.Between: _Checker.between,
     exp.In: _Checker.among,
     exp.Is: _Checker.is_,
     exp.Log: _Checker.logarithm,
     exp.Round: _Checker.round_,
     exp.Coalesce: _Checker.coalesce,
-    **dict.fromkeys((exp.Literal, exp.RawString), _Checker.literal),
+    exp.Literal: lambda _, node: _text(node.name) if node.is_string else _number(node.name),
+    exp.RawString: lambda _, node: _text(node.name),
+    exp.Boolean: lambda _, node: _Term("boolean", "true" if node.this else "false"),
+    exp.Null: lambda _, node: _Term("null", "NULL::DOUBLE"),
+    exp.Paren: lambda checker, node: checker.term(node.this),
     **dict.fromkeys((exp.Case, exp.If), _Checker.case),
     **dict.fromkeys(_FUNCTIONS, _Checker.function),
     **dict.fromkeys((exp.And, exp.Or), _Checker.logic),

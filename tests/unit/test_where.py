@@ -165,7 +165,7 @@ REFUSED = {
     "path = 0.5": "mixes double and string",
     "1e400 > ra": "beyond doubles",
     "99999999999999999999 > ra": "does not fit 64 bits",
-    "shifted > true": "booleans are not compared by >",
+    "shifted > true": "booleans are equal or not",
     "thumbnail is null": "thumbnail holds neither",
     "source is null": "name a field, as source.flux",
     "mask_fractions is null": "mask_fractions holds neither",
