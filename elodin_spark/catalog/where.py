@@ -2,32 +2,27 @@
 
 The columns are those of the tables ``cutouts`` and ``images``, joined; a name that both have, such as
 ``ra``, is that of the cutout, and ``images.ra`` the other. ``score('LABEL')`` is of the table
-``fingerprints``. Only the columns that a condition names are read, batch by batch: what is held is
-IDs, the scores it names, and those columns of the images.
+``fingerprints``. Only the columns that a condition names are read, batch by batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from elodin_spark import schema
-from elodin_spark.catalog.expressions import parse_condition
-from elodin_spark.catalog.sparkvalues import Kernel
+from elodin_spark.catalog.conditions import Condition, parse_condition, run_query
 from elodin_spark.catalog.store import Store
-from elodin_spark.catalog.terms import KINDS, Run, Term
 from elodin_spark.errors import InputError
-from elodin_spark.settings.base import near_miss, near_misses
+from elodin_spark.settings.base import near_misses
 
 _BATCH_ROWS = 1 << 16
 _LABELS_NAMED = 5
 _TABLES = {"cutouts": schema.CUTOUTS, "images": schema.IMAGES}
-_KIND_OF = {kind: name for name, kind in KINDS.items() if name not in ("decimal", "void")}
+_SECONDS, _SECONDS_A_MILLION = 60.0, 30.0  # of cutouts: some thirty times what is usual
 
 
 class Where:
@@ -37,7 +32,7 @@ class Where:
     ----------
     store : Store
     condition : str
-        Spark SQL, see :mod:`elodin_spark.catalog.expressions`.
+        See :mod:`elodin_spark.catalog.conditions`.
 
     Raises
     ------
@@ -47,142 +42,59 @@ class Where:
 
     def __init__(self, store: Store, condition: str) -> None:
         self._store = store
-        self._names = _CatalogNames(store)
-        self._keep: Run = parse_condition(condition, self._names)
+        self._condition = parse_condition(condition, _TABLES, lambda label: label_number(store, label))
+        self._query = _query(self._condition)
+        types = {"cutouts": schema.CUTOUTS, "images": schema.IMAGES, "fingerprints": schema.FINGERPRINTS}
+        columns = self._columns()
+        nothing = {name: pa.schema([types[name].field(each) for each in columns[name]]) for name in columns}
+        # What DuckDB alone refuses, such as a malformed pattern, it does of no rows as well.
+        run_query(self._query, {name: kind.empty_table() for name, kind in nothing.items()}, _SECONDS)
 
     def ids(self) -> NDArray[np.int64]:
-        """Cutouts that it keeps, those of which it is true; ascending, int64, shape (m,)."""
-        names, kept = self._names, [np.empty(0, np.int64)]
-        scores, images = self._scores(), self._images()
-        own = sorted({"cutout_id", *names.columns["cutouts"], *(("image_id",) if images else ())})
-        for batch in self._store.dataset("cutouts", own).to_batches(columns=own, batch_size=_BATCH_ROWS):
-            ids = batch.column("cutout_id")
-            columns = {f"cutouts.{name}": batch.column(name) for name in names.columns["cutouts"]}
-            if images is not None:
-                columns |= _looked_up(images, batch.column("image_id"), "image_id")
-            if scores is not None:
-                columns |= _looked_up(scores, ids, "cutout_id")
-            found = self._keep(pa.RecordBatch.from_pydict({"cutout_id": ids, **columns}))
-            kept.append(ids.filter(found).to_numpy())
-        return np.sort(np.concatenate(kept))
+        """Cutouts that it keeps, those of which it is true; ascending, int64, shape (m,).
 
-    def _images(self) -> pa.Table | None:
-        """The columns of the images, by ascending ID."""
-        wanted = sorted(self._names.columns["images"])
-        if not wanted:
-            return None
-        dataset = self._store.dataset("images", wanted)
-        table = dataset.to_table(columns={name: pc.field(name) for name in {"image_id", *wanted}})
-        renamed = {f"images.{name}": table.column(name) for name in wanted}
-        return pa.table({"image_id": table.column("image_id"), **renamed}).sort_by("image_id")
+        Raises
+        ------
+        InputError
+            It takes more than a minute and half a minute for a million cutouts, or too much memory.
+        """
+        tables = {
+            name: self._store.dataset(name, columns)
+            .scanner(columns=columns, batch_size=_BATCH_ROWS)
+            .to_reader()
+            for name, columns in self._columns().items()
+        }
+        rows = sum(commit.rows.get("cutouts", 0) for commit in self._store.commits())
+        seconds = _SECONDS + _SECONDS_A_MILLION * rows / 1e6
+        return np.unique(run_query(self._query, tables, seconds).to_numpy())
 
-    def _scores(self) -> pa.Table | None:
-        """The scores of the labels, by ascending cutout ID."""
-        labels = sorted(self._names.labels)
-        if not labels:
-            return None
-        table = pa.Table.from_batches(self._score_batches(labels), _scores_schema(labels))
-        return table.sort_by("cutout_id")
-
-    def _score_batches(self, labels: Sequence[int]) -> Iterator[pa.RecordBatch]:
-        columns = ["cutout_id", "labels", "label_scores"]
-        fingerprints = self._store.dataset("fingerprints", columns)
-        for batch in fingerprints.to_batches(columns=columns, batch_size=_BATCH_ROWS):
-            found = [scores_of(batch.column("labels"), batch.column("label_scores"), i) for i in labels]
-            yield pa.record_batch([batch.column("cutout_id"), *found], schema=_scores_schema(labels))
+    def _columns(self) -> dict[str, list[str]]:
+        """The columns that are read, of each table."""
+        named = self._condition.columns
+        found = {"cutouts": sorted({"cutout_id", *named["cutouts"]})}
+        if named["images"]:
+            found["cutouts"] = sorted({"image_id", *found["cutouts"]})
+            found["images"] = sorted({"image_id", *named["images"]})
+        if self._condition.labels:
+            found["fingerprints"] = ["cutout_id", "labels", "label_scores"]
+        return found
 
 
-def scores_of(labels: pa.ListArray, scores: pa.ListArray, label: int) -> pa.Array:
-    """The score of a label in each set, float32; 0 where it is not in the set.
-
-    Parameters
-    ----------
-    labels : pyarrow.ListArray of int32
-    scores : pyarrow.ListArray of float32
-        Of each label.
-    label : int
-    """
-    found = np.zeros(len(labels), np.float32)
-    here = pc.equal(labels.flatten(), label)
-    rows = pc.list_parent_indices(labels).filter(here)
-    found[rows.to_numpy()] = scores.flatten().filter(here).to_numpy()
-    return pa.array(found)
+def _query(condition: Condition) -> str:
+    """The IDs of the cutouts that are kept, of tables that are joined where the condition names them."""
+    joined = '"cutouts"'
+    if condition.columns["images"]:
+        joined += ' LEFT JOIN "images" ON "cutouts"."image_id" = "images"."image_id"'
+    if condition.labels:
+        scores = ", ".join(f'{score_sql(label)} AS "score.{label}"' for label in sorted(condition.labels))
+        joined += f' LEFT JOIN (SELECT "cutout_id", {scores} FROM "fingerprints") AS "scores"'
+        joined += ' ON "cutouts"."cutout_id" = "scores"."cutout_id"'
+    return f'SELECT "cutouts"."cutout_id" FROM {joined} WHERE {condition.sql}'
 
 
-def _scores_schema(labels: Sequence[int]) -> pa.Schema:
-    return pa.schema([("cutout_id", pa.int64()), *((f"score.{label}", pa.float32()) for label in labels)])
-
-
-def _looked_up(table: pa.Table, keys: pa.Array, name: str) -> dict[str, pa.Array]:
-    """The columns of a table, by ascending `name`, for each of `keys`; null where it has no such row."""
-    known, wanted = table.column(name).to_numpy(), keys.to_numpy()
-    if not known.size:
-        return {other: pa.nulls(len(keys), table.field(other).type) for other in table.column_names[1:]}
-    at = np.minimum(np.searchsorted(known, wanted), known.size - 1)
-    rows = pa.array(at, mask=known[at] != wanted)
-    taken = table.drop_columns([name]).take(rows)
-    return {other: taken.column(other).combine_chunks() for other in taken.column_names}
-
-
-class _CatalogNames:
-    """What a condition on a catalog may name, and what it has named."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.columns: dict[str, set[str]] = {name: set() for name in _TABLES}
-        self.labels: set[int] = set()
-
-    def column(self, parts: Sequence[str]) -> Term:
-        table, field, rest = self._found(parts)
-        if not rest:
-            return self._term(parts, field.type, table, field.name)
-        (member,) = rest
-        names = [field.type.field(i).name for i in range(field.type.num_fields)]
-        if member.lower() not in names:
-            raise InputError(f"{field.name} has no field {member!r}; {near_miss(member.lower(), names)}")
-        kind = field.type.field(member.lower()).type
-        return self._term(parts, kind, table, field.name, lambda a: pc.struct_field(a, [member.lower()]))
-
-    def entry(self, parts: Sequence[str], key: str) -> Term:
-        table, field, rest = self._found(parts)
-        if rest or not pa.types.is_map(field.type):
-            raise InputError(f"{'.'.join(parts)} is not a map, so it has no entry {key!r}")
-        kind = field.type.item_type
-        return self._term(parts, kind, table, field.name, lambda a: pc.map_lookup(a, key, "first"))
-
-    def score(self, label: str) -> Term:
-        number = label_number(self._store, label)
-        self.labels.add(number)
-        return Term("float", lambda batch: batch.column(f"score.{number}"))
-
-    def _found(self, parts: Sequence[str]) -> tuple[str, pa.Field, list[str]]:
-        """Table and field of a name, and what follows it."""
-        first, rest = parts[0].lower(), list(parts[1:])
-        tables = list(_TABLES)
-        if first in _TABLES and rest:
-            tables, first, rest = [first], rest[0].lower(), rest[1:]
-        for table in tables:
-            if first in _TABLES[table].names:
-                field = _TABLES[table].field(first)
-                if len(rest) > (1 if pa.types.is_struct(field.type) else 0):
-                    raise InputError(f"{'.'.join(parts)}: {first} has no fields to name")
-                return table, field, rest
-        known = [name for table in tables for name in _TABLES[table].names]
-        raise InputError(f"there is no column {'.'.join(parts)!r}; {near_miss(first, known)}")
-
-    def _term(
-        self, parts: Sequence[str], kind: pa.DataType, table: str, name: str, inside: Kernel | None = None
-    ) -> Term:
-        if kind not in _KIND_OF:
-            hint = f"; name a field, as {name}.{kind.field(0).name}" if pa.types.is_struct(kind) else ""
-            raise InputError(f"{'.'.join(parts)} holds neither numbers nor text{hint}")
-        self.columns[table].add(name)
-
-        def read(batch: pa.RecordBatch) -> pa.Array:
-            column = batch.column(f"{table}.{name}")
-            return column if inside is None else inside(column)
-
-        return Term(_KIND_OF[kind], read)
+def score_sql(label: int) -> str:
+    """The score of a label among ``labels`` and their ``label_scores``; 0 where it is not there."""
+    return f'coalesce("label_scores"[list_position("labels", {label})], 0)::DOUBLE'
 
 
 def label_number(store: Store, label: str) -> int:

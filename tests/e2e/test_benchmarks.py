@@ -107,3 +107,10 @@ def test_an_index_is_built_by_executors() -> None:
     # Beside these, the search among 16 centroids is next to nothing.
     assert told["coding, core-hours"] > 0.5 * 1e10 * row["adding, CPU µs/vector"] / 1e6 / 3600
     assert told["disk, TB"] == pytest.approx(row["B/vector on disk"] / 100)
+
+
+def test_filters_keep_the_same_in_each_checkout() -> None:
+    arguments = ["--cutouts", "3000", "--rounds", "1", "--before", str(ROOT)]
+    found = result("filter.py", *arguments)
+    assert len(found["rows"]) == 5
+    assert all(row["kept"] > 0 and row["before, s"] > 0 for row in found["rows"])

@@ -105,7 +105,8 @@ def test_rooms_do_not_import_each_other_in_a_circle() -> None:
         ("openvino", ("fingerprints/runtimes/openvino.py",)),
         ("nncf", ("fingerprints/runtimes/quantize.py",)),
         ("petastorm", ("learning/feed.py",)),
-        ("sqlglot", ("catalog/expressions.py",)),
+        ("sqlglot", ("catalog/conditions.py",)),
+        ("duckdb", ("catalog/conditions.py",)),
     ],
 )
 def test_a_heavy_library_is_imported_in_its_room_only(library: str, homes: tuple[str, ...]) -> None:
