@@ -65,7 +65,7 @@ def ranked(values: NDArray[np.floating], start: int, stop: int) -> NDArray[np.fl
         below = 0
         if first >= 0:
             above = values >= sample[first]
-            below = values.size - np.count_nonzero(above)
+            below = values.size - int(np.count_nonzero(above))
             within &= above
         between = values[within]
         if below <= start and stop <= below + between.size:

@@ -142,7 +142,7 @@ def _powers(kind: int, order: int, low: float, high: float, size: int) -> NDArra
     """A function of the basis as powers of its variable, shape (`size`,)."""
     domain = (-1.0, 1.0) if _KINDS[kind] is Polynomial else (low, high)
     basis = _KINDS[kind].basis(order, domain=domain)
-    powers: NDArray[np.float64] = basis.convert(kind=Polynomial, domain=(-1.0, 1.0)).coef
+    powers = np.asarray(basis.convert(kind=Polynomial, domain=(-1.0, 1.0)).coef, np.float64)
     return np.pad(powers, (0, size - len(powers)))
 
 

@@ -36,8 +36,9 @@ def save_checkpoint(
     path = folder / f"checkpoint-{step:08d}.npz"
     temporary = path.with_suffix(".tmp")
     header = json.dumps({**facts, "step": step}).encode()
+    arrays: dict[str, Any] = {**state, "__facts__": np.frombuffer(header, np.uint8)}
     with temporary.open("wb") as file:
-        np.savez(file, __facts__=np.frombuffer(header, np.uint8), **dict(state))
+        np.savez(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
     digest = hashlib.sha256(temporary.read_bytes()).hexdigest()

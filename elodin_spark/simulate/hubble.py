@@ -42,7 +42,7 @@ class Frame:
         """Offsets along and across a major axis at `angle` (rad), those across divided by `q`."""
         right, up = self.at(x, y)
         c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        return right * c + up * s, (up * c - right * s) / np.float32(q)
+        return right * c + up * s, np.divide(up * c - right * s, np.float32(q))
 
 
 @dataclass(frozen=True)
