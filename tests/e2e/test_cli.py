@@ -74,6 +74,7 @@ def typed(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         "run",
         "plan",
         "neighbors",
+        "cutout",
         "info",
         "remove",
         "compact",
