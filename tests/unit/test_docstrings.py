@@ -18,7 +18,6 @@ import elodin_spark
 from elodin_spark import Catalog
 from elodin_spark.settings import STEPS, Blobs, FullImage, Positions, SlidingWindow, Sources
 
-
 #: What asks a catalog has pages of its own, with all that can be asked.
 SEARCH = ("neighbors", "answerer")
 
