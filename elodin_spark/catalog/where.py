@@ -66,7 +66,7 @@ class Where:
         }
         rows = sum(commit.rows.get("cutouts", 0) for commit in self._store.commits())
         seconds = _SECONDS + _SECONDS_A_MILLION * rows / 1e6
-        return np.unique(run_query(self._query, tables, seconds).to_numpy())
+        return np.sort(run_query(self._query, tables, seconds).to_numpy())
 
     def _columns(self) -> dict[str, list[str]]:
         """The columns that are read, of each table."""

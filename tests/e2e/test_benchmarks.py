@@ -110,7 +110,7 @@ def test_an_index_is_built_by_executors() -> None:
 
 
 def test_filters_keep_the_same_in_each_checkout() -> None:
-    arguments = ["--cutouts", "3000", "--rounds", "1", "--before", str(ROOT)]
+    arguments = ["--cutouts", "9000", "--rounds", "1", "--before", str(ROOT)]
     found = result("filter.py", *arguments)
     assert len(found["rows"]) == 5
     assert all(row["kept"] > 0 and row["before, s"] > 0 for row in found["rows"])

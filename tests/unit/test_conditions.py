@@ -22,11 +22,9 @@ INTS = [None, 0, 1, -7, 3, 16777217, 2**31 - 1, -(2**31)]
 BIGINTS = [None, 0, 5, -5, 2**62 + 1, 2**63 - 1, -(2**63), 2**53 + 1]
 TEXTS = [None, "", "a", "A", "r", "r_1.fits", "x/rr%/y.fits", "Ä", "ä", "12", "a\\b", "line\n", "it's"]
 
-Row = dict[str, Any]
 
-
-class Row_(dict[str, Any]):
-    """Values of a row by attribute; NaN is None, as in a condition, but for ``raw``."""
+class Row(dict[str, Any]):
+    """Values of a row by attribute; NaN is None, as in a condition."""
 
     def __getattr__(self, name: str) -> Any:
         value = self[name]
@@ -83,7 +81,7 @@ def remainder(a: int, b: int) -> int:
 
 
 #: What each condition is of a row.
-ORACLE: dict[str, Callable[[Row_], bool | None]] = {
+ORACLE: dict[str, Callable[[Row], bool | None]] = {
     "d > 0": lambda r: known(lambda d: d > 0, r.d),
     "d > 5": lambda r: known(lambda d: d > 5, r.d),
     "not d > 5": lambda r: no(known(lambda d: d > 5, r.d)),
@@ -209,7 +207,7 @@ def table() -> pa.Table:
 
 @pytest.mark.parametrize("condition", ORACLE)
 def test_a_condition_is_what_plain_python_says_of_each_row(table: pa.Table, condition: str) -> None:
-    expected = [ORACLE[condition](Row_(row)) for row in table.to_pylist()]
+    expected = [ORACLE[condition](Row(row)) for row in table.to_pylist()]
     assert of_rows(condition, table) == expected
     assert True in expected or condition in ("null", "p and null", "f = 0.1")
 
