@@ -46,16 +46,15 @@ class Format(StrEnum):
 def with_search_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the flags of all search options, in place of its ``**options``."""
     signature = inspect.signature(command, eval_str=True)
+    of_words: Any = StrEnum  # whose members mypy cannot know
     parameters = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     for flag in search_flags():
-        kind: Any = flag.kind
+        made: Any = tuple[float, float, float] if flag.kind is Cone else flag.kind
         if flag.choices:
-            kind = StrEnum(flag.name, {choice: choice for choice in flag.choices})
-        elif kind is Cone:
-            kind = tuple[float, float, float]
+            made = of_words(flag.name, {choice: choice for choice in flag.choices})
         option = typer.Option(flag.flag, metavar=flag.metavar, help=flag.help)
-        annotation = Annotated[kind if flag.default is not None else kind | None, option]
-        default = kind(flag.default) if flag.choices else flag.default
+        annotation: Any = Annotated[made if flag.default is not None else made | None, option]
+        default = made(flag.default) if flag.choices else flag.default
         parameters.append(
             inspect.Parameter(
                 flag.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation

@@ -89,7 +89,7 @@ def _stands_for_none(values: NDArray[np.float32], value: float) -> bool:
         return False
     # Also below it: an image of both signs has its zeros where it crosses zero.
     between = np.count_nonzero(others < value + depth / 2)
-    return between <= SHARE_BETWEEN * count
+    return bool(between <= SHARE_BETWEEN * count)
 
 
 class KnownPlane:

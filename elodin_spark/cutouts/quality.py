@@ -314,7 +314,7 @@ def _as_map(fractions: dict[str, NDArray[np.float32]] | None, n: int) -> pa.Arra
 def _saturated(pixels: np.ndarray, level: float) -> NDArray[np.bool_]:
     with np.errstate(invalid="ignore"):
         reached = pixels >= level
-    return reached.any(axis=2) if reached.ndim == 3 else reached
+    return np.asarray(reached.any(axis=2) if reached.ndim == 3 else reached)
 
 
 def _number_of(numbers: Mapping[str, int], names: tuple[str, ...], mask: np.ndarray) -> int:

@@ -169,7 +169,7 @@ def sky_figure(
     left, height = 0.65 + _CLOSE_IN + _BETWEEN_IN, _SKY_IN / 2
     rows = np.flatnonzero(known)
     marked = _marked(highlight, known)
-    shown = [groups[row] for row in rows] if groups is not None else None
+    shown = [groups[row] for row in rows.tolist()] if groups is not None else None
     entries = color_groups(shown, len(rows)).legend
     rings = [(highlight_name, style.ACCENT)] if len(marked) else []
     lines = -(-(len(entries) + len(rings)) // _LEGEND_COLUMNS)

@@ -77,7 +77,7 @@ class TiledWindows:
         missing = ~self._known[:, left:right]
         if missing.any():
             # The smallest rectangle around what is missing; that of windows in row order is full.
-            across, down = missing.any(axis=0).nonzero()[0], missing.any(axis=1).nonzero()[0]
+            across, down = (np.flatnonzero(missing.any(axis=axis)) for axis in (0, 1))
             r0, r1 = int(down[0]), int(down[-1]) + 1
             c0, c1 = left + int(across[0]), left + int(across[-1]) + 1
             rows = slice((top + r0) * tall, min((top + r1) * tall, self.shape[0]))

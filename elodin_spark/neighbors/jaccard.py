@@ -312,7 +312,7 @@ class JaccardIndex:
         for group, rows, positions, jaccard in scans:
             # FAISS cut the list somewhere inside a tie: fetch all of it.
             cut = (jaccard[:, -1] <= kth[rows]) & (positions.shape[1] < len(group.codes))
-            for at, row in enumerate(rows):
+            for at, row in enumerate(rows.tolist()):
                 if not cut[at]:
                     near = jaccard[at] <= kth[row]
                     parts[row].append((positions[at][near] + group.start, jaccard[at][near]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,12 +52,12 @@ def run_stage(rows: DataFrame, spec: StageSpec) -> DataFrame:
 
 def _apply(
     spec: StageSpec, gpus: Gpus | None
-) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
-    def run(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         take_gpu(gpus)  # before the framework is imported
         forget_zip_finders()
         stage = spec.build(lambda path: SparkFiles.get(Path(path).name))
-        return stage(iter(batches))
+        return stage(batches)
 
     return run
 
