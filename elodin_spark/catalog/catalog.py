@@ -425,6 +425,13 @@ class Catalog(Contents):
             An option is misspelt or out of range; a filter cannot be understood. Else as :meth:`resolve`.
         CatalogError
             The index has not been built, or not for that metric.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> len(catalog.neighbors(catalog.cutout_ids()[0], k=3, where="nodata_fraction < 0.5"))
+        3
         """
         asked = SearchOptions(k=k, metric=metric, **options)
         found = self.resolve(query)
@@ -448,12 +455,28 @@ class Catalog(Contents):
     def search(self, options: SearchOptions) -> NeighborSearch:
         """The engine that answers by some options, for any number of cutouts.
 
+        Parameters
+        ----------
+        options : SearchOptions
+
+        Returns
+        -------
+        NeighborSearch
+            Called with cutout IDs, it gives a table of :data:`elodin_spark.schema.NEIGHBORS`.
+
         Raises
         ------
         InputError
             The MOC cannot be read, or the condition is not one on this catalog.
         CatalogError
             The index has not been built, or not for that metric.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog, SearchOptions
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.search(SearchOptions(k=3))(catalog.cutout_ids()[:2]).num_rows
+        6
         """
         self._look()
         if options.k is None:
@@ -466,10 +489,25 @@ class Catalog(Contents):
     def answer(self, search: NeighborSearch, query: ResolvedQuery) -> pa.Table:
         """The neighbors of a query, not described.
 
+        Parameters
+        ----------
+        search : NeighborSearch
+            From :meth:`search`.
+        query : ResolvedQuery
+            From :meth:`resolve`.
+
         Returns
         -------
         pyarrow.Table
             Of :func:`elodin_spark.schema.answer_schema`.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog, SearchOptions
+        >>> catalog = Catalog.open("runs/mine")
+        >>> query = catalog.resolve(catalog.cutout_ids()[0])
+        >>> catalog.answer(catalog.search(SearchOptions(k=3)), query).column("rank").to_pylist()
+        [1, 2, 3]
         """
         options = search.options
         found = search(query.cutout_ids) if query.outside is None else search.outside(query.outside)
@@ -559,10 +597,26 @@ class Catalog(Contents):
     def cutout(self, cutout_id: int) -> Cutout:
         """One cutout, with its pixels as the archive has them.
 
+        Parameters
+        ----------
+        cutout_id : int
+
+        Returns
+        -------
+        Cutout
+            Its pixels are read from the archive when they are first asked for.
+
         Raises
         ------
         UnknownCutoutError
             The catalog does not hold it.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.cutout(catalog.cutout_ids()[0]).write("cutout.fits").name
+        'cutout.fits'
         """
         (row,) = self.describe_cutouts([cutout_id])
         images = self._store.dataset("images")
@@ -597,10 +651,22 @@ class Catalog(Contents):
         pixel : (float, float), optional
             Of that image, x and y, px from 0; by default its middle.
 
+        Returns
+        -------
+        int
+
         Raises
         ------
         InputError
             There is none, or not one of `position` and `image` is given.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> query = catalog.cutout_at(image="tile_000_000.fits", pixel=(100, 80))
+        >>> query in catalog.cutout_ids()
+        True
         """
         if (position is None) == (image is None):
             raise InputError("a cutout is asked for at a position, or on an image")

@@ -314,7 +314,7 @@ def test_neighbors_of_cutouts_come_from_it_as_from_any_index(
 ) -> None:
     table = neighbors_of(survey[0][:3], 4, index, allow_overlap=True)
     assert table["rank"].to_pylist() == [1, 2, 3, 4] * 3
-    assert not (table["cutout_id"].to_numpy() == table["neighbor_id"].to_numpy()).any()
+    assert not (table["query_id"].to_numpy() == table["neighbor_id"].to_numpy()).any()
 
 
 def test_a_shard_of_another_training_is_not_searched_with_the_rest(

@@ -151,7 +151,7 @@ def test_neighbors_match_sorting_and_suppressing_everything(
     )
     assert result.schema.equals(NEIGHBORS, check_metadata=True)
     expected = [(int(q), survey.expected(metric, int(q), k, allow_overlap)) for q in queries]
-    assert result["cutout_id"].to_pylist() == [q for q, near in expected for _ in near]
+    assert result["query_id"].to_pylist() == [q for q, near in expected for _ in near]
     assert result["rank"].to_pylist() == [r for _, near in expected for r in range(1, len(near) + 1)]
     assert result["neighbor_id"].to_pylist() == [i for _, near in expected for i, _ in near]
     np.testing.assert_allclose(result["distance"], [d for _, near in expected for _, d in near], atol=1e-11)

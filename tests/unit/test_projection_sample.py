@@ -66,7 +66,8 @@ def test_smaller_samples_are_part_of_larger_ones_and_seeds_matter() -> None:
 
 
 def test_keys_of_consecutive_ids_are_uniform() -> None:
-    counts, _ = np.histogram(sample_keys(np.arange(100_000), 0), bins=20, range=(0, 2**63))
+    keys = sample_keys(np.arange(100_000), 0).astype(np.float64)
+    counts, _ = np.histogram(keys, bins=20, range=(0, 2.0**63))
     assert (np.abs(counts - 5000) < 6 * np.sqrt(5000)).all()
 
 

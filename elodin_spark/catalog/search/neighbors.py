@@ -48,6 +48,14 @@ class Neighbors(Sequence[Row]):
         What distances are usual.
     thumbnails : callable, optional
         From cutout IDs to JPEGs, for notebooks.
+
+    Examples
+    --------
+    >>> from elodin_spark import Catalog
+    >>> catalog = Catalog.open("runs/mine")
+    >>> found = catalog.neighbors(catalog.cutout_ids()[0], k=3)
+    >>> [row["rank"] for row in found], found.to_pandas().shape[0]
+    ([1, 2, 3], 3)
     """
 
     def __init__(
