@@ -166,7 +166,7 @@ def test_bad_input_is_refused_in_one_clear_line(finished, query, tmp_path, refus
     assert "holds no catalog" in refused("neighbors", tmp_path, query)
     assert "holds no catalog" in refused("info", tmp_path / "nowhere")
     assert str(query + 1) in refused("neighbors", catalog, query + 1)
-    assert "k must be at least 1" in refused("neighbors", catalog, query, "-k", 0)
+    assert "'k': Input should be greater than or equal to 1" in refused("neighbors", catalog, query, "-k", 0)
     assert "CUTOUT_ID" in refused("neighbors", catalog, "spiral")
     assert "No such command" in refused("neighbours", catalog, query)
     assert not (tmp_path / "new").exists()

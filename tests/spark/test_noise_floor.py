@@ -114,7 +114,7 @@ def test_repeats_are_left_out_or_listed_with_the_best_of_them(
     assert run_command([*command, "--plot", str(tmp_path / "group.png")]) == 0
     assert json.loads(capsys.readouterr().out) == list(catalog.neighbors(query, repeats="group"))
     write_neighbors(spark, catalog, tmp_path / "some", SearchOptions(k=3, repeats="leave-out"))
-    rows = spark.read.parquet(str(tmp_path / "some")).where(f"cutout_id = {query}").orderBy("rank").collect()
+    rows = spark.read.parquet(str(tmp_path / "some")).where(f"query_id = {query}").orderBy("rank").collect()
     assert [row["neighbor_id"] for row in rows] == [
         row["neighbor_id"] for row in catalog.neighbors(query, 3, repeats="leave-out")
     ]

@@ -64,7 +64,7 @@ def places(tiles: list[Path], file: Path) -> None:
         sky = WCS(fits.getheader(tile, "IMAGE")).pixel_to_world(
             [40, 90, 140, 50, 150], [40, 90, 60, 150, 140]
         )
-        lines += [f"{tile.stem}-{n},{p.ra.deg!r},{p.dec.deg!r}" for n, p in enumerate(sky.icrs)]
+        lines += [f"{tile.stem}-{n},{float(p.ra.deg)!r},{float(p.dec.deg)!r}" for n, p in enumerate(sky.icrs)]
     file.write_text("\n".join(lines) + "\n")
 
 

@@ -110,7 +110,7 @@ def test_the_accuracy_is_measured_and_shown(sharded: Catalog) -> None:
 
 
 def test_a_rerun_builds_only_the_shards_that_are_missing(sharded: Catalog) -> None:
-    before = answers(sharded), answers(sharded, "labels")
+    before = answers(sharded), answers(sharded, "label_scores")
     made = shards(sharded) + shards(sharded, "labels")
     times = {shard: (shard / "shard.json").stat().st_mtime_ns for shard in made}
     gone = [made[1], made[6]]
@@ -121,7 +121,7 @@ def test_a_rerun_builds_only_the_shards_that_are_missing(sharded: Catalog) -> No
     assert again.run().made == ("index",)
     changed = [s for s in made if (s / "shard.json").stat().st_mtime_ns != times[s]]
     assert changed == gone
-    assert (answers(again), answers(again, "labels")) == before
+    assert (answers(again), answers(again, "label_scores")) == before
     assert "nothing to do" in Catalog.open(sharded.path).run().text()
 
 

@@ -84,7 +84,7 @@ def test_positions_of_a_catalog_are_cut_where_they_lie_and_the_others_reported(
         sky = wcs.pixel_to_world(*rng.uniform(20, 170, (2, 3)))
         places |= {f"t{n}_{i}": (p.ra.deg, p.dec.deg) for i, p in enumerate(sky)}
     places["far"] = (10.0, -80.0)
-    lines = [f"{name},{ra!r},{dec!r}" for name, (ra, dec) in places.items()]
+    lines = [f"{name},{float(ra)!r},{float(dec)!r}" for name, (ra, dec) in places.items()]
     (tmp_path / "positions.csv").write_text("\n".join(["id,ra,dec", *map(str, lines), "bad,1,95"]) + "\n")
     generator = {"kind": "positions", "catalog": str(tmp_path / "positions.csv"), "size": ["6 arcsec", 40]}
     settings = small_settings(
