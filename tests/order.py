@@ -6,7 +6,6 @@ from __future__ import annotations
 EVERY_DAY = (
     "e2e/test_first_day.py",
     "e2e/test_make.py",
-    "spark/test_datasource.py",
     "spark/test_engines.py",
     "spark/test_verbs.py",
 )

@@ -55,7 +55,8 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         while chunk := source.read(2**16):
-            self.traffic.bytes += len(chunk)
+            if not isinstance(source, Part):
+                self.traffic.bytes += len(chunk)
             try:
                 outputfile.write(chunk)
             except OSError:  # the client has read enough
@@ -85,6 +86,8 @@ class RangeHandler(QuietHandler):
         self.send_header("Content-Length", str(stop - start))
         if path.suffix == ".gz":  # as Apache is often set up
             self.send_header("Content-Encoding", "x-gzip")
+        # Before the client knows: it may have the answer, and go on, before it is counted otherwise.
+        self.traffic.bytes += stop - start
         self.end_headers()
         return Part(path, start, stop)
 
