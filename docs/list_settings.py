@@ -25,8 +25,8 @@ from elodin_spark.settings.base import models_in
 from elodin_spark.settings.pretrain import PretrainSettings
 
 BLOCK = re.compile(r"(<!-- settings ([\w. ]+) -->\n).*?(<!-- end of settings -->\n)", re.DOTALL)
-TOP = "top level"
-PRETRAIN = "pretrain"
+#: Blocks that are no section of the settings of a run.
+ROOTS: dict[str, type[BaseModel]] = {"top level": Settings, "pretrain": PretrainSettings}
 STEPS_BLOCK = "steps"
 HEAD = "| setting | default | values | meaning |\n|---|---|---|---|\n"
 STEPS_HEAD = "| step | what it does | parameter | default | values | meaning |\n|---|---|---|---|---|---|\n"
@@ -74,13 +74,12 @@ def block(name: str, own: list[str]) -> str:
     """
     if name == STEPS_BLOCK:
         return STEPS_HEAD + "".join(f"{line}\n" for line in _steps())
-    model: type[BaseModel] = PretrainSettings if name == PRETRAIN else Settings
-    for part in () if name in (TOP, PRETRAIN) else name.split("."):
+    model, prefix = ROOTS.get(name, Settings), ""
+    for part in () if name in ROOTS else name.split("."):
         (model,) = models_in(model.model_fields[part].annotation)
+        prefix += f"{part}."
     kinds: list[str] = []
-    rows = "".join(
-        f"{line}\n" for line in _rows(model, "" if name in (TOP, PRETRAIN) else f"{name}.", own, kinds)
-    )
+    rows = "".join(f"{line}\n" for line in _rows(model, prefix, own, kinds))
     return HEAD + rows + "".join(kinds)
 
 

@@ -56,14 +56,16 @@ def make_archive(scratch: Path) -> None:
     new = file.with_suffix(f".{os.getpid()}")
     made = f"{OPTIONS} -XX:ArchiveClassesAtExit={new} -Xlog:cds=off -Xlog:cds+dynamic=off"
     try:
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", _JOB, str(scratch / "rows")],
             env={**os.environ, "SPARK_SUBMIT_OPTS": made},
             capture_output=True,
             check=False,
             timeout=HANG_S,
         )
-        if new.exists():
+        if done.returncode == 0 and new.exists():
             new.replace(file)
     except (OSError, subprocess.TimeoutExpired):
-        new.unlink(missing_ok=True)
+        pass
+    finally:
+        new.unlink(missing_ok=True)  # what a Java that broke down has left of it

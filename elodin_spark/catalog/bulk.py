@@ -228,18 +228,15 @@ def _schema_of(options: SearchOptions) -> pa.Schema:
 
 
 def _require_new(*paths: Path) -> None:
-    from elodin_spark.spark.batches import new_folder_uri
-
     for path in paths:
-        new_folder_uri(path)
         if path.exists():
             raise InputError(f"{path} exists: choose another folder for the neighbors, or delete it")
 
 
 def _write(rows: DataFrame, out: str | Path) -> int:
-    from elodin_spark.spark.batches import new_folder_uri, read_parts
+    from elodin_spark.spark.batches import folder_uri, read_parts
 
-    rows.write.parquet(new_folder_uri(Path(out)))
+    rows.write.parquet(folder_uri(Path(out)))
     return int(read_parts(rows.sparkSession, [Path(out)]).count())
 
 

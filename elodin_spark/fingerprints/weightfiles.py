@@ -114,6 +114,19 @@ def in_network_order(
 ) -> dict[str, NDArray[Any]]:
     """The arrays of a network without a head as it lists them, which their SHA-256 depends on.
 
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        By ``layer/variable``, in any order, in the shapes of the network.
+    path : Path
+        Where they are from or go to, for the error.
+    backbone : Backbone
+
+    Returns
+    -------
+    dict of str to ndarray
+        The same arrays, in the order of the network.
+
     Raises
     ------
     WeightsError

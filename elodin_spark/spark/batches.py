@@ -141,21 +141,6 @@ def folder_uri(folder: Path) -> str:
     return f"file://{folder.absolute()}"
 
 
-def new_folder_uri(folder: Path) -> str:
-    """A folder that Spark writes, which takes no colon in its path though it reads from such folders.
-
-    Raises
-    ------
-    InputError
-        There is a colon in it.
-    """
-    if ":" in str(folder.absolute()):
-        raise InputError(
-            f"Spark cannot write to {folder.absolute()}, for the colon in it: name another folder"
-        )
-    return folder_uri(folder)
-
-
 def vectors_of(rows: DataFrame, spec: StageSpec) -> pa.Table:
     """`cutout_id`, `vector`, `labels` and `label_scores` of what a stage fingerprints, collected."""
     made = run_stage(rows, spec)

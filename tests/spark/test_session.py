@@ -142,3 +142,18 @@ def test_a_session_that_two_threads_use_is_stopped_by_the_last_and_java_gives_no
     )
     assert done.stdout.strip() == "[3, 4] None", done.stderr
     assert done.stderr == ""
+
+
+def test_a_session_knows_the_data_source_as_soon_as_somebody_wants_it():
+    """In a process of its own: a session there is shared by those who want it and those who do not."""
+    program = (
+        "from elodin_spark.settings import SparkSettings\n"
+        "from elodin_spark.spark.session import session\n"
+        "import tempfile\n"
+        "settings = SparkSettings(master='local[1]')\n"
+        "with session(settings, data_source=False) as first, session(settings) as second:\n"
+        "    assert first is second\n"
+        "    read = second.read.format('survey-images')\n"
+        "    assert 'image_id' in read.load(tempfile.mkdtemp()).columns\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=HANG_S)

@@ -123,3 +123,11 @@ def test_the_unit_of_the_vectors_does_not_matter(size: float) -> None:
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(InputError, match="'pca'"):
         project(clusters(10, 4)[0], "pca")  # type: ignore[arg-type]
+
+
+def test_what_is_compiled_of_umap_is_kept_for_the_next_process() -> None:
+    project(np.random.default_rng(0).normal(size=(8, 4)), "umap")
+    from umap import umap_
+
+    for function in (umap_.compute_membership_strengths, umap_.smooth_knn_dist):
+        assert type(function._cache).__name__ != "NullCache"
