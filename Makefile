@@ -74,10 +74,10 @@ figures: demo  ## draw the pictures of the README and the docs again
 	@$(BIN)/python docs/draw_examples.py $(DEMO) docs/images
 	@$(BIN)/python docs/draw_quality.py docs/images
 	@if [ -n "$(FIELD)" ]; then \
-		$(BIN)/python docs/draw_colour.py "$(FIELD)" docs/images && \
+		$(BIN)/python docs/draw_color.py "$(FIELD)" docs/images && \
 		$(BIN)/python docs/draw_sources.py "$(FIELD)" docs/images; \
 	else \
-		echo "colour.jpg and sources.jpg stay as they are; FIELD=FOLDER, the frames of an SDSS field, draws them"; \
+		echo "color.jpg and sources.jpg stay as they are; FIELD=FOLDER, the frames of an SDSS field, draws them"; \
 	fi
 
 clean:  ## remove the environment, caches and the demonstration

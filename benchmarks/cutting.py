@@ -161,7 +161,7 @@ class Loop:
         view = np.lib.stride_tricks.sliding_window_view(self._image, (size, size), axis=(0, 1))[
             ::step, ::step
         ]
-        # The window's axes are last in the view; colour is last in the array.
+        # The window's axes are last in the view; color is last in the array.
         self.windows[:] = np.moveaxis(view, 2, 4) if self._rgb else view
         return self._small() if self._thumbnails else []
 

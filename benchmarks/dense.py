@@ -79,13 +79,13 @@ def neighbors(vectors: np.ndarray) -> np.ndarray:
 
 
 def agreement(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
-    """Overlap of neighbors, cosine and centred cosine (medians) of two sets of vectors."""
+    """Overlap of neighbors, cosine and centerd cosine (medians) of two sets of vectors."""
     both = zip(neighbors(ours), neighbors(theirs), strict=True)
     shared = np.mean([len(set(one) & set(other)) / NEIGHBORS for one, other in both])
     return {
         "overlap of 10 neighbors": float(shared),
         "cosine": _cosine(ours, theirs),
-        "centred cosine": _cosine(ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)),
+        "centerd cosine": _cosine(ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)),
     }
 
 

@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python benchmarks/fingerprint_gpu.py --batches 64 128 256 512 1024
 
 Needs Keras on JAX or PyTorch, and NumPy; neither Spark nor TensorFlow. Where the network of elodin_spark can
-be imported (its settings need pydantic) it is taken, with its normalisations folded into the
+be imported (its settings need pydantic) it is taken, with its normalizations folded into the
 convolutions; otherwise ``keras.applications.ResNet50`` as it is. Weights are random.
 
 Windows come from the host's memory as uint8 and go back as pooled float32 vectors; scaling and the network
@@ -43,7 +43,7 @@ Network = Callable[[Any], Any]
 
 
 def build(precision: str, px: int) -> tuple[Any, bool]:
-    """The network in Keras, from preprocessed pixels to vectors; whether normalisations are folded."""
+    """The network in Keras, from preprocessed pixels to vectors; whether normalizations are folded."""
     import keras
 
     base = keras.applications.ResNet50(

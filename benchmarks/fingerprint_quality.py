@@ -1,4 +1,4 @@
-"""How good fingerprints are: labelled cutouts, several recipes, one table.
+"""How good fingerprints are: labeled cutouts, several recipes, one table.
 
     python benchmarks/fingerprint_quality.py --sets efigi radio --recipes pca haralick random --px 64
     python benchmarks/fingerprint_quality.py --sets efigi --recipes model.weights.h5 --scores precision
@@ -35,7 +35,7 @@ from quality_recipes import BASELINES, Recipe, Vectors, crossed, fit_finish, pro
 from quality_sets import BLUR_SIDE, COPIES, NAMED, NOISE_LEVELS, SHIFT_SIDE, copies
 
 from elodin_spark.errors import ElodinError, InputError, WeightsError
-from elodin_spark.learning.labelled import LabelledSet, read_set
+from elodin_spark.learning.labeled import LabeledSet, read_set
 from elodin_spark.learning.quality import (
     Score,
     l2_index,
@@ -132,15 +132,15 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any
     if not recipes:
         raise InputError("no recipe is left to score")
     rows, first = [], {}
-    for labelled in sets:
+    for labeled in sets:
         # The copies are the same for all recipes.
-        chosen = labelled.some(options.found, options.seed)
+        chosen = labeled.some(options.found, options.seed)
         copied = {k: copies(chosen.pictures, k, options.seed) for k in COPIES if "found" in options.scores}
         for recipe in recipes:
             started = time.perf_counter()
-            rows.append(row_of(options, labelled, chosen, copied, recipe, source, first))
+            rows.append(row_of(options, labeled, chosen, copied, recipe, source, first))
             seconds = time.perf_counter() - started
-            print(f"{labelled.name}, {recipe.name}, {recipe.finish}: {seconds:.0f} s", file=sys.stderr)
+            print(f"{labeled.name}, {recipe.name}, {recipe.finish}: {seconds:.0f} s", file=sys.stderr)
     facts = {
         "machine": machine("numpy", "scikit-learn", "faiss-cpu", "openvino", "tensorflow-cpu"),
         "settings": {name: getattr(options, name) for name in ("k", "top", "centers", "found", "seed")},
@@ -151,7 +151,7 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any
     return facts, rows
 
 
-def read_sets(options: argparse.Namespace) -> list[LabelledSet]:
+def read_sets(options: argparse.Namespace) -> list[LabeledSet]:
     """The sets asked for, in that order."""
     paths = {name: options.data / path for name, path in NAMED.items()}
     own = {}
@@ -169,38 +169,38 @@ def read_sets(options: argparse.Namespace) -> list[LabelledSet]:
 
 def row_of(
     options: argparse.Namespace,
-    labelled: LabelledSet,
-    chosen: LabelledSet,
+    labeled: LabeledSet,
+    chosen: LabeledSet,
     copied: dict[str, list[np.ndarray]],
     recipe: Recipe,
     source: Vectors,
     first: dict[str, np.ndarray],
 ) -> dict[str, Any]:
     """All scores of one recipe on one set; `first` holds what the first recipe gave, to compare with."""
-    raw, classes = source(recipe, labelled.pictures)
+    raw, classes = source(recipe, labeled.pictures)
     finish = fit_finish(recipe, raw, options.seed)
     vectors = finish(raw)
     scores: dict[str, Score] = {}
-    common: dict[str, Any] = {"groups": labelled.objects, "seed": options.seed}
+    common: dict[str, Any] = {"groups": labeled.objects, "seed": options.seed}
     if "precision" in options.scores:
         index = l2_index(vectors)
         near = nearest_others(
-            CosineIndex(index) if recipe.metric == "cosine" else index, options.k, labelled.objects
+            CosineIndex(index) if recipe.metric == "cosine" else index, options.k, labeled.objects
         )
-        shares = shares_of_same(near, labelled.labels)
-        scores["precision"] = mean_score(shares, labelled.labels, **common)
-        base = first.setdefault(labelled.name, shares)
+        shares = shares_of_same(near, labeled.labels)
+        scores["precision"] = mean_score(shares, labeled.labels, **common)
+        base = first.setdefault(labeled.name, shares)
         if base is not shares:
-            scores["over the first"] = mean_score(shares - base, labelled.labels, **common)
+            scores["over the first"] = mean_score(shares - base, labeled.labels, **common)
     if "jaccard" in options.scores and recipe.source not in BASELINES:
         ties = l2_index(vectors)
         for name, (sets, count) in label_sets_of(options, raw, classes, vectors).items():
             rows = np.arange(len(sets), dtype=np.int64)
             index = TieBroken(JaccardIndex.build([(rows, sets)], count), ties)
-            near = nearest_others(index, options.k, labelled.objects)
-            scores[f"jaccard {name}"] = precision_at_k(near, labelled.labels, **common)
+            near = nearest_others(index, options.k, labeled.objects)
+            scores[f"jaccard {name}"] = precision_at_k(near, labeled.labels, **common)
     if "probe" in options.scores:
-        scores |= linear_probe(vectors, labelled.labels, **common)
+        scores |= linear_probe(vectors, labeled.labels, **common)
     if "found" in options.scores:
         originals = finish(source(recipe, chosen.pictures)[0])
         each = {kind: finish(source(recipe, pictures)[0]) for kind, pictures in copied.items()}
@@ -211,7 +211,7 @@ def row_of(
                 originals, together, chosen.objects, metric=recipe.metric, seed=options.seed
             )
     return {
-        "set": labelled.name,
+        "set": labeled.name,
         "recipe": recipe.name,
         "source": recipe.source,
         "px": recipe.px,

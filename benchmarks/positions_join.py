@@ -77,9 +77,9 @@ def by_tree(sky: pd.DataFrame, images: pd.DataFrame) -> Pairs:
     for row in images.itertuples():
         wcs = WCS(fits.Header.fromstring(row.wcs, sep="\n"))
         a, d = np.radians(wcs.wcs_pix2world([[(row.width - 1) / 2, (row.height - 1) / 2]], 0)[0])
-        centre = [math.cos(d) * math.cos(a), math.cos(d) * math.sin(a), math.sin(d)]
+        center = [math.cos(d) * math.cos(a), math.cos(d) * math.sin(a), math.sin(d)]
         radius = math.radians(SCALE_DEG) * math.hypot(row.width, row.height) / 2 * 1.01
-        near = np.array(tree.query_ball_point(centre, radius), int)
+        near = np.array(tree.query_ball_point(center, radius), int)
         found |= _inside(wcs, row, sky.iloc[near])
     return found
 

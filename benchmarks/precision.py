@@ -1,6 +1,6 @@
 """What each precision keeps of the vectors and of the neighbors, and how fast it is.
 
-Galaxies of the EFIGI catalogue, whose classes are known, SDSS cutouts, and simulated ones, fingerprinted in
+Galaxies of the EFIGI catalog, whose classes are known, SDSS cutouts, and simulated ones, fingerprinted in
 f32, bf16 and int8 as each method quantizes, calibrated with other cutouts of the same set; and windows of
 an SDSS frame in dense mode against the same windows one by one. Networks take turns, one thread; rates are
 by processor time. Prints a Markdown table, or JSON with --json.
@@ -159,7 +159,7 @@ def row(
     return {
         "precision": name,
         "overlap of 10": round(found.overlap, 3),
-        "centred cosine": round(found.centred_cosine, 4),
+        "centerd cosine": round(found.centerd_cosine, 4),
         "cosine": round(found.cosine, 5),
         "macro precision@10": "" if found.purity is None else round(found.purity, 3),
         "images/s of CPU": round(per_second),

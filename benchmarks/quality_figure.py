@@ -1,4 +1,4 @@
-"""Scores with their intervals, a panel each, a line for each recipe, a colour for each set."""
+"""Scores with their intervals, a panel each, a line for each recipe, a color for each set."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from elodin_spark.fingerprints.runtimes.network import layer_lengths
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights import Weights, resolve_weights
 from elodin_spark.fingerprints.windows import resize_window
-from elodin_spark.learning.labelled import Picture
+from elodin_spark.learning.labeled import Picture
 from elodin_spark.settings.finish import AUTO_FINISH, AUTO_POWER, FinishSettings
 from elodin_spark.settings.shipped import own_network
 
@@ -205,7 +205,7 @@ def fit_finish(recipe: Recipe, vectors: Matrix, seed: int) -> Steps:
     component; ``whitenD``: projected to the first D principal components (256), each then of deviation 1;
     ``power``: the square root of each component, with its sign; ``l2``: length 1. Or ``auto`` alone: what a
     new catalog does. The pixels of ``pca`` are projected to 64 components before, and ``haralick``
-    standardised.
+    standardized.
     """
     names = list(_steps(recipe.finish))
     if names == ["auto"]:

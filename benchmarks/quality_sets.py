@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.learning.labelled import Picture
+from elodin_spark.learning.labeled import Picture
 
 #: Where the named sets are below the folder of data.
 NAMED = {"efigi": "efigi/labels.csv", "radio": "radio_galaxies"}
 
-#: Standard deviation of the noise of a copy, of 255 grey levels.
+#: Standard deviation of the noise of a copy, of 255 gray levels.
 NOISE_LEVELS = 8.0
 #: Standard deviation of the Gaussian a copy is blurred by, of its side.
 BLUR_SIDE = 0.015

@@ -73,7 +73,7 @@ def train(values: argparse.Namespace) -> None:
     rates = keras.optimizers.schedules.CosineDecay(0.0, values.steps, warmup_target=1e-3, warmup_steps=15)
     loss = "sparse_categorical_crossentropy"
     learner.compile(keras.optimizers.AdamW(rates), loss, metrics=["accuracy"])
-    # So few steps leave the running means of the normalisations behind.
+    # So few steps leave the running means of the normalizations behind.
     for layer in learner.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.9

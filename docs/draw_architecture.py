@@ -18,7 +18,7 @@ from matplotlib.patches import FancyBboxPatch
 
 Kind = Literal["input", "stage", "table", "product"]
 
-#: Face and edge of a box; blue is work, grey is what lies on disk.
+#: Face and edge of a box; blue is work, gray is what lies on disk.
 COLORS: dict[Kind, tuple[str, str]] = {
     "input": ("#FFFFFF", "#1A1A1A"),
     "stage": ("#DCEBF5", "#0072B2"),
@@ -30,7 +30,7 @@ INK = "#1A1A1A"
 
 @dataclass(frozen=True)
 class Box:
-    """One box: its centre and size in inches from the lower left corner, and its text."""
+    """One box: its center and size in inches from the lower left corner, and its text."""
 
     x: float
     y: float

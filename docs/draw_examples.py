@@ -3,7 +3,7 @@
     python docs/draw_examples.py demo docs/images
 
 Takes ``figures/demo.png`` and ``figures/map_tsne.png`` below the demonstration's folder,
-narrows them to 1000 px, the wide one to 1500 px, and to 128 colours, so that a clone of the
+narrows them to 1000 px, the wide one to 1500 px, and to 128 colors, so that a clone of the
 project stays small.
 """
 

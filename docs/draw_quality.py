@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from draw_colour import save_jpeg
+from draw_color import save_jpeg
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ def draw(path: Path) -> Page:
 
 
 def _overlaid(pixels: NDArray, mask: NDArray, numbers: dict[str, int]) -> NDArray[np.uint8]:
-    """Grey pixels as RGB, with those of a bit tinted in its color."""
+    """Gray pixels as RGB, with those of a bit tinted in its color."""
     shown = np.repeat(pixels[..., None], 3, axis=2).astype(float)
     for name, color in BITS.items():
         rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])

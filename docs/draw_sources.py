@@ -3,7 +3,7 @@
     python docs/draw_sources.py ../shared/data/sdss_field docs/images
 
 The folder holds the frames of one SDSS field, ``frame-{band}-*.fits.bz2``. Sources are detected on r and
-shown on the colour image, which is on the same grid to a pixel or two.
+shown on the color image, which is on the same grid to a pixel or two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from draw_colour import colour_field, save_jpeg
+from draw_color import color_field, save_jpeg
 from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse, Rectangle
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def find_sources(folder: Path) -> Layout:
 
 
 def draw(pixels: NDArray[np.uint8], layout: Layout) -> Page:
-    """Part of a colour image with sources on it, a histogram, and the brightest cutouts."""
+    """Part of a color image with sources on it, a histogram, and the brightest cutouts."""
     sources: list[dict[str, Any]] = layout.sources or []
     x0, y0, x1, y1 = SHOWN
     width, height = 8.0, 6.75
@@ -165,7 +165,7 @@ def _histogram(page: Page, magnitudes: list[float]) -> None:
 
 def draw_sources(folder: Path, out: Path) -> Path:
     """Write ``sources.jpg`` to `out`."""
-    return save_jpeg(draw(colour_field(folder), find_sources(folder)), out / "sources.jpg")
+    return save_jpeg(draw(color_field(folder), find_sources(folder)), out / "sources.jpg")
 
 
 if __name__ == "__main__":

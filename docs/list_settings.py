@@ -3,7 +3,7 @@
 python docs/list_settings.py docs/guide.md docs/learning.md
 
 A table stands between the comments ``settings NAME`` and ``end of settings``, where NAME is a section such as
-``images.colour``, ``steps``, ``top level``, or ``pretrain``. The prose around the tables is kept.
+``images.color``, ``steps``, ``top level``, or ``pretrain``. The prose around the tables is kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STEPS_HEAD = "| step | what it does | parameter | default | values | meaning |\n
 
 #: Where more is written about a setting.
 READ_MORE = {
-    "images.colour": "images_and_cutouts.md#bands-to-colour",
+    "images.color": "images_and_cutouts.md#bands-to-color",
     "images.storage": "images_and_cutouts.md#remote-archives",
     "cutouts.generator": "images_and_cutouts.md#where-windows-are-laid",
     "fingerprints.backbone": "fingerprints.md#backbones",

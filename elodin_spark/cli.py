@@ -85,7 +85,7 @@ def demo(
 ) -> None:
     """Simulate a small survey and run the main job on it.
 
-    It ends with the neighbors of three objects and an artefact, how many of these are of the same type,
+    It ends with the neighbors of three objects and an artifact, how many of these are of the same type,
     figures, and commands to type next. Run again in the same folder, it keeps what is there.
 
     Example: elodin-spark demo /tmp/demo
@@ -394,7 +394,7 @@ def simulate(
 ) -> None:
     """Write a synthetic survey with known truth: FITS tiles and truth.csv.
 
-    Ellipticals, spirals, edge-on disks, irregulars, mergers, lenses, stars and artefacts
+    Ellipticals, spirals, edge-on disks, irregulars, mergers, lenses, stars and artifacts
     at 0.2 arcsec/px, on overlapping tiles with a mask plane.
 
     Example: elodin-spark simulate /tmp/survey --tiles 30 --size 1024 --seed 7

@@ -34,7 +34,7 @@ def pretrain(
         list[str] | None,
         typer.Option(
             metavar="NAME=PATH",
-            help="Labelled cutouts whose neighbors are checked on the way, and never learned from: a "
+            help="Labeled cutouts whose neighbors are checked on the way, and never learned from: a "
             "folder with a folder for each class, or a CSV of file,label.",
         ),
     ] = None,
@@ -59,7 +59,7 @@ def pretrain(
     from elodin_spark.settings.pretrain import PretrainSettings
 
     settings = load_model(PretrainSettings, config, overrides or [])
-    from elodin_spark.learning.labelled import read_set
+    from elodin_spark.learning.labeled import read_set
     from elodin_spark.learning.trained import train_and_pack
 
     sets = []

@@ -33,7 +33,7 @@ STRETCH = {
     "parameters": {"black_sigma": 0, "softening_sigma": 30, "white_percentile": 99.9},
 }
 #: Queries are taken of these types, so many of each line, in this order, where the survey has them alone
-#: and well centred.
+#: and well centerd.
 QUERY_TYPES = (
     (("spiral", "edge_on", "lens", "merger", "elliptical", "star"), 3),
     (("satellite_trail", "saturated_star", "bad_column"), 1),
@@ -115,7 +115,7 @@ def demo_network(seed: int) -> dict[str, Any]:
 
 
 def choose_queries(rows: Sequence[dict[str, Any]], truth: Truth) -> list[tuple[dict[str, Any], str]]:
-    """Cutouts in which a thing of the truth stands alone and well centred.
+    """Cutouts in which a thing of the truth stands alone and well centerd.
 
     Parameters
     ----------

@@ -50,12 +50,12 @@ def make_recipe(
         Nested plain values that survive JSON.
     """
     fingerprints = settings.fingerprints
-    steps, colour = settings.images.steps, settings.images.colour
+    steps, color = settings.images.steps, settings.images.color
     return {
         "images": {
             "hdu": settings.images.hdu,
             "bands": settings.images.bands,
-            "colour": colour and colour.model_dump(mode="json"),
+            "color": color and color.model_dump(mode="json"),
             "steps": steps if steps == "auto" else [_full(step) for step in steps],
         },
         "cutouts": {

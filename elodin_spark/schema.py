@@ -37,8 +37,8 @@ IMAGES = pa.schema(
         _field("wcs", pa.string(), "FITS header text of the celestial WCS"),
         _field("no_sky_reason", pa.string(), "why it has no position on the sky; null where it has one"),
         _field("sky_note", pa.string(), "what was assumed of its WCS, parted by semicolons"),
-        _field("ra", pa.float64(), "ICRS right ascension of the centre", "deg"),
-        _field("dec", pa.float64(), "ICRS declination of the centre", "deg"),
+        _field("ra", pa.float64(), "ICRS right ascension of the center", "deg"),
+        _field("dec", pa.float64(), "ICRS declination of the center", "deg"),
         _field("pixel_scale", pa.float64(), "side of a pixel at the reference point", "arcsec/px"),
         _field("mjd", pa.float64(), "start of the observation, MJD of UTC", "d"),
         _field(
@@ -48,7 +48,7 @@ IMAGES = pa.schema(
                     [("band", pa.string()), ("uri", pa.string()), ("hdu", pa.int32()), ("wcs", pa.string())]
                 )
             ),
-            "the planes of a colour image; null for one plane",
+            "the planes of a color image; null for one plane",
         ),
         _field("size_bytes", pa.int64(), "size of the file", "byte", null=False),
         _field("status", pa.string(), "ok or failed", null=False),
@@ -84,8 +84,8 @@ SOURCE = pa.struct(
     [
         pa.field("flux", pa.float64(), metadata={"meaning": "Kron flux above the sky", "unit": "image"}),
         pa.field("mag", pa.float64(), metadata={"meaning": "of the flux", "unit": "mag"}),
-        pa.field("x", pa.float64(), metadata={"meaning": "barycentre, column", "unit": "px"}),
-        pa.field("y", pa.float64(), metadata={"meaning": "barycentre, row", "unit": "px"}),
+        pa.field("x", pa.float64(), metadata={"meaning": "barycenter, column", "unit": "px"}),
+        pa.field("y", pa.float64(), metadata={"meaning": "barycenter, row", "unit": "px"}),
         pa.field("a", pa.float64(), metadata={"meaning": "semi-major axis", "unit": "px"}),
         pa.field("b", pa.float64(), metadata={"meaning": "semi-minor axis", "unit": "px"}),
         pa.field("theta_deg", pa.float64(), metadata={"meaning": "from +x towards +y", "unit": "deg"}),
@@ -103,9 +103,9 @@ CUTOUTS = pa.schema(
         _field("y0", pa.int32(), "first row", "px"),
         _field("x1", pa.int32(), "one past the last column", "px"),
         _field("y1", pa.int32(), "one past the last row", "px"),
-        _field("ra", pa.float64(), "ICRS right ascension of the centre", "deg"),
-        _field("dec", pa.float64(), "ICRS declination of the centre", "deg"),
-        _field("healpix", pa.int64(), "HEALPix cell of the centre, order 29, nested"),
+        _field("ra", pa.float64(), "ICRS right ascension of the center", "deg"),
+        _field("dec", pa.float64(), "ICRS declination of the center", "deg"),
+        _field("healpix", pa.int64(), "HEALPix cell of the center, order 29, nested"),
         _field("position_id", pa.string(), "the position of a catalog it was cut for"),
         _field("source", SOURCE, "the source it was cut for"),
         *QUALITY,

@@ -64,7 +64,7 @@ def make_archive(root: Path) -> Path:
     """Two pictures and a FITS image on the sky, in a new folder."""
     root.mkdir()
     fits.PrimaryHDU(stars(), sip_wcs()).writeto(root / "sky.fits")
-    colour = np.random.default_rng(2).integers(0, 256, (40, 33, 3), dtype=np.uint8)
-    Image.fromarray(colour).save(root / "colour.png")
-    Image.fromarray(colour[..., 0]).save(root / "grey.png")
+    color = np.random.default_rng(2).integers(0, 256, (40, 33, 3), dtype=np.uint8)
+    Image.fromarray(color).save(root / "color.png")
+    Image.fromarray(color[..., 0]).save(root / "gray.png")
     return root

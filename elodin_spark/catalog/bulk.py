@@ -139,7 +139,7 @@ def write_neighbors_of_positions(
     """Write the neighbors of the cutouts nearest to positions, as a Parquet table.
 
     Before the columns of :func:`write_neighbors` it has `position_id` and
-    `separation_arcsec`, from the position to the centre of the cutout. Positions that have no cutout, or
+    `separation_arcsec`, from the position to the center of the cutout. Positions that have no cutout, or
     are none, are written to ``OUT.unmatched.csv`` with the reason.
 
     Parameters

@@ -154,7 +154,7 @@ def _frames(
 ) -> Iterator[tuple[DataFrame, bool]]:
     """Input of the tile stage and whether it is described: files by the hash of their path, more each time.
 
-    Planes of colour images are in files that belong together: those come as the run takes them.
+    Planes of color images are in files that belong together: those come as the run takes them.
     """
     from elodin_spark.spark.inputs import input_batches
 
@@ -163,7 +163,7 @@ def _frames(
         for _, rows, described in input_batches(spark, some, settings.model_copy(update={"run": run})):
             yield rows, described
 
-    if settings.images.colour is not None:
+    if settings.images.color is not None:
         yield from batches(files, FIRST_FILES)
         return
     ordered = sorted(files, key=lambda file: (ids.stable_id("pca", file.path), file.path))

@@ -31,7 +31,7 @@ def nearest_to_pixel(
 ) -> tuple[int, str]:
     """The cutout that shows a pixel of an image best.
 
-    Of the windows that hold the pixel, that whose centre is nearest; where none does, the window that is
+    Of the windows that hold the pixel, that whose center is nearest; where none does, the window that is
     nearest. Of equals that of the smallest ID.
 
     Parameters
@@ -69,9 +69,9 @@ def nearest_to_pixel(
     x0, y0, x1, y1 = (rows.column(side).to_numpy().astype(np.float64) for side in ("x0", "y0", "x1", "y1"))
     # Half-open windows of whole pixels: the first reaches from -0.5 to 0.5.
     apart = np.hypot(_beyond(x, x0, x1), _beyond(y, y0, y1))
-    centre = np.hypot(x - (x0 + x1 - 1) / 2, y - (y0 + y1 - 1) / 2)
+    center = np.hypot(x - (x0 + x1 - 1) / 2, y - (y0 + y1 - 1) / 2)
     ids = rows.column("cutout_id").to_numpy()
-    best = int(np.lexsort((ids, centre, apart))[0])
+    best = int(np.lexsort((ids, center, apart))[0])
     place = f"pixel {x:g},{y:g} of {called}"
     said = f"which holds {place}" if apart[best] == 0 else f"{apart[best]:.3g} px from {place}"
     return int(ids[best]), said

@@ -209,7 +209,7 @@ def _precision_lines(gate: dict[str, Any] | None) -> list[str]:
     lines.append(f"           {head}, cosine about the mean, cosine, windows/s")
     for row in gate["rows"]:
         lines.append(
-            f"           {row['precision']:<6}{row['overlap']:>7.3f}{row['centred_cosine']:>9.4f}"
+            f"           {row['precision']:<6}{row['overlap']:>7.3f}{row['centerd_cosine']:>9.4f}"
             f"{row['cosine']:>10.5f}{row['per_second']:>9.1f}"
         )
     if gate["kept"]:
@@ -232,7 +232,7 @@ def _finish_lines(finish: dict[str, Any] | None) -> list[str]:
             f"({share:.1%} of the variance)"
         )
     if finish["prototypes"]:
-        done.append(f"labelled by {finish['prototypes']:,} prototypes")
+        done.append(f"labeled by {finish['prototypes']:,} prototypes")
     if finish["sample"]:
         done.append(f"fitted to {finish['sample']:,} windows")
     return [f"vectors    {', '.join(done)}"]

@@ -42,7 +42,7 @@ def sample_windows(settings: Settings, root: str | None, count: int) -> list[Win
     Parameters
     ----------
     settings : Settings
-        Colour images and catalogs of positions are put together on Spark.
+        Color images and catalogs of positions are put together on Spark.
     root : str or None
         Archive root.
     count : int
@@ -69,7 +69,7 @@ def sample_windows(settings: Settings, root: str | None, count: int) -> list[Win
 def _images(files: list[ImageFile], settings: Settings) -> Iterator[Iterator[pa.RecordBatch]]:
     """Batches of ``schema.TILED`` of each file or, where images are put together, of each image."""
     tile = TileSpec.from_settings(settings)
-    if settings.images.colour is None and not isinstance(settings.cutouts.generator, Positions):
+    if settings.images.color is None and not isinstance(settings.cutouts.generator, Positions):
         spec = fuse(DescribeSpec.from_settings(settings.images), tile)
         for file in files:
             yield iter(spec.build(str)(files_to_batches([file])))
@@ -84,8 +84,8 @@ def _joined(files: list[ImageFile], settings: Settings) -> Iterator[dict[str, An
     from elodin_spark.spark.inputs import input_batches
     from elodin_spark.spark.session import session
 
-    # The planes of a colour image may be in any of the files; positions lie on some of any image's.
-    some = files if settings.images.colour is not None else files[: 2 * IMAGES]
+    # The planes of a color image may be in any of the files; positions lie on some of any image's.
+    some = files if settings.images.color is not None else files[: 2 * IMAGES]
     whole = settings.run.model_copy(update={"batch_images": max(1, len(some))})
     with session(settings.spark, data_source=False) as spark:
         batches = input_batches(spark, some, settings.model_copy(update={"run": whole}))

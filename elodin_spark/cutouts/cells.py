@@ -59,15 +59,15 @@ def cells_and_offsets(
     return cells, across, along
 
 
-def neighbours(cells: NDArray[np.int64], order: int) -> NDArray[np.int64]:
+def neighbors(cells: NDArray[np.int64], order: int) -> NDArray[np.int64]:
     """The cells that touch any of `cells`, by an edge or a corner, sorted; `cells` themselves among them."""
     if not len(cells):
         return np.empty(0, np.int64)
-    around = neighbours_of_each(cells, order)
+    around = neighbors_of_each(cells, order)
     return np.union1d(around[around >= 0], cells).astype(np.int64)
 
 
-def neighbours_of_each(cells: NDArray[np.int64], order: int) -> NDArray[np.int64]:
+def neighbors_of_each(cells: NDArray[np.int64], order: int) -> NDArray[np.int64]:
     """The eight cells around each, shape (n, 8), int64; -1 where only seven touch it."""
     import astropy_healpix
 
@@ -99,7 +99,7 @@ def smallest_width_rad(order: int) -> float:
 
 
 def largest_radius_rad(order: int) -> float:
-    """No corner is further from the centre of its cell than this, rad.
+    """No corner is further from the center of its cell than this, rad.
 
     The cells that meet the parallel of ``sin(dec) = 2/3`` are the longest, as in healpy's
     ``max_pixrad``.

@@ -74,8 +74,8 @@ def _fill(filled: np.ndarray, unknown: NDArray[np.bool_]) -> np.ndarray:
         # From the pixels as they were: medians of medians drift.
         blocks = _block_medians(padded[half:-half, half:-half])
         coarse = _fill(blocks, np.isnan(blocks))
-        centre = (_FILL_BLOCK - 1) / 2
-        where = (np.stack([rows, columns]) - centre) / _FILL_BLOCK
+        center = (_FILL_BLOCK - 1) / 2
+        where = (np.stack([rows, columns]) - center) / _FILL_BLOCK
         filled[rows, columns] = map_coordinates(coarse, where, order=1, mode="nearest")
     return filled
 

@@ -78,9 +78,9 @@ def blob_windows(
 ) -> NDArray[np.int32]:
     """Square windows around the bright connected regions of an image.
 
-    The definition is elodin-nn's: the grey image is smoothed with a Gaussian; regions are
+    The definition is elodin-nn's: the gray image is smoothed with a Gaussian; regions are
     where it exceeds `threshold` x its mean (neighbors by edge or corner); each region's
-    extent is padded and made square. Here the short side grows around the centre, and a
+    extent is padded and made square. Here the short side grows around the center, and a
     window that leaves the image is shifted inside, or shrunk to the short side of the image
     where it is larger than that.
 

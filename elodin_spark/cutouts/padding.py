@@ -36,7 +36,7 @@ def padding_values(sample: np.ndarray) -> tuple[float, ...]:
     Parameters
     ----------
     sample : ndarray, shape (ny, nx) or (ny, nx, 3)
-        Rows of the image, see :func:`~elodin_spark.cutouts.stretch.sample_rows`. Of colours, pixels whose
+        Rows of the image, see :func:`~elodin_spark.cutouts.stretch.sample_rows`. Of colors, pixels whose
         channels are alike can be padding.
 
     Returns

@@ -20,9 +20,9 @@ from elodin_spark.cutouts.steps import Affine, apply_steps, default_steps
 from elodin_spark.cutouts.stretch import AsinhLevels, fit_asinh, sample_rows
 from elodin_spark.errors import ImageError
 from elodin_spark.images.align import Grid
-from elodin_spark.images.colour import STRIP_ROWS, ColourImage, LazyPlane
+from elodin_spark.images.color import STRIP_ROWS, ColorImage, LazyPlane
 from elodin_spark.images.planes import Plane, open_plane
-from elodin_spark.settings import AsinhStretch, ColourSettings, GrayScale, GrayToRGB, Step
+from elodin_spark.settings import AsinhStretch, ColorSettings, GrayScale, GrayToRGB, Step
 
 #: Images of more pixels are read box by box. Whole, one takes 8 bytes a pixel.
 WHOLE_PIXELS = 2**26
@@ -194,19 +194,19 @@ class LazyPicture:
 def _bytes_by_strips(plane: Rows, steps: Sequence[Step]) -> NDArray[np.uint8]:
     """Steps that treat each pixel by itself, and 8 bits; the same as on the whole image."""
     height = plane.shape[0]
-    colour = steps[-1].type == "GrayToRGB"  # last, so that its work is done on bytes of one channel
-    lazy = LazyPicture(plane, steps[:-1] if colour else steps)
+    color = steps[-1].type == "GrayToRGB"  # last, so that its work is done on bytes of one channel
+    lazy = LazyPicture(plane, steps[:-1] if color else steps)
     out = np.empty(lazy.shape, np.uint8)
     step = max(1, STRIP_PIXELS // math.prod(plane.shape[1:]))
     for y0 in range(0, height, step):
         lazy.read_bytes(y0, out[y0 : y0 + step])
-    return seen_as_rgb(out) if colour and out.ndim == 2 else out
+    return seen_as_rgb(out) if color and out.ndim == 2 else out
 
 
-class _ColourPicture:
+class _ColorPicture:
     """Several bands as one image of three channels."""
 
-    def __init__(self, image: ColourImage) -> None:
+    def __init__(self, image: ColorImage) -> None:
         self._image = image
         self.shape: tuple[int, ...] = (image.grid.height, image.grid.width, 3)
         self.affine = np.eye(3)
@@ -230,7 +230,7 @@ class _HeldPlane(HeldRows):
 def open_picture(
     image: Row,
     steps: Literal["auto"] | Sequence[Step],
-    colour: ColourSettings | None,
+    color: ColorSettings | None,
     storage: Mapping[str, Any],
     as_bytes: bool,
     keep_raw: bool = False,
@@ -243,7 +243,7 @@ def open_picture(
     image : mapping
         A row of ``schema.IMAGES``.
     steps : "auto" or sequence of Step
-    colour : ColourSettings, optional
+    color : ColorSettings, optional
         How planes of several bands become one image, where the row lists planes.
     storage : mapping
         Options of a remote store.
@@ -259,23 +259,23 @@ def open_picture(
     ------
     picture : Picture
     plane : Plane
-        Unprocessed pixels, NaN where blank, and mask; of a colour image, those of its reference band.
+        Unprocessed pixels, NaN where blank, and mask; of a color image, those of its reference band.
 
     Raises
     ------
     ImageError
     """
     with ExitStack() as stack:
-        if image.get("planes") and colour is not None:
+        if image.get("planes") and color is not None:
             planes: dict[str, Plane] = {
                 plane["band"]: KnownPlane(
                     stack.enter_context(open_plane(plane["uri"], plane["hdu"], storage)), blank
                 )
                 for plane in image["planes"]
-                if plane["band"] in colour.bands
+                if plane["band"] in color.bands
             }
-            reference = planes[colour.reference_band]
-            picture: Picture = _ColourPicture(_compose(image, planes, colour))
+            reference = planes[color.reference_band]
+            picture: Picture = _ColorPicture(_compose(image, planes, color))
             height, width = picture.shape[:2]
             if height * width <= WHOLE_PIXELS:
                 # Once for the image rather than once for each of the overlapping windows.
@@ -284,7 +284,7 @@ def open_picture(
                 held = HeldRows(np.concatenate(rows))
                 picture = WholePicture(held, () if steps == "auto" else steps, as_bytes)
             elif steps != "auto" and steps:
-                raise _too_large(height, width, "images.steps of a colour image")
+                raise _too_large(height, width, "images.steps of a color image")
             yield picture, reference
             return
         plane = stack.enter_context(open_plane(image["uri"], image["hdu"], storage))
@@ -314,7 +314,7 @@ def _too_large(height: int, width: int, what: str) -> ImageError:
     )
 
 
-def _compose(image: Row, planes: Mapping[str, Plane], colour: ColourSettings) -> ColourImage:
+def _compose(image: Row, planes: Mapping[str, Plane], color: ColorSettings) -> ColorImage:
     headers = {plane["band"]: plane.get("wcs") for plane in image["planes"]}
 
     def lazy(band: str, plane: Plane) -> LazyPlane:
@@ -322,4 +322,4 @@ def _compose(image: Row, planes: Mapping[str, Plane], colour: ColourSettings) ->
         grid = Grid(headers[band], width, height)
         return LazyPlane(grid, lambda box: plane.read(box[1], box[3], box[0], box[2]), plane.flux_unit)
 
-    return ColourImage({band: lazy(band, plane) for band, plane in planes.items()}, colour)
+    return ColorImage({band: lazy(band, plane) for band, plane in planes.items()}, color)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.errors import ImageError
 
-#: Weights of R, G and B in grey (ITU-R BT.601).
+#: Weights of R, G and B in gray (ITU-R BT.601).
 GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 
 #: Images are worked on in strips of rows of about so many values, which stay in the cache.

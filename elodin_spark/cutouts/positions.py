@@ -17,7 +17,7 @@ from elodin_spark.cutouts.cells import (
     MAX_ORDER,
     cell_key,
     largest_radius_rad,
-    neighbours,
+    neighbors,
     position_cells,
     side_rad,
     smallest_width_rad,
@@ -45,7 +45,7 @@ class Matches(NamedTuple):
     windows : ndarray, shape (n, 4), int32
         ``x0, y0, x1, y1``, px, half-open, inside the image.
     x, y : ndarray, shape (n,), float64
-        Column and row of the position, px, from 0; integers are the centres of pixels.
+        Column and row of the position, px, from 0; integers are the centers of pixels.
     shifted : ndarray, shape (n,), bool
         The window was moved inside, so that the position is not in its middle.
     """
@@ -94,14 +94,14 @@ def positions_in_image(
     x, y = sky_to_pixel(wcs_text, width, height, ra, dec)
     index = np.flatnonzero(np.isfinite(x))
     x, y = x[index], y[index]
-    windows, shifted = centred_windows(x, y, size_px, width, height)
+    windows, shifted = centerd_windows(x, y, size_px, width, height)
     if edge == "drop":
         inside = ~shifted
         index, windows, x, y, shifted = index[inside], windows[inside], x[inside], y[inside], shifted[inside]
     return Matches(index.astype(np.int64), windows, x, y, shifted)
 
 
-def centred_windows(
+def centerd_windows(
     x: ArrayLike, y: ArrayLike, size_px: int, width: int, height: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Square windows around pixel positions, moved inside the image where they leave it.
@@ -112,7 +112,7 @@ def centred_windows(
     Parameters
     ----------
     x, y : array_like, shape (n,)
-        Column and row, px, from 0; integers are the centres of pixels.
+        Column and row, px, from 0; integers are the centers of pixels.
     size_px : int
         Side of the windows, px; at most the short side of the image.
     width, height : int
@@ -291,7 +291,7 @@ def _cells(wcs_text: str, width: int, height: int, order: int) -> NDArray[np.int
     """Cells of an image; None where samples cannot tell: off the sky here and there, or too many.
 
     Samples on a grid, at most `reach` from any point of the image. The cell of a point is that of a
-    sample or, `reach` being less than the width of a cell, next to one; and its centre is
+    sample or, `reach` being less than the width of a cell, next to one; and its center is
     no further from the sample than `reach` and the radius of a cell.
     """
     from scipy.spatial import cKDTree
@@ -315,14 +315,14 @@ def _cells(wcs_text: str, width: int, height: int, order: int) -> NDArray[np.int
         reach = 1.2 * 0.5 * math.hypot(*steps)  # half a diagonal, and a little for curvature
         if reach < 0.75 * smallest_width_rad(order):
             inner = np.unique(position_cells(ra, dec, order))
-            around = np.setdiff1d(neighbours(inner, order), inner)
-            distance, _ = cKDTree(vectors).query(_centres(around, order))
+            around = np.setdiff1d(neighbors(inner, order), inner)
+            distance, _ = cKDTree(vectors).query(_centers(around, order))
             return np.union1d(inner, around[distance <= largest_radius_rad(order) + reach])
         columns, rows = 2 * columns, 2 * rows
     return None
 
 
-def _centres(cells: NDArray[np.int64], order: int) -> NDArray[np.float64]:
+def _centers(cells: NDArray[np.int64], order: int) -> NDArray[np.float64]:
     import astropy_healpix
 
     lon, lat = astropy_healpix.healpix_to_lonlat(cells, 2**order, order="nested")

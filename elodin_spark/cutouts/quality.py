@@ -106,7 +106,7 @@ def window_quality(
     Parameters
     ----------
     pixels : ndarray, shape (ny, nx) or (ny, nx, 3)
-        Physical values, before any stretch. Of colours, a pixel lacks data or is saturated where
+        Physical values, before any stretch. Of colors, a pixel lacks data or is saturated where
         any channel does or is; the sky is that of the channels' mean.
     windows : array_like, shape (n, 4)
         ``x0, y0, x1, y1`` on the image, px, half-open.
@@ -176,7 +176,7 @@ def window_quality(
 
 
 def no_data(pixels: np.ndarray, blank: float | None = None) -> NDArray[np.bool_]:
-    """Where pixels are NaN, infinite or exactly `blank`; for colours, in any channel. Shape (ny, nx)."""
+    """Where pixels are NaN, infinite or exactly `blank`; for colors, in any channel. Shape (ny, nx)."""
     unknown = ~np.isfinite(pixels)
     if blank is not None:
         unknown |= pixels == blank

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from elodin_spark.cutouts.cells import (
     MAX_ORDER,
     cells_and_offsets,
-    neighbours_of_each,
+    neighbors_of_each,
     position_cells,
     side_rad,
     smallest_width_rad,
@@ -31,7 +31,7 @@ class RepeatPairs(NamedTuple):
     id_a, id_b : ndarray, shape (n,), int64
         Cutouts of different images, ``id_a < id_b``.
     sep_arcsec : ndarray, shape (n,), float64
-        Between their centres, along the great circle.
+        Between their centers, along the great circle.
     dmjd : ndarray, shape (n,), float64
         Epoch of b minus epoch of a, d; NaN where one is not known.
     """
@@ -123,7 +123,7 @@ def cells_with_margin(ra: ArrayLike, dec: ArrayLike, order: int, margin_arcsec: 
     known = np.flatnonzero(cells >= 0)
     # Offsets within a cell run from 0 to 1; no step of `margin` moves either by more than `edge`.
     at_edge = known[(np.minimum.reduce([across, 1 - across, along, 1 - along])[known]) <= edge]
-    around = neighbours_of_each(cells[at_edge], order) if len(at_edge) else np.empty((0, 8), np.int64)
+    around = neighbors_of_each(cells[at_edge], order) if len(at_edge) else np.empty((0, 8), np.int64)
     there = around >= 0
     index = np.concatenate([known, np.repeat(at_edge, there.sum(axis=1))])
     all_cells = np.concatenate([cells[known], around[there]])
@@ -142,7 +142,7 @@ def repeat_pairs(
     mjd: ArrayLike | None = None,
     home: ArrayLike | None = None,
 ) -> RepeatPairs:
-    """Pairs of cutouts of different images whose centres are at most `max_sep_arcsec` apart.
+    """Pairs of cutouts of different images whose centers are at most `max_sep_arcsec` apart.
 
     Over the groups of :func:`cells_with_margin`, with `home` of each, every pair of the sky comes
     out exactly once: in the own cell of the cutout with the smaller ID.
@@ -152,7 +152,7 @@ def repeat_pairs(
     ids, image_ids : array_like, shape (n,), int64
         Of the cutouts, each ID once, and of the images they were cut from.
     ra, dec : array_like, shape (n,)
-        Centres, ICRS, deg; NaN is near nothing.
+        Centers, ICRS, deg; NaN is near nothing.
     max_sep_arcsec : float
         Largest separation, itself included.
     mjd : array_like, shape (n,), optional

@@ -37,7 +37,7 @@ def sky_and_sigma(
     Parameters
     ----------
     pixels : ndarray, shape (ny, nx) or (ny, nx, 3)
-        Of colours the mean of the channels counts.
+        Of colors the mean of the channels counts.
     masked : callable or None
         ``masked((rows, columns))`` tells which of these pixels are left out.
     blank : float or None

@@ -41,7 +41,7 @@ class Sources:
     Attributes
     ----------
     x, y : ndarray, shape (n,), float64
-        Barycentre, px, from 0; integers are the centres of pixels.
+        Barycenter, px, from 0; integers are the centers of pixels.
     flux : ndarray, shape (n,), float64
         Above the sky, in the unit of the image, within the Kron ellipse (FLUX_AUTO); within the
         isophote where no ellipse could be measured.
@@ -176,7 +176,7 @@ def detect_sources_in_strips(
     """Detect sources strip by strip, in memory that does not grow with the height of an image.
 
     Strips overlap by `margin_px` on each side; a source belongs to the strip that holds its
-    barycentre. What it costs: ``2 * margin_px / strip_px`` more pixels are looked at, sources
+    barycenter. What it costs: ``2 * margin_px / strip_px`` more pixels are looked at, sources
     taller than the margin are cut, and the sky next to a seam, so the threshold, is estimated from
     other boxes than in the whole image, by which a few of the faintest come and go.
 

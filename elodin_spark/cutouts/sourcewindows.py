@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.cutouts.positions import centred_windows, require_room
+from elodin_spark.cutouts.positions import centerd_windows, require_room
 from elodin_spark.cutouts.sources import Sources
 
 
@@ -48,7 +48,7 @@ def source_windows(
     shape : tuple of int
         ``(ny, nx)`` of the image.
     size_px : int, optional
-        Side of every window, px, around the barycentre.
+        Side of every window, px, around the barycenter.
     extent_factor : float, optional
         Side as a multiple of the long side of the source's isophote, around its middle. One of
         the two is given.
@@ -71,7 +71,7 @@ def source_windows(
         raise ValueError("give one of size_px and extent_factor")
     if size_px is not None:
         require_room(width, height, size_px)
-        windows, shifted = centred_windows(sources.x, sources.y, size_px, width, height)
+        windows, shifted = centerd_windows(sources.x, sources.y, size_px, width, height)
     else:
         windows, shifted = _extent_windows(
             sources.boxes, float(extent_factor or 0), min_size_px, width, height

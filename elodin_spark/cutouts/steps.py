@@ -2,7 +2,7 @@
 
 Steps that move pixels also give the affine map from the processed image back to the
 original, so that sky positions stay right. Positions are ``(x, y)``, column and row in px from
-0, integers being the centres of pixels.
+0, integers being the centers of pixels.
 """
 
 from __future__ import annotations
@@ -248,18 +248,18 @@ def _crop_affine(r0: int, c0: int) -> Affine:
 
 
 def _rotate_affine(height: int, width: int, angle: float) -> Affine:
-    """About the centre of the array, counter-clockwise where y, the row, points up."""
+    """About the center of the array, counter-clockwise where y, the row, points up."""
     quarters, rest = divmod(angle, 90.0)
     if rest == 0:  # cos(90 deg) is not 0 in floating point, and would blank the border
         cos, sin = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[int(quarters) % 4]
     else:
         cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
     # Where a pixel of the result came from: turned back by the angle.
     return np.array(
         [
-            [cos, sin, centre_x - cos * centre_x - sin * centre_y],
-            [-sin, cos, centre_y + sin * centre_x - cos * centre_y],
+            [cos, sin, center_x - cos * center_x - sin * center_y],
+            [-sin, cos, center_y + sin * center_x - cos * center_y],
             [0, 0, 1],
         ],
         dtype=np.float64,

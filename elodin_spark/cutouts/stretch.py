@@ -81,7 +81,7 @@ def fit_asinh(
     Parameters
     ----------
     sample : ndarray, shape (ny, nx) or (ny, nx, 3)
-        Rows of the image, see :func:`sample_rows`. The channels of colour share one
+        Rows of the image, see :func:`sample_rows`. The channels of color share one
         stretch, that of their mean.
     black_sigma, softening_sigma : float
         In units of the noise.
@@ -144,7 +144,7 @@ def rescale_intensity(pixels: np.ndarray, low: float = 2.0, high: float = 98.0) 
     Parameters
     ----------
     pixels : ndarray, shape (ny, nx) or (ny, nx, 3)
-        The channels of colour share one stretch.
+        The channels of color share one stretch.
     low, high : float
         Percentiles of the finite values.
 
@@ -174,7 +174,7 @@ def equalize(pixels: np.ndarray) -> NDArray[np.float32]:
     if not finite.any() or pixels[finite].min() == pixels[finite].max():
         return np.zeros(pixels.shape, np.float32)
     values = pixels if finite.all() else np.where(finite, pixels, pixels[finite].min())
-    # Flat, because scikit-image warns about three columns that might be colour.
+    # Flat, because scikit-image warns about three columns that might be color.
     flat = exposure.equalize_hist(values.reshape(1, -1), mask=finite.reshape(1, -1))
     equalized = flat.reshape(pixels.shape).astype(np.float32)
     return _black_where_unknown(np.clip(equalized, 0, 1), pixels)
@@ -183,7 +183,7 @@ def equalize(pixels: np.ndarray) -> NDArray[np.float32]:
 def equalize_adaptive(pixels: np.ndarray, clip_limit: float = 0.03) -> NDArray[np.float32]:
     """Contrast-limited adaptive equalization (CLAHE) in tiles of an eighth of the image.
 
-    Colour is equalized in the value channel of HSV, as scikit-image does.
+    Color is equalized in the value channel of HSV, as scikit-image does.
     """
     from skimage import exposure
 

@@ -1,6 +1,6 @@
 """Texture and shape of a window in a few numbers, beside its fingerprint.
 
-Of the 8-bit grey window, by mahotas (Coelho 2013, Journal of Open Research Software 1, e3).
+Of the 8-bit gray window, by mahotas (Coelho 2013, Journal of Open Research Software 1, e3).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def texture(pixels: NDArray[np.uint8], kind: Texture) -> NDArray[np.float32] | N
     ----------
     pixels : ndarray of uint8, shape (ny, nx) or (ny, nx, 3)
     kind : {"haralick", "zernike"}
-        ``haralick``: the first 13 statistics of the grey-level co-occurrence matrix of neighboring
+        ``haralick``: the first 13 statistics of the gray-level co-occurrence matrix of neighboring
         pixels, mean of the four directions (Haralick et al. 1973, IEEE Trans. SMC 3, 610). ``zernike``:
         magnitudes of the moments up to degree 8 on the disk inscribed in the window, which do not
         change when the window is turned (Teague 1980, JOSA 70, 920).
@@ -49,13 +49,13 @@ def texture(pixels: NDArray[np.uint8], kind: Texture) -> NDArray[np.float32] | N
         raise MissingDependencyError(
             "cutouts.texture needs mahotas: pip install 'elodin_spark[texture]'"
         ) from None
-    grey = np.ascontiguousarray(gray(pixels))
-    height, width = grey.shape
-    if min(height, width) < 2 or grey.min() == grey.max():
+    levels = np.ascontiguousarray(gray(pixels))
+    height, width = levels.shape
+    if min(height, width) < 2 or levels.min() == levels.max():
         return None
     if kind == "haralick":
-        values = features.haralick(grey, return_mean=True)
+        values = features.haralick(levels, return_mean=True)
     else:
-        centre = ((height - 1) / 2, (width - 1) / 2)
-        values = features.zernike_moments(grey, min(height, width) / 2, ZERNIKE_DEGREE, cm=centre)
+        center = ((height - 1) / 2, (width - 1) / 2)
+        values = features.zernike_moments(levels, min(height, width) / 2, ZERNIKE_DEGREE, cm=center)
     return values.astype(np.float32) if np.isfinite(values).all() else None

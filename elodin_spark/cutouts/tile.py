@@ -1,7 +1,7 @@
 """Described images to windows: rows of ``schema.TILED``.
 
 Windows refer to the pixel grid of the image after its image steps, which is the grid of the
-file where no step moves pixels. Sky positions are those of the window centres, traced back
+file where no step moves pixels. Sky positions are those of the window centers, traced back
 through the steps to the file and its WCS.
 """
 
@@ -29,7 +29,7 @@ from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
 from elodin_spark.images.listing import is_fits
 from elodin_spark.images.planes import Plane
-from elodin_spark.settings import ColourSettings, Generator, QualitySettings, Settings, Step
+from elodin_spark.settings import ColorSettings, Generator, QualitySettings, Settings, Step
 from elodin_spark.stage import Locate, Stage
 
 #: Most rows in a batch.
@@ -68,7 +68,7 @@ class TileSpec:
     quality : QualitySettings, optional
         What is measured of each window, and which are filled or rejected. A rejected window
         keeps its row, with the reason, and has no pixels.
-    colour : ColourSettings, optional
+    color : ColorSettings, optional
         How the planes of a band group become one image.
     storage : tuple of (str, object)
         Options of a remote store.
@@ -81,7 +81,7 @@ class TileSpec:
     cutout_steps: tuple[Step, ...] = ()
     thumbnail_px: int = 96
     quality: QualitySettings | None = None
-    colour: ColourSettings | None = None
+    color: ColorSettings | None = None
     storage: tuple[tuple[str, Any], ...] = ()
     texture: tuple[Texture, ...] = ()
 
@@ -95,7 +95,7 @@ class TileSpec:
             cutouts.steps,
             cutouts.thumbnail_px,
             cutouts.quality,
-            settings.images.colour,
+            settings.images.color,
             tuple(settings.images.storage.items()),
             cutouts.texture,
         )
@@ -128,7 +128,7 @@ def thumbnail(pixels: NDArray[np.uint8], side_px: int, upwards: bool = False) ->
     Returns
     -------
     bytes
-        JPEG of quality 90, grey or RGB.
+        JPEG of quality 90, gray or RGB.
     """
     import cv2
 
@@ -192,7 +192,7 @@ class TileStage:
                 opened = open_picture(
                     image,
                     spec.image_steps,
-                    spec.colour,
+                    spec.color,
                     dict(spec.storage),
                     as_bytes,
                     spec.quality is not None,
@@ -334,10 +334,10 @@ class Cutting:
         return row | {"pixel_shape": list(cut.shape), "pixels": self._pixels.add(cut)}
 
     def _sky(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """ICRS positions of the centres of all windows, deg; NaN where there are none."""
+        """ICRS positions of the centers of all windows, deg; NaN where there are none."""
         boxes = self._layout.windows.astype(np.float64)
-        centres = np.stack([(boxes[:, 0] + boxes[:, 2] - 1) / 2, (boxes[:, 1] + boxes[:, 3] - 1) / 2])
-        x, y, _ = self._picture.affine @ np.concatenate([centres, np.ones((1, len(boxes)))])
+        centers = np.stack([(boxes[:, 0] + boxes[:, 2] - 1) / 2, (boxes[:, 1] + boxes[:, 3] - 1) / 2])
+        x, y, _ = self._picture.affine @ np.concatenate([centers, np.ones((1, len(boxes)))])
         if self._image["wcs"] is None or not len(boxes):
             return np.full(len(boxes), np.nan), np.full(len(boxes), np.nan)
         return sky.pixel_to_sky(sky.wcs_of(self._image["wcs"]), x, y)

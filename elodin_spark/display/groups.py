@@ -1,4 +1,4 @@
-"""Points told apart by colour, and the legend that names the colours."""
+"""Points told apart by color, and the legend that names the colors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Groups:
-    """Points told apart by colour.
+    """Points told apart by color.
 
     Attributes
     ----------
     colors : tuple of str
         One per point.
     legend : tuple of (str, str)
-        Name and colour of each group, the most frequent first; empty where there is no choice.
+        Name and color of each group, the most frequent first; empty where there is no choice.
     """
 
     colors: tuple[str, ...]
@@ -30,7 +30,7 @@ class Groups:
 
 
 def color_groups(names: Sequence[str | None] | None, count: int) -> Groups:
-    """Give the most frequent names a colour each and the rest one grey.
+    """Give the most frequent names a color each and the rest one gray.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def color_groups(names: Sequence[str | None] | None, count: int) -> Groups:
     Returns
     -------
     Groups
-        Equal counts in alphabetical order, so that the same input has the same colours.
+        Equal counts in alphabetical order, so that the same input has the same colors.
     """
     if names is None:
         return Groups((PALETTE[0],) * count, ())
@@ -76,7 +76,7 @@ def draw_legend(
     ----------
     ax : matplotlib.axes.Axes
     entries, rings : sequence of (str, str)
-        Name and colour.
+        Name and color.
     columns : int
     width_in : float
         Of the whole legend, inch.

@@ -31,7 +31,7 @@ METHOD_NAMES: dict[Method, str] = {"tsne": "t-SNE", "umap": "UMAP"}
 #: Side of a picture, of a cell's: some slack, so that neighboring cells can both have one.
 PICTURE_SIDE = 0.85
 
-_BORDER, _GROUP_BORDER = 0.02, 0.05  # of a picture's side; the wider one shows a colour
+_BORDER, _GROUP_BORDER = 0.02, 0.05  # of a picture's side; the wider one shows a color
 _CANVAS_PX = 1800  # pictures are pasted on one canvas: one artist draws as fast as one picture
 _FEWEST_CELLS, _MOST_CELLS = 9, 60
 _MAP_IN = 8.0
@@ -70,8 +70,8 @@ def choose_thumbnails(xy: npt.ArrayLike, available: npt.ArrayLike, *, cells: int
     rows = np.flatnonzero(np.asarray(available, dtype=bool))
     if not len(rows):
         return rows
-    centre, half = _square(points)
-    unit = (points[rows] - (centre - half)) / (2 * half) * cells
+    center, half = _square(points)
+    unit = (points[rows] - (center - half)) / (2 * half) * cells
     cell = np.clip(np.floor(unit).astype(np.int64), 0, cells - 1)
     off_middle = ((unit - cell - 0.5) ** 2).sum(axis=1)
     order = np.lexsort((rows, off_middle))
@@ -151,7 +151,7 @@ def draw_map(
         Side of a picture, px of the figure; else chosen from the number of points.
     title : str
     labels : sequence of str or None, length n, optional
-        Group of each point, shown by colour with a legend below the map.
+        Group of each point, shown by color with a legend below the map.
 
     Returns
     -------
@@ -183,12 +183,12 @@ def draw_map(
     groups = color_groups(labels, count)
     points, far = drawn_in(points)
     chosen, side = _choose(ax, points, thumbnails, max_thumbnails, size_px)
-    centre, half = _square(points)
+    center, half = _square(points)
     shape = _shape(points)
     reach = shape * (half * 1.03 + (side / 2 / shape.min() if len(chosen) else 0.0))
-    centre[1] += side / 2 if len(chosen) else 0.0  # pictures stand on their points
-    ax.set_xlim(centre[0] - reach[0], centre[0] + reach[0])
-    ax.set_ylim(centre[1] - reach[1], centre[1] + reach[1])
+    center[1] += side / 2 if len(chosen) else 0.0  # pictures stand on their points
+    ax.set_xlim(center[0] - reach[0], center[0] + reach[0])
+    ax.set_ylim(center[1] - reach[1], center[1] + reach[1])
     size = float(np.clip(3000.0 / count, 2.5, 22.0))
     ax.scatter(
         points[:, 0],
@@ -213,7 +213,7 @@ def draw_map(
         )
     if len(chosen):
         frames = None if labels is None else [groups.colors[at] for at in chosen]
-        canvas = _paste(points[chosen], [thumbnails[at] for at in chosen], frames, centre, reach, side)
+        canvas = _paste(points[chosen], [thumbnails[at] for at in chosen], frames, center, reach, side)
         extent = (*ax.get_xlim(), *ax.get_ylim())
         ax.imshow(
             canvas, extent=extent, origin="upper", interpolation="antialiased", zorder=3, aspect="equal"
@@ -318,7 +318,7 @@ def _paste(
     places: Floats,
     pictures: Sequence[bytes | None],
     frames: Sequence[str] | None,
-    centre: Floats,
+    center: Floats,
     reach: Floats,
     side: float,
 ) -> npt.NDArray[np.uint8]:
@@ -335,8 +335,8 @@ def _paste(
     for (x, y), data, color in zip(places, pictures, colors, strict=True):
         if data is None:
             continue
-        left = round((x - centre[0] + reach[0]) * scale - size / 2)
-        top = round((centre[1] + reach[1] - y) * scale - size)
+        left = round((x - center[0] + reach[0]) * scale - size / 2)
+        top = round((center[1] + reach[1] - y) * scale - size)
         left, top = min(max(left, 0), width - size), min(max(top, 0), height - size)
         tile = canvas[top : top + size, left : left + size]
         tile[..., :3] = np.round(np.array(to_rgb(color)) * 255)
@@ -346,7 +346,7 @@ def _paste(
 
 
 def _square(points: Floats) -> tuple[Floats, float]:
-    """Centre and half side of the square around the points."""
+    """Center and half side of the square around the points."""
     low, high = points.min(axis=0), points.max(axis=0)
     half = float((high - low).max()) / 2
     return (low + high) / 2, half if half > 0 else 0.5

@@ -57,7 +57,7 @@ class Panel:
     x0, y0, x1, y1 : int
         Window, px, half-open; x is the column.
     ra, dec : float or None
-        ICRS position of the centre, deg.
+        ICRS position of the center, deg.
     thumbnail : bytes or None
         JPEG.
     distance : float or None

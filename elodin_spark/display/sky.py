@@ -2,7 +2,7 @@
 
 Right ascension grows to the left. The close view has equal scales in both directions; where
 right ascension would be too distorted for that (at a pole, over a large field far from the
-equator) it shows offsets from its centre instead, in the zenithal equidistant (ARC)
+equator) it shows offsets from its center instead, in the zenithal equidistant (ARC)
 projection of Calabretta and Greisen (2002).
 """
 
@@ -46,7 +46,7 @@ def draw_sky(
 ) -> Axes:
     """Draw the close view of positions.
 
-    Positions spread over more than 25 deg from their centre are shown around the
+    Positions spread over more than 25 deg from their center are shown around the
     highlighted ones, or else where most of them are.
 
     Parameters
@@ -56,7 +56,7 @@ def draw_sky(
     ra, dec : sequence of float or None, length n
         ICRS, deg. A missing or NaN position is left out.
     groups : sequence of str or None, length n, optional
-        Shown by colour, for instance the name of the image.
+        Shown by color, for instance the name of the image.
     highlight : sequence of int, optional
         Rows drawn with a ring.
 
@@ -255,8 +255,8 @@ def _frame(ax: Axes, view: View) -> None:
     if view.offsets:
         ax.set_xlim(view.half, -view.half)
         ax.set_ylim(-view.half, view.half)
-        centre = sky_position(view.ra, view.dec)
-        style.name_axes(ax, f"East of {centre} (deg)", "North of it (deg)")
+        center = sky_position(view.ra, view.dec)
+        style.name_axes(ax, f"East of {center} (deg)", "North of it (deg)")
         aspect = 1.0
     else:
         cosine = float(np.cos(np.radians(view.dec)))

@@ -1,4 +1,4 @@
-"""One look for all figures: fonts, colours, page layout, footers and how a figure is saved.
+"""One look for all figures: fonts, colors, page layout, footers and how a figure is saved.
 
 Figures are made without pyplot, so they need no display and leave no state behind. Sizes
 are in inches from the lower left corner of the figure, font sizes in points.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Pixels per inch of every figure.
 DPI = 150
-#: Colours told apart with any colour vision (Okabe and Ito 2008), without yellow and vermilion:
+#: Colors told apart with any color vision (Okabe and Ito 2008), without yellow and vermilion:
 #: the one is lost on a light page, the other is `ACCENT`.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#7A5C3E", "#332288")
 #: What a figure is about: the query, the highlighted positions.
@@ -286,7 +286,7 @@ def new_page(width_in: float, height_in: float, *, title: str, note: str = "", f
 
 
 def style_axes(ax: Axes) -> Axes:
-    """Thin grey frame and small ticks in the house font."""
+    """Thin gray frame and small ticks in the house font."""
     ax.set_facecolor("white")
     for spine in ax.spines.values():
         spine.set_edgecolor(LINE)

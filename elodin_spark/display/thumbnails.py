@@ -18,7 +18,7 @@ def decode_thumbnail(data: bytes) -> Pixels:
     Parameters
     ----------
     data : bytes
-        JPEG, grey or colour (any raster format Pillow knows will do).
+        JPEG, gray or color (any raster format Pillow knows will do).
 
     Returns
     -------

@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float64]
 
 _WIDEST_DEG = 25.0  # radius; positions spread wider are shown one region at a time
 _SMALLEST_DEG = 0.005  # half side of the view of a single position
-_LEAST_COSINE_RATIO = 0.75  # of the poleward edge to the centre: below it, offsets
+_LEAST_COSINE_RATIO = 0.75  # of the poleward edge to the center: below it, offsets
 _REGION = 0.2  # side of the boxes that find the fullest region, of the unit sphere
 
 
@@ -22,11 +22,11 @@ class View:
     Attributes
     ----------
     ra, dec : float
-        Its centre, deg.
+        Its center, deg.
     half : float
         Half its side, deg on the sky.
     offsets : bool
-        Whether it shows offsets from the centre instead of right ascension and declination.
+        Whether it shows offsets from the center instead of right ascension and declination.
     inside : ndarray of int
         Rows of the positions it shows, ascending.
     """
@@ -38,9 +38,9 @@ class View:
     inside: npt.NDArray[np.intp]
 
 
-def around(ra: npt.ArrayLike, centre: float) -> Floats:
-    """Right ascension minus `centre`, in [-180, 180) deg."""
-    return (np.asarray(ra, dtype=np.float64) - centre + 180.0) % 360.0 - 180.0
+def around(ra: npt.ArrayLike, center: float) -> Floats:
+    """Right ascension minus `center`, in [-180, 180) deg."""
+    return (np.asarray(ra, dtype=np.float64) - center + 180.0) % 360.0 - 180.0
 
 
 def _vectors(ra: Floats, dec: Floats) -> Floats:
@@ -58,7 +58,7 @@ def _distances(ra: Floats, dec: Floats, ra0: float, dec0: float) -> Floats:
     return np.degrees(2 * np.arcsin(np.sqrt(np.clip(np.sin((latitude - latitude0) / 2) ** 2 + across, 0, 1))))
 
 
-def _centre(ra: Floats, dec: Floats) -> tuple[float, float]:
+def _center(ra: Floats, dec: Floats) -> tuple[float, float]:
     """Direction of the middle of the box round the unit vectors, so that crowds do not pull it."""
     vectors = _vectors(ra, dec)
     x, y, z = (vectors.min(axis=0) + vectors.max(axis=0)) / 2
@@ -68,7 +68,7 @@ def _centre(ra: Floats, dec: Floats) -> tuple[float, float]:
 def choose_view(ra: Floats, dec: Floats, rows: npt.NDArray[np.intp], marked: npt.NDArray[np.intp]) -> View:
     """Choose a square that shows the positions well.
 
-    All of them where they lie within 25 deg of their centre, else the surroundings of the
+    All of them where they lie within 25 deg of their center, else the surroundings of the
     highlighted ones, else the region that holds the most.
 
     Parameters
@@ -85,18 +85,18 @@ def choose_view(ra: Floats, dec: Floats, rows: npt.NDArray[np.intp], marked: npt
     View
     """
     inside = rows
-    ra0, dec0 = _centre(ra[rows], dec[rows])
+    ra0, dec0 = _center(ra[rows], dec[rows])
     if _distances(ra[rows], dec[rows], ra0, dec0).max() > _WIDEST_DEG:
         seeds = marked if len(marked) else _fullest(ra, dec, rows)
-        ra0, dec0 = _centre(ra[seeds], dec[seeds])
+        ra0, dec0 = _center(ra[seeds], dec[seeds])
         if _distances(ra[seeds], dec[seeds], ra0, dec0).max() > _WIDEST_DEG:
             # The highlighted ones are themselves all over the sky: stay with the first.
             ra0, dec0 = float(ra[seeds[0]]), float(dec[seeds[0]])
             seeds = seeds[_distances(ra[seeds], dec[seeds], ra0, dec0) <= _WIDEST_DEG]
-            ra0, dec0 = _centre(ra[seeds], dec[seeds])
+            ra0, dec0 = _center(ra[seeds], dec[seeds])
         reach = max(1.5 * float(_distances(ra[seeds], dec[seeds], ra0, dec0).max()), 1.0)
         inside = rows[_distances(ra[rows], dec[rows], ra0, dec0) <= reach]
-        ra0, dec0 = _centre(ra[inside], dec[inside])
+        ra0, dec0 = _center(ra[inside], dec[inside])
     across = np.abs(around(ra[inside], ra0)).max() * np.cos(np.radians(dec0))
     half = max(float(np.abs(dec[inside] - dec0).max()), float(across), _SMALLEST_DEG) * 1.08
     edge = abs(dec0) + half
@@ -133,7 +133,7 @@ def project(view: View, ra: Floats, dec: Floats) -> tuple[Floats, Floats]:
     Returns
     -------
     x, y : ndarray of float, shape (n,)
-        Deg: right ascension, within 180 deg of the centre's (so it may leave 0 to 360), and
+        Deg: right ascension, within 180 deg of the center's (so it may leave 0 to 360), and
         declination; or offsets to the east and north, in the zenithal equidistant projection.
     """
     if not view.offsets:

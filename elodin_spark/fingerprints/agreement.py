@@ -31,7 +31,7 @@ class Agreement:
         Mean share of the nearest neighbors in common, by L2, the window itself left out.
     cosine : float
         Mean cosine of a vector with its counterpart.
-    centred_cosine : float
+    centerd_cosine : float
         The same with the mean of the reference subtracted from both.
     purity : float or None
         Macro precision at as many neighbors, see :func:`macro_precision`; None without labels.
@@ -39,7 +39,7 @@ class Agreement:
 
     overlap: float
     cosine: float
-    centred_cosine: float
+    centerd_cosine: float
     purity: float | None = None
 
     def to_dict(self) -> dict[str, float | None]:
@@ -75,7 +75,7 @@ def compare(
     return Agreement(
         overlap=shared(nearest(reference, k), near),
         cosine=float(cosines(reference, vectors).mean()),
-        centred_cosine=float(cosines(*centred(reference, vectors)).mean()),
+        centerd_cosine=float(cosines(*centerd(reference, vectors)).mean()),
         purity=None if labels is None else macro_precision(near, labels),
     )
 
@@ -119,7 +119,7 @@ def cosines(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     return np.clip(found, -1.0, 1.0)
 
 
-def centred(reference: Matrix, vectors: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def centerd(reference: Matrix, vectors: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both without the mean of the reference, as float64."""
     mean = reference.mean(axis=0, dtype=np.float64)
     return reference - mean, vectors - mean

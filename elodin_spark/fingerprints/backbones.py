@@ -34,7 +34,7 @@ class Preprocessing:
         Parameters
         ----------
         pixels : ndarray of uint8, shape (n, height, width) or (n, height, width, 3)
-            Grey, which becomes three equal channels, or red, green and blue.
+            Gray, which becomes three equal channels, or red, green and blue.
 
         Returns
         -------
@@ -68,7 +68,7 @@ def preprocessing_of(backbone: str) -> Preprocessing:
 
 
 def build_model(backbone: str, input_px: int | None, classes: int | None = None) -> Any:
-    """Build the network with freshly initialised weights.
+    """Build the network with freshly initialized weights.
 
     Layers stand in the order of ``keras.applications`` with its names, so files written by
     either fit the other.

@@ -289,10 +289,10 @@ def _deviations_of_parts(
 
 
 def _components(
-    centred: NDArray[np.float64], settings: FinishSettings
+    centerd: NDArray[np.float64], settings: FinishSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Principal components as rows, the variances along them, and their parts of the whole."""
-    count, length = centred.shape
+    count, length = centerd.shape
     wanted = settings.pca
     if wanted is None:  # whiten without a number: half as many as windows, and no more than is asked for
         wanted = min(settings.components or length, length, max(1, count // 2))
@@ -309,7 +309,7 @@ def _components(
     from sklearn.decomposition import PCA
 
     with np.errstate(invalid="ignore"):  # where the variance is 0
-        fitted = PCA(wanted, svd_solver="full").fit(centred)
+        fitted = PCA(wanted, svd_solver="full").fit(centerd)
     rows = fitted.components_
     largest = np.abs(rows).argmax(axis=1)
     rows = rows * np.where(rows[np.arange(wanted), largest] < 0, -1.0, 1.0)[:, None]

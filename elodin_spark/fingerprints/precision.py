@@ -226,11 +226,11 @@ def _said(gate: Gate) -> Gate:
     """Say it in the log."""
     for row in gate.rows:
         log.info(
-            "%-5s overlap of %d neighbors %.3f, centred cosine %.4f, cosine %.5f, %.0f windows/s",
+            "%-5s overlap of %d neighbors %.3f, centerd cosine %.4f, cosine %.5f, %.0f windows/s",
             row.precision,
             NEIGHBORS,
             row.agreement.overlap,
-            row.agreement.centred_cosine,
+            row.agreement.centerd_cosine,
             row.agreement.cosine,
             row.per_second,
         )
@@ -275,7 +275,7 @@ def _vectors(
     """Vectors of windows and the seconds they took, without the start of the network."""
     spec = FingerprintSpec.from_settings(settings, weights)
     network = Fingerprinter(spec)
-    for channels in {window.ndim for window in windows}:  # a program for grey and one for colour
+    for channels in {window.ndim for window in windows}:  # a program for gray and one for color
         network([next(window for window in windows if window.ndim == channels)])
     started = time.perf_counter()
     vectors, _, _ = network(windows)

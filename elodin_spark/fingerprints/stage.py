@@ -113,7 +113,7 @@ class FingerprintSpec:
 
         Runtime ``auto`` is resolved here, and the network converted where the runtime wants it.
         Without a `recipe` the weights and the arithmetic give its name. Where vectors are finished, or
-        labelled by prototypes, `finish` must have been fitted.
+        labeled by prototypes, `finish` must have been fitted.
 
         Raises
         ------
@@ -229,7 +229,7 @@ Labels = list[NDArray[np.int32] | None]
 
 
 class Fingerprinter:
-    """Fingerprints of a list of windows, of any sizes, grey and colour mixed.
+    """Fingerprints of a list of windows, of any sizes, gray and color mixed.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 #: Part of the cache key of random weights: raise it when :func:`random_arrays` changes.
 RANDOM_VERSION = 1
 
-#: Factor on the last normalisation of each residual branch of random weights.
+#: Factor on the last normalization of each residual branch of random weights.
 _BRANCH_SCALE = 0.3
 
 _CLASS_INDEX_URL = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
@@ -195,7 +195,7 @@ def random_arrays(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str,
     Kernels have the variance 2 / fan-in of He et al. (2015, arXiv:1502.01852), drawn
     uniformly, and the weights of each filter sum to zero: without that the mean brightness,
     which rectifiers pass on from layer to layer, drowns everything else and the vectors of
-    all images become nearly parallel. Normalisations are the identity, except that the last
+    all images become nearly parallel. Normalizations are the identity, except that the last
     one of each residual branch is scaled by 0.3, so that activations do not double at each
     block. Biases are zero.
 
@@ -226,9 +226,9 @@ def _random_array(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.fl
         stream = np.random.PCG64(np.random.SeedSequence([seed, zlib.crc32(name.encode())]))
         raw = (stream.random_raw(int(np.prod(shape))) >> np.uint64(41)).astype(np.int64)
         raw = raw.reshape(fan_in, filters)
-        centred = raw * fan_in - raw.sum(axis=0)
+        centerd = raw * fan_in - raw.sum(axis=0)
         limit = np.sqrt(6.0 / fan_in)  # a uniform of half-width a has variance a**2 / 3
-        return (centred * (limit / (2.0**22 * fan_in))).astype(np.float32).reshape(shape)
+        return (centerd * (limit / (2.0**22 * fan_in))).astype(np.float32).reshape(shape)
     if variable == "gamma":
         return np.full(shape, _BRANCH_SCALE if layer.endswith("_3_bn") else 1.0, np.float32)
     if variable.endswith("variance"):

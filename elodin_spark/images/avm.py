@@ -159,10 +159,10 @@ def _in_icrs(wcs: Any, cd: NDArray[np.float64], name: str, equinox: float) -> tu
 
     with sky.quiet():
         keywords = {"equinox": Time(equinox, format="jyear")} if name.endswith("ecliptic") else {}
-        centre = SkyCoord(*wcs.wcs.crval, unit="deg", frame=name, **keywords)
-        pole = SkyCoord(0, 90, unit="deg", frame=ICRS()).transform_to(centre.frame)
-        angle = centre.position_angle(pole).rad
-        icrs = centre.transform_to(ICRS())
+        center = SkyCoord(*wcs.wcs.crval, unit="deg", frame=name, **keywords)
+        pole = SkyCoord(0, 90, unit="deg", frame=ICRS()).transform_to(center.frame)
+        angle = center.position_angle(pole).rad
+        icrs = center.transform_to(ICRS())
     turned = wcs.deepcopy()
     turned.wcs.ctype = [
         f"{axis}{ctype[4:]}" for axis, ctype in zip(("RA--", "DEC-"), wcs.wcs.ctype, strict=True)

@@ -19,7 +19,7 @@ from elodin_spark import ids
 from elodin_spark.errors import ImageError, InputError
 from elodin_spark.images import sky
 from elodin_spark.images.listing import is_fits, local_path
-from elodin_spark.settings.colour import PLACEHOLDER, BandGrouping, HeaderKeywords, NamePattern
+from elodin_spark.settings.color import PLACEHOLDER, BandGrouping, HeaderKeywords, NamePattern
 
 #: A row of ``schema.IMAGES``.
 Row = Mapping[str, Any]
@@ -169,7 +169,7 @@ def group_bands(
         Rows of ``schema.IMAGES`` in any order.
     grouping : NamePattern or HeaderKeywords
     needed : sequence of str
-        Bands without which a group is of no use (``ColourSettings.bands``); by default all
+        Bands without which a group is of no use (``ColorSettings.bands``); by default all
         that it has.
     keywords : callable
         How headers are read where they decide.

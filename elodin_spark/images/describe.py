@@ -58,7 +58,7 @@ def describe_planes(
     if is_raster(file.uri):
         with local_copy(file.uri, storage_options) as picture_path:
             picture = describe_raster(picture_path)
-        band = "RGB" if picture.colour else None
+        band = "RGB" if picture.color else None
         wcs = avm_header(picture.xmp, picture.width, picture.height) if picture.xmp else None
         reason = None
         if wcs is None:

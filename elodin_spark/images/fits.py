@@ -66,7 +66,7 @@ def describe_fits(
     Parameters
     ----------
     path : str
-        Local file, or URI; ``.gz``, ``.bz2`` and ``.xz`` are recognised by their content.
+        Local file, or URI; ``.gz``, ``.bz2`` and ``.xz`` are recognized by their content.
     hdu : int or str, optional
         Index (0 is the primary), EXTNAME, or ``EXTNAME,EXTVER``; by default the first HDU that holds a 2-D
         image of the sky.
@@ -360,9 +360,9 @@ def _holds(hdu: Any) -> str:
 def _unstack(index: int, shape: tuple[int, ...]) -> str:
     """How the planes of a cube are cut all the same, in words to paste."""
     planes = math.prod(shape[:-2])
-    colour = (
+    color = (
         "; where they are bands, blue first, one color image of them is --set "
-        '\'images.colour={grouping: {kind: pattern, pattern: "*_{band}.fits"}, channels: ["2", "1", "0"]}\''
+        '\'images.color={grouping: {kind: pattern, pattern: "*_{band}.fits"}, channels: ["2", "1", "0"]}\''
         if planes == 3
         else ""
     )
@@ -371,7 +371,7 @@ def _unstack(index: int, shape: tuple[int, ...]) -> str:
         f"from astropy.io import fits; h = fits.open(sys.argv[1])[{index}]; "
         "d = h.data.reshape(-1, *h.data.shape[-2:]); "
         '[fits.writeto(f"{sys.argv[1]}_{i}.fits", p, h.header) for i, p in enumerate(d)]\' FILE'
-        f", and read those: images.paths='FILE_*.fits'{colour}"
+        f", and read those: images.paths='FILE_*.fits'{color}"
     )
 
 

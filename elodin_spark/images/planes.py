@@ -49,7 +49,7 @@ class Plane(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(ny, nx), or (ny, nx, 3) of a colour picture."""
+        """(ny, nx), or (ny, nx, 3) of a color picture."""
         ...
 
     @property
@@ -324,7 +324,7 @@ class _PicturePlane:
         self._path = path
         picture = describe_raster(path)
         size = (picture.height, picture.width)
-        self.shape: tuple[int, ...] = (*size, 3) if picture.colour else size
+        self.shape: tuple[int, ...] = (*size, 3) if picture.color else size
 
     def read(self, y0: int, y1: int, x0: int = 0, x1: int | None = None) -> np.ndarray:
         x1 = _checked_window(self.shape, y0, y1, x0, x1)

@@ -31,7 +31,7 @@ MAX_PIXELS = 2**30
 
 #: Most pixels that a byte of a file can stand for; above is a header that lies, for which the libraries
 #: would still fill the whole picture. Deflate reaches 1032 bytes a byte and LZW 2730, each of eight px
-#: at most; JPEG 512 px, of one grey.
+#: at most; JPEG 512 px, of one gray.
 MAX_PIXELS_PER_BYTE = {"JPEG": 2**12, "PNG": 2**14, "TIFF": 2**15}
 
 #: LZW, deflate and PackBits.
@@ -57,7 +57,7 @@ class RasterImage(NamedTuple):
     ----------
     width, height : int
         Columns and rows, px, after the orientation tag is applied.
-    colour : bool
+    color : bool
         Whether its pixels are RGB.
     xmp : bytes or None
         Its XMP packet; None where the orientation tag turns or flips the picture, for then it is not
@@ -66,7 +66,7 @@ class RasterImage(NamedTuple):
 
     width: int
     height: int
-    colour: bool
+    color: bool
     xmp: bytes | None = None
 
 
@@ -82,14 +82,14 @@ def describe_raster(path: str) -> RasterImage:
     with _failures_named(path):
         if _is_tiff(path):
             with _tiff_page(path, announce=True) as page:
-                height, width, colour = _tiff_layout(page)
+                height, width, color = _tiff_layout(page)
                 orientation, xmp = _tiff_orientation(page), _tiff_xmp(page)
                 # Of the others some, of a fax, have no such limit.
                 kind = "TIFF" if int(page.compression) in (1, 5, 8, 32773, 32946) else None
         else:
             with _picture(path) as picture:
                 width, height = picture.size
-                colour = _mode(picture) == "RGB"
+                color = _mode(picture) == "RGB"
                 orientation, xmp = _orientation(picture), picture.info.get("xmp")
                 kind = picture.format
         if width * height > MAX_PIXELS:
@@ -100,7 +100,7 @@ def describe_raster(path: str) -> RasterImage:
         _refuse_hollow(width * height, Path(path).stat().st_size, kind)
         if orientation != 1 or not isinstance(xmp, bytes):
             xmp = None
-        return RasterImage(*((height, width) if orientation >= 5 else (width, height)), colour, xmp)
+        return RasterImage(*((height, width) if orientation >= 5 else (width, height)), color, xmp)
 
 
 def _refuse_hollow(pixels: int, size_bytes: int, kind: str | None) -> None:
@@ -122,7 +122,7 @@ def read_raster(path: str) -> np.ndarray:
     -------
     ndarray, shape (ny, nx) or (ny, nx, 3)
         uint8 or uint16 as stored, float32 of any other TIFF. A palette and CMYK become RGB,
-        transparency is dropped, and PNG colour of 16 bits is reduced to 8. Row 0 is the top.
+        transparency is dropped, and PNG color of 16 bits is reduced to 8. Row 0 is the top.
 
     Raises
     ------
@@ -330,7 +330,7 @@ def _tiff_pixels(page: TiffPage, path: str) -> Any:
 
 
 def _as_shown(page: TiffPage, pixels: np.ndarray) -> np.ndarray:
-    """Channels last, of colour three, and black as 0."""
+    """Channels last, of color three, and black as 0."""
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.ndim == 3:
@@ -341,7 +341,7 @@ def _as_shown(page: TiffPage, pixels: np.ndarray) -> np.ndarray:
 
 
 def _by_opencv(page: TiffPage, path: str) -> np.ndarray:
-    """Colour of more than 8 bits; OpenCV has a TIFF library of its own."""
+    """Color of more than 8 bits; OpenCV has a TIFF library of its own."""
     import cv2
 
     read = None
@@ -349,7 +349,7 @@ def _by_opencv(page: TiffPage, path: str) -> np.ndarray:
         read = cv2.imread(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if read is None or read.shape != page.shape or read.dtype != page.dtype:
         raise ImageError(
-            f"colour TIFF of {page.bitspersample} bits with compression {page.compression!s} is read where "
+            f"color TIFF of {page.bitspersample} bits with compression {page.compression!s} is read where "
             "imagecodecs is: run pip install imagecodecs, or save it uncompressed"
         )
     return np.asarray(read[..., 2::-1])  # blue comes first, and transparency last

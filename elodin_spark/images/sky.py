@@ -143,7 +143,7 @@ def pixel_to_sky(wcs: WCS, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float
     wcs : astropy.wcs.WCS
         In any celestial frame; equatorial (FK4, FK5) and galactic ones are transformed.
     x, y : array_like, shape (n,) or scalar
-        Column and row, px, from 0; integers are the centres of pixels.
+        Column and row, px, from 0; integers are the centers of pixels.
 
     Returns
     -------

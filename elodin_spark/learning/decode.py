@@ -34,7 +34,7 @@ class Decoder:
     side_px : int
         Side of the images; another aspect ratio is not kept.
     channels : {1, 3}
-        Grey (0.299 R + 0.587 G + 0.114 B) or RGB.
+        Gray (0.299 R + 0.587 G + 0.114 B) or RGB.
     """
 
     side_px: int
@@ -93,7 +93,7 @@ class Decoder:
 
 
 def _array(picture: Any) -> NDArray[np.uint8]:
-    if picture.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip
+    if picture.mode.startswith("I"):  # gray of 16 bits, which Pillow would clip
         return to_uint8(np.asarray(picture).astype(np.uint16))
     mode = "L" if picture.mode in ("1", "L", "LA", "La") else "RGB"
     return np.asarray(picture if picture.mode == mode else picture.convert(mode))

@@ -25,7 +25,7 @@ from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.feed import Feed
 from elodin_spark.learning.history import append_history, cut_history
-from elodin_spark.learning.labelled import LabelledSet
+from elodin_spark.learning.labeled import LabeledSet
 from elodin_spark.learning.pretrainmodel import BACKBONE, PretrainModel
 from elodin_spark.learning.stamppool import KINDS, stamp_pool, tile_stamps
 from elodin_spark.settings.backbones import get_backbone
@@ -85,7 +85,7 @@ def pretrain(
     out: Path,
     settings: PretrainSettings,
     *,
-    watched: Sequence[LabelledSet] = (),
+    watched: Sequence[LabeledSet] = (),
     threads: int | None = None,
     report: Callable[[StepReport], None] | None = None,
     drawn: Callable[[int], None] | None = None,
@@ -100,7 +100,7 @@ def pretrain(
         Folder of checkpoints, history and simulated objects.
     settings : PretrainSettings
         Where the training goes on: those it was begun with.
-    watched : sequence of LabelledSet, optional
+    watched : sequence of LabeledSet, optional
         Their neighbors are checked as well. Nothing is learned from them.
     threads : int, optional
         Of the network; all cores otherwise.
@@ -200,14 +200,14 @@ def pretrain(
 class _Check:
     """Neighbors among cutouts that are not learned from."""
 
-    def __init__(self, settings: PretrainSettings, watched: Sequence[LabelledSet]) -> None:
+    def __init__(self, settings: PretrainSettings, watched: Sequence[LabeledSet]) -> None:
         # Behind those that are learned from, in the same stream.
         stamps = draw_stamps(settings.stamp_pool, settings.checked, settings.stamp_px, settings.seed)
         kinds = [STAMP_KINDS[kind] for kind in stamps.kinds]
-        self._sets = [LabelledSet("simulated", list(stamps.windows), kinds), *watched]
+        self._sets = [LabeledSet("simulated", list(stamps.windows), kinds), *watched]
         if settings.tiles:
             some = tile_stamps(settings.tiles, _CHECKED_TILES, settings.stamp_px, settings.seed)
-            held = LabelledSet("windows", list(some.windows), [KINDS[kind] for kind in some.kinds])
+            held = LabeledSet("windows", list(some.windows), [KINDS[kind] for kind in some.kinds])
             self._sets.insert(1, held)
 
     def __call__(self, model: PretrainModel, px: int) -> dict[str, float]:

@@ -75,7 +75,7 @@ def score(
     probe: bool = True,
     seed: int = 0,
 ) -> dict[str, Score]:
-    """Precision of the nearest neighbors of labelled vectors and, unless told not to, a linear probe.
+    """Precision of the nearest neighbors of labeled vectors and, unless told not to, a linear probe.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def linear_probe(
 ) -> dict[str, Score]:
     """How well a linear classifier tells the classes apart: each cutout by one that has not seen it.
 
-    Logistic regression by scikit-learn on components that are standardised by the cutouts it is
+    Logistic regression by scikit-learn on components that are standardized by the cutouts it is
     fitted to, in stratified cross-validation that keeps the cutouts of an object together.
 
     Parameters

@@ -16,7 +16,7 @@ from elodin_spark.display.training import draw_training
 from elodin_spark.fingerprints.packing import pack_weights
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.history import read_history
-from elodin_spark.learning.labelled import LabelledSet
+from elodin_spark.learning.labeled import LabeledSet
 from elodin_spark.learning.pretrain import REPORTED_STEPS, StepReport, pretrain
 from elodin_spark.learning.pretrainmodel import BACKBONE
 from elodin_spark.progress import Progress
@@ -30,7 +30,7 @@ def train_and_pack(
     out: Path,
     settings: PretrainSettings,
     *,
-    watched: Sequence[LabelledSet] = (),
+    watched: Sequence[LabeledSet] = (),
     threads: int | None = None,
 ) -> Path:
     """Train, telling of it, and write ``weights.npz``, ``weights.json`` and ``training.png``.

@@ -148,14 +148,14 @@ def _seen(values: NDArray[np.float32], rng: np.random.Generator) -> Window:
     black = rng.uniform(-0.03, 0.03)
     values = np.maximum(values - np.float32(black), 0)
     if rng.random() < 0.8:
-        grey = values.mean(axis=2, keepdims=True)
-        bright = np.maximum(grey, 1e-3)
+        gray = values.mean(axis=2, keepdims=True)
+        bright = np.maximum(gray, 1e-3)
         # As one stretches the mean and keeps the colors (Lupton et al. 2004).
         values = values * (bright ** np.float32(np.exp(rng.uniform(-0.2, 0.2))) / bright)
         values *= np.float32(np.exp(rng.normal(0, 0.12)))
     if rng.random() < 0.8:
-        grey = values.mean(axis=2, keepdims=True)
-        values = grey + np.float32(rng.uniform(0.8, 1.2)) * (values - grey)
+        gray = values.mean(axis=2, keepdims=True)
+        values = gray + np.float32(rng.uniform(0.8, 1.2)) * (values - gray)
         values = values * np.exp(rng.normal(0, 0.03, 3)).astype(np.float32)
     if rng.random() < 0.03:
         values = np.repeat(values.mean(axis=2, keepdims=True), 3, axis=2)
@@ -169,14 +169,14 @@ def _seen(values: NDArray[np.float32], rng: np.random.Generator) -> Window:
 
 def _sources(window: Window) -> NDArray[np.float64]:
     """Sources of a cutout: x, y and pixels above the threshold of each, shape (n, 3)."""
-    grey = cv2.cvtColor(window, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    some = grey[::3, ::3]
+    gray = cv2.cvtColor(window, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    some = gray[::3, ::3]
     level = float(np.median(some))
     spread = max(1.4826 * float(np.median(np.abs(some - level))), 1.0)
     try:
-        found = sep.extract(grey - level, 4 * spread, minarea=12, deblend_cont=0.02)
+        found = sep.extract(gray - level, 4 * spread, minarea=12, deblend_cont=0.02)
     except Exception:  # of sep, where its buffers overflow on crowded fields
         return np.empty((0, 3))
     rows = np.stack([found["x"], found["y"], found["npix"].astype(float)], axis=1)
     # What fills the cutout is a background that rises.
-    return rows[(rows[:, 2] < 0.5 * grey.size) & np.isfinite(rows).all(axis=1)]
+    return rows[(rows[:, 2] < 0.5 * gray.size) & np.isfinite(rows).all(axis=1)]

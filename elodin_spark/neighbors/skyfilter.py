@@ -127,9 +127,9 @@ class PlacedWindows:
     ----------
     windows : WindowTable, length n
     xyz : ndarray of float64, shape (n, 3)
-        Directions of their centres, NaN where they are not known: such are near nothing.
+        Directions of their centers, NaN where they are not known: such are near nothing.
     separation : float
-        Centres at most this far apart are too near, deg.
+        Centers at most this far apart are too near, deg.
     overlap : bool
         Whether windows that overlap stand in each other's way.
     """

@@ -44,7 +44,7 @@ class CountSpec:
     generator : Generator
     steps : "auto" or tuple of Step
         Of each image before it is cut.
-    colour : bool
+    color : bool
         Images are made of several bands.
     dense : Dense, optional
         How they would be gone through in dense mode, where the settings allow it.
@@ -52,15 +52,15 @@ class CountSpec:
 
     generator: Generator
     steps: Steps = "auto"
-    colour: bool = False
+    color: bool = False
     dense: Dense | None = None
     files: tuple[str, ...] = ()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> CountSpec:
         """The spec of a run."""
-        colour = settings.images.colour is not None
-        return cls(settings.cutouts.generator, settings.images.steps, colour, dense_of(settings))
+        color = settings.images.color is not None
+        return cls(settings.cutouts.generator, settings.images.steps, color, dense_of(settings))
 
     @property
     def output_schema(self) -> pa.Schema:
@@ -88,7 +88,7 @@ class _Count:
         spec = self._spec
         try:
             windows = count_windows(
-                image, spec.generator, spec.steps, image.get("targets") or (), colour=spec.colour
+                image, spec.generator, spec.steps, image.get("targets") or (), color=spec.color
             )
         except ImageError as error:
             return image | {"refused": f"{error.kind}: {error}"}
@@ -114,7 +114,7 @@ def count_windows(
     steps: Steps = "auto",
     targets: Sequence[Mapping[str, Any]] = (),
     *,
-    colour: bool = False,
+    color: bool = False,
 ) -> int | None:
     """Count the windows that a run would cut from an image.
 
@@ -127,7 +127,7 @@ def count_windows(
         Of the image before it is cut.
     targets : sequence of mapping
         Positions that may lie on it, as ``schema.TARGET``.
-    colour : bool
+    color : bool
         It is made of several bands.
 
     Returns
@@ -143,7 +143,7 @@ def count_windows(
     size = (int(image["height"]), int(image["width"]))
     moves = () if steps == "auto" else steps
     if size[0] * size[1] > WHOLE_PIXELS:
-        _refuse_whole(size, generator, moves, colour)
+        _refuse_whole(size, generator, moves, color)
     shape, affine = trace_steps(size, moves)
     height, width = shape[:2]
     match generator:
@@ -166,10 +166,10 @@ def _count_sliding(height: int, width: int, scale: float | None, generator: Slid
     return len(sliding_layout((height, width), scale, generator))
 
 
-def _refuse_whole(size: tuple[int, int], generator: Generator, steps: tuple[Step, ...], colour: bool) -> None:
+def _refuse_whole(size: tuple[int, int], generator: Generator, steps: tuple[Step, ...], color: bool) -> None:
     needs = "blobs" if isinstance(generator, Blobs) else ""
-    if colour and steps:
-        needs = "images.steps of a colour image"
+    if color and steps:
+        needs = "images.steps of a color image"
     elif other := [step.type for step in steps if step.type not in POINTWISE]:
         needs = other[0]
     if needs:

@@ -42,7 +42,7 @@ class Headers:
     Attributes
     ----------
     images : int
-        Image planes, or colour groups; refused ones too.
+        Image planes, or color groups; refused ones too.
     usable : int
         Of these, those that headers do not rule out.
     pixels, largest_px : int
@@ -161,7 +161,7 @@ def read_headers(files: Sequence[ImageFile], settings: Settings, keep: int) -> H
         The catalog of positions cannot be read.
     """
     found = Headers(settings.seed, keep)
-    joined = settings.images.colour is not None or isinstance(settings.cutouts.generator, Positions)
+    joined = settings.images.color is not None or isinstance(settings.cutouts.generator, Positions)
     read = _on_spark if joined or len(files) > PLAIN_FILES else _in_process
     with Progress(len(files), "reading headers", "files") as progress:
         for done, table in read(files, settings):

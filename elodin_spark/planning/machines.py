@@ -24,7 +24,7 @@ HEAP_BYTES = 2 * GIB
 MARGIN = 1.2
 #: Of an image that is read whole: raw float32 kept for quality, processed, and 8 bits.
 WHOLE_BYTES_PER_PX = 12
-#: Headers of an image on the driver, where colour needs all of them.
+#: Headers of an image on the driver, where color needs all of them.
 HEADER_BYTES = 6000
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])b?", re.IGNORECASE)
@@ -157,7 +157,7 @@ def memory_needs(
     # As they come from Spark, as a matrix, and twice in the principal components.
     projection = 4 * vectors
     heap = HEAP_BYTES + 3 * vectors
-    if settings.images.colour is not None:
+    if settings.images.color is not None:
         heap += 3 * HEADER_BYTES * images
     worker = overhead = None
     if peak_bytes is not None:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from elodin_spark.errors import ConfigError
 from elodin_spark.settings.backbones import get_backbone
 from elodin_spark.settings.base import Length, Model, length_px
-from elodin_spark.settings.colour import ColourSettings
+from elodin_spark.settings.color import ColorSettings
 from elodin_spark.settings.finish import FinishSettings
 from elodin_spark.settings.generators import (
     Blobs,
@@ -47,7 +47,7 @@ __all__ = [
     "AdaptiveHistogramEqualization",
     "AsinhStretch",
     "Blobs",
-    "ColourSettings",
+    "ColorSettings",
     "Crop",
     "CutoutsSettings",
     "FingerprintsSettings",
@@ -105,7 +105,7 @@ class ImagesSettings(Model):
     mjd: tuple[float, float] | None = Field(
         None, description="only planes observed from the first to the second, MJD in d, e.g. `[59000, 59100]`"
     )
-    colour: ColourSettings | None = Field(
+    color: ColorSettings | None = Field(
         None, description="planes of several bands to one color image; empty: each plane is an image"
     )
     storage: dict[str, Any] = Field(

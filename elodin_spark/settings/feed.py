@@ -16,7 +16,7 @@ class FeedSettings(Model):
     """How cutouts become batches of images."""
 
     side_px: int = Field(64, ge=1, le=4096, description="side of the images, px")
-    channels: Literal[1, 3] = Field(3, description="3: RGB; 1: grey")
+    channels: Literal[1, 3] = Field(3, description="3: RGB; 1: gray")
     batch_size: int = Field(128, ge=1, le=65536, description="images of a batch")
     epochs: int | None = Field(1, ge=1, description="passes over the cutouts; null: for ever")
     seed: int = Field(0, ge=0, lt=2**63, description="of the order")

@@ -24,7 +24,7 @@ class GrayScale(Model):
 
 
 class GrayToRGB(Model):
-    """One channel to three equal ones; colour is left as it is.
+    """One channel to three equal ones; color is left as it is.
 
     Examples
     --------

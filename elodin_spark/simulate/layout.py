@@ -1,7 +1,7 @@
 """Where the tiles lie on the sky, and which object lies where.
 
 Objects are placed on one survey plane (TAN, px of the tiles) and then belong to the sky:
-each tile sees them through a WCS of its own. Artefacts belong to one tile.
+each tile sees them through a WCS of its own. Artifacts belong to one tile.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _T = TypeVar("_T")
 #: Objects of the sky that a person can name.
 SKY_TYPES = ("elliptical", "spiral", "edge_on", "irregular", "merger", "lens", "star")
 #: Defects of one exposure.
-ARTEFACT_TYPES = ("satellite_trail", "bad_column", "cosmic_ray", "saturated_star")
+ARTIFACT_TYPES = ("satellite_trail", "bad_column", "cosmic_ray", "saturated_star")
 #: Small and weak sources between the notable ones.
 FAINT_TYPES = ("faint_galaxy", "faint_star")
 
 #: Side of a pixel.
 PIXEL_SCALE_ARCSEC = 0.2
-#: ICRS right ascension and declination of the survey's centre.
-SURVEY_CENTRE_DEG = (150.0, 2.2)
+#: ICRS right ascension and declination of the survey's center.
+SURVEY_CENTER_DEG = (150.0, 2.2)
 
-#: Neighbouring tiles share this part of their side.
+#: Neighboring tiles share this part of their side.
 OVERLAP = 0.1
 # The mean number of each in a square of 512 px.
 _NOTABLE_DENSITY = 8.0
 _FAINT_DENSITY = 16.0
-_ARTEFACTS_PER_TILE = 1.5
+_ARTIFACTS_PER_TILE = 1.5
 # Beyond this separation a 96 px window holds one notable source.
 _SEPARATION_PX = 95.0
 _PLACEMENT_TRIES = 60
@@ -56,11 +56,11 @@ class Placed:
     ----------
     object_id : int
     type : str
-        One of ``SKY_TYPES``, ``ARTEFACT_TYPES``, ``FAINT_TYPES``.
+        One of ``SKY_TYPES``, ``ARTIFACT_TYPES``, ``FAINT_TYPES``.
     ra, dec : float
         ICRS, deg.
     tile : int
-        For artefacts the only tile that shows it; for others the tile it was placed in.
+        For artifacts the only tile that shows it; for others the tile it was placed in.
     """
 
     object_id: int
@@ -101,7 +101,7 @@ class Layout:
 
     @property
     def step_px(self) -> int:
-        """Between the centres of neighbouring tiles."""
+        """Between the centers of neighboring tiles."""
         return round(self.size_px * (1 - OVERLAP))
 
     def name(self, tile: int) -> str:
@@ -118,10 +118,10 @@ class Layout:
         """WCS of the survey plane, 0-based pixels of the first tile."""
         width = (self.columns - 1) * self.step_px + self.size_px
         height = (self.rows - 1) * self.step_px + self.size_px
-        return _tan(*SURVEY_CENTRE_DEG, (width + 1) / 2, (height + 1) / 2)
+        return _tan(*SURVEY_CENTER_DEG, (width + 1) / 2, (height + 1) / 2)
 
     def tile_wcs(self, tile: int) -> WCS:
-        """WCS of one tile: TAN about its own centre, north up, east left."""
+        """WCS of one tile: TAN about its own center, north up, east left."""
         x, y = self.corner_px(tile)
         middle = (self.size_px - 1) / 2
         ra, dec = self.survey_wcs().all_pix2world(x + middle, y + middle, 0)
@@ -144,17 +144,17 @@ class Layout:
         area = (self.size_px / 512) ** 2
         notable = max(1, round(_NOTABLE_DENSITY * area)) * self.tiles
         faint = max(1, round(_FAINT_DENSITY * area)) * self.tiles
-        artefacts = math.ceil(_ARTEFACTS_PER_TILE * self.tiles)
+        artifacts = math.ceil(_ARTIFACTS_PER_TILE * self.tiles)
         rng = stream(seed, _STREAM_TYPES)
         types = [
             *_rounds(SKY_TYPES, notable, rng),
-            *_rounds(ARTEFACT_TYPES, artefacts, rng),
+            *_rounds(ARTIFACT_TYPES, artifacts, rng),
             *_rounds(FAINT_TYPES, faint, rng),
         ]
         # Each kind visits the tiles in an order of its own, so none goes with a type.
         tiles = [
             tile
-            for count in (notable, artefacts, faint)
+            for count in (notable, artifacts, faint)
             for tile in _rounds(tuple(range(self.tiles)), count, rng)
         ]
         places = self._places(types, tiles, stream(seed, _STREAM_PLACES))

@@ -1,7 +1,7 @@
 """Shapes that have no closed form, drawn on a grid of the sky: arms, tails, knots, arcs.
 
 All of them are surface brightness in arbitrary units on a square :class:`Grid`, before
-the PSF. x is west (right), y is north (up), both in arcsec from the object's centre.
+the PSF. x is west (right), y is north (up), both in arcsec from the object's center.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Grid:
         Parameters
         ----------
         x, y : ndarray, shape (k,)
-            Centres, arcsec.
+            Centers, arcsec.
         sigma, flux : ndarray, shape (k,), or float
             Width in arcsec, and weight, of each.
 

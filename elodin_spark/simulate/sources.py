@@ -85,8 +85,8 @@ def _spiral(rng: np.random.Generator) -> Source:
         q=q,
         angle=_angle(pa),
     )
-    centre = _sersic(2.0, 0.28 * scale, 0.5 + 0.5 * q, pa)
-    profile = (centre * bulge + _from_grid(disk, grid) * (1 - bulge)) * flux_njy(mag)
+    center = _sersic(2.0, 0.28 * scale, 0.5 + 0.5 * q, pa)
+    profile = (center * bulge + _from_grid(disk, grid) * (1 - bulge)) * flux_njy(mag)
     return Source(profile, mag, 64, 1 - q, pa, 1.0, 1.678 * scale)
 
 
@@ -97,8 +97,8 @@ def _edge_on(rng: np.random.Generator) -> Source:
     disk = galsim.InclinedExponential(
         inclination=rng.uniform(86, 90) * galsim.degrees, scale_radius=scale, scale_h_over_r=thickness
     ).rotate(_angle(pa) * galsim.radians)
-    centre = _sersic(2.0, 0.3 * scale, 0.75, pa)
-    profile = (centre * bulge + disk * (1 - bulge)) * flux_njy(mag)
+    center = _sersic(2.0, 0.3 * scale, 0.75, pa)
+    profile = (center * bulge + disk * (1 - bulge)) * flux_njy(mag)
     return Source(profile, mag, 64, 1 - thickness, pa, 1.0, 1.678 * scale)
 
 
@@ -120,9 +120,9 @@ def _irregular(rng: np.random.Generator) -> Source:
     )
     share = rng.uniform(0.25, 0.4)
     light = body / body.sum() * (1 - share) + knots / knots.sum() * share
-    # The centre of an object without one is that of its light.
-    centred = _from_grid(light, grid).shift(-float((light * grid.x).sum()), -float((light * grid.y).sum()))
-    return Source(centred * flux_njy(mag), mag, 64)
+    # The center of an object without one is that of its light.
+    centerd = _from_grid(light, grid).shift(-float((light * grid.x).sum()), -float((light * grid.y).sum()))
+    return Source(centerd * flux_njy(mag), mag, 64)
 
 
 def _merger(rng: np.random.Generator) -> Source:

@@ -142,8 +142,8 @@ def _color_window(light: Plane, peak: float, sigma: float, rng: np.random.Genera
     highest = np.maximum(color.max(axis=0), 1)
     saturation = np.float32(rng.uniform(0.5, 1.2))
     color = color / highest
-    grey = color.mean(axis=0)
-    color = np.clip(grey + saturation * (color - grey), 0, 1) ** np.float32(rng.uniform(0.75, 1.2))
+    gray = color.mean(axis=0)
+    color = np.clip(gray + saturation * (color - gray), 0, 1) ** np.float32(rng.uniform(0.75, 1.2))
     lifted = color * 255 + rng.uniform(0, 18, (3, 1, 1)) * (rng.random() < 0.4)
     return np.ascontiguousarray(np.clip(np.rint(lifted), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
@@ -159,8 +159,8 @@ def _radio_window(light: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
     if rng.random() < 0.85:  # below three times the noise all is black, as such archives have it
         plane = np.where(plane > 3 * sigma, plane, 0)
     power = rng.uniform(0.4, 1.1)
-    grey = np.rint(np.clip(plane, 0, 1) ** power * 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    gray = np.rint(np.clip(plane, 0, 1) ** power * 255).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=2)
 
 
 def _galaxy(

@@ -16,7 +16,7 @@ from astropy.time import Time
 
 from elodin_spark.errors import ConfigError, InputError, MissingDependencyError
 from elodin_spark.simulate.layout import (
-    ARTEFACT_TYPES,
+    ARTIFACT_TYPES,
     PIXEL_SCALE_ARCSEC,
     STREAM_TILE,
     Layout,
@@ -83,19 +83,19 @@ def simulate(
     """Write a synthetic survey with known truth.
 
     ``OUT/tiles/tile_RRR_CCC.fits`` form a grid as square as possible, row by row from the
-    south, neighbours sharing a tenth of their side. Each holds an empty primary HDU with
+    south, neighbors sharing a tenth of their side. Each holds an empty primary HDU with
     the survey's metadata, ``IMAGE`` (float32, nJy, sky-subtracted, 0.2 arcsec/px, TAN about
-    the tile's own centre) and ``MASK`` (int16 bit planes, numbered by its ``MP_`` keys).
+    the tile's own center) and ``MASK`` (int16 bit planes, numbered by its ``MP_`` keys).
     Galaxies and stars lie on the sky, and appear in each tile that covers them;
-    artefacts belong to one tile. The same arguments give the same bytes.
+    artifacts belong to one tile. The same arguments give the same bytes.
 
-    ``OUT/truth.csv``, written last, holds one row per object per tile in which its centre
+    ``OUT/truth.csv``, written last, holds one row per object per tile in which its center
     lies: ``object_id``, ``type``, ``tile`` (file name), ``x``, ``y`` (0-based px, x =
-    column), ``ra``, ``dec`` (ICRS, deg), ``radius_px`` (how far from the centre it stands
+    column), ``ra``, ``dec`` (ICRS, deg), ``radius_px`` (how far from the center it stands
     out of the noise, in that tile), ``mag`` (AB, total), and where they have meaning
     ``ellipticity`` (1 - b/a), ``position_angle_deg`` (north through east), ``sersic_n`` and
     ``half_light_radius_arcsec`` (along the major axis) of the main component. For a trail,
-    a bad column and cosmic rays the centre is that of what is visible in the tile, and
+    a bad column and cosmic rays the center is that of what is visible in the tile, and
     ``radius_px`` is half of its length. An empty field means that the quantity has no
     meaning for the object.
 
@@ -200,7 +200,7 @@ def _objects_by_tile(layout: Layout, objects: list[Placed]) -> dict[int, list[Pl
     seen_by: dict[int, list[Placed]] = defaultdict(list)
     row_range, column_range = range(layout.rows), range(layout.columns)
     for i, item in enumerate(objects):
-        if item.type in ARTEFACT_TYPES:
+        if item.type in ARTIFACT_TYPES:
             seen_by[item.tile].append(item)
             continue
         for row in _covering(float(y[i]), layout, reach, row_range):

@@ -1,4 +1,4 @@
-"""One tile: objects, artefacts and noise to pixels, a mask and rows of truth."""
+"""One tile: objects, artifacts and noise to pixels, a mask and rows of truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import galsim
 import numpy as np
 from astropy.wcs import WCS
 
-from elodin_spark.simulate import artefacts
+from elodin_spark.simulate import artifacts
 from elodin_spark.simulate.layout import PIXEL_SCALE_ARCSEC, Placed
 from elodin_spark.simulate.sky import Conditions, Pixels
 from elodin_spark.simulate.sources import Source, draw_source
@@ -31,11 +31,11 @@ class Tile:
     mask : ndarray, shape (ny, nx), int16
         Planes of :data:`~elodin_spark.simulate.sky.MASK_BITS`.
     truth : list of dict
-        One row per object whose centre lies in the tile, without the file's name.
+        One row per object whose center lies in the tile, without the file's name.
     """
 
     pixels: Pixels
-    mask: artefacts.Mask
+    mask: artifacts.Mask
     truth: list[Row] = field(default_factory=list)
 
 
@@ -57,7 +57,7 @@ def draw_tile(
     wcs : astropy.wcs.WCS
     conditions : Conditions
     objects : iterable of Placed
-        All that may be seen in it, artefacts of other tiles left out.
+        All that may be seen in it, artifacts of other tiles left out.
     seed : int
         Of the survey; each object draws itself from a stream of its own.
     noise : numpy.random.Generator
@@ -76,7 +76,7 @@ def draw_tile(
         x, y = (float(v) for v in wcs.all_world2pix(item.ra, item.dec, 0))
         rng = item.stream(seed)
         if item.type == "satellite_trail":
-            seen = artefacts.satellite_trail(pixels, mask, x, y, sigma, rng)
+            seen = artifacts.satellite_trail(pixels, mask, x, y, sigma, rng)
             tile.truth.append(_seen_row(item, seen, wcs))
         elif item.type in ("bad_column", "cosmic_ray"):
             later.append((item, x, y, 0.0, rng))
@@ -84,19 +84,19 @@ def draw_tile(
             source = draw_source(item.type, rng)
             radius = _add(canvas, source, psf, x, y, sigma)
             if item.type == "saturated_star":
-                artefacts.spikes(pixels, x, y, source.profile.flux)
+                artifacts.spikes(pixels, x, y, source.profile.flux)
                 later.append((item, x, y, radius, rng))
             if -0.5 <= x < size_px - 0.5 and -0.5 <= y < size_px - 0.5:
                 tile.truth.append(_source_row(item, source, x, y, radius))
     conditions.add_noise(pixels, noise)
-    artefacts.clip_saturated(pixels, mask)
+    artifacts.clip_saturated(pixels, mask)
     for item, x, y, radius, rng in later:
         if item.type == "saturated_star":
-            reach = artefacts.bleed(pixels, mask, x, y, rng)
+            reach = artifacts.bleed(pixels, mask, x, y, rng)
             row = next(row for row in tile.truth if row["object_id"] == item.object_id)
             row["radius_px"] = max(radius, reach)
         else:
-            draw = artefacts.bad_column if item.type == "bad_column" else artefacts.cosmic_ray
+            draw = artifacts.bad_column if item.type == "bad_column" else artifacts.cosmic_ray
             tile.truth.append(_seen_row(item, draw(pixels, mask, x, y, sigma, rng), wcs))
     tile.truth.sort(key=lambda row: int(row["object_id"] or 0))
     return tile
@@ -105,7 +105,7 @@ def draw_tile(
 def _add(
     canvas: galsim.Image, source: Source, psf: galsim.GSObject, x: float, y: float, noise: float
 ) -> float:
-    """Add a source to the canvas; return how far from its centre it stands out of the noise, px."""
+    """Add a source to the canvas; return how far from its center it stands out of the noise, px."""
     column, row, half = round(x), round(y), source.stamp_px
     stamp = galsim.ImageF(galsim.BoundsI(column - half, column + half, row - half, row + half))
     galsim.Convolve(source.profile, psf).drawImage(
@@ -137,7 +137,7 @@ def _source_row(item: Placed, source: Source, x: float, y: float, radius: float)
     }
 
 
-def _seen_row(item: Placed, seen: artefacts.Seen, wcs: WCS) -> Row:
+def _seen_row(item: Placed, seen: artifacts.Seen, wcs: WCS) -> Row:
     ra, dec = wcs.all_pix2world(seen.x, seen.y, 0)
     return {
         "object_id": item.object_id,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.simulate.layout import ARTEFACT_TYPES, FAINT_TYPES
+from elodin_spark.simulate.layout import ARTIFACT_TYPES, FAINT_TYPES
 
-#: Artefacts that are lines of a length and a direction; all else is taken for a disk.
+#: Artifacts that are lines of a length and a direction; all else is taken for a disk.
 LINE_TYPES = ("satellite_trail", "bad_column")
 #: What the type of a cutout is called where next to nothing of the truth table is in it.
 SKY = "sky"
@@ -34,13 +34,13 @@ NAMES = {
     "faint_star": ("faint star", "faint stars"),
     SKY: ("sky", "sky"),
 }
-#: A notable thing of which less is in a cutout does not give it its type: with its centre in a corner of
+#: A notable thing of which less is in a cutout does not give it its type: with its center in a corner of
 #: the window, just this much of a disk is inside.
 _LEAST_PART = 0.25
-#: A thing is alone where no other notable one has as much in the window, and well centred up to a distance
+#: A thing is alone where no other notable one has as much in the window, and well centerd up to a distance
 #: of this part of the window's side.
 _ALONE_PART = 0.1
-_CENTRED_PART = 0.25
+_CENTERD_PART = 0.25
 
 _STEPS = np.linspace(-1, 1, 401)
 _GRID = np.stack(np.meshgrid(_STEPS[::20], _STEPS[::20]), axis=-1).reshape(-1, 2)
@@ -52,7 +52,7 @@ class Truth:
     """The objects of a simulated survey, one element per row of its truth table.
 
     The part of an object that a window holds is the share of its extent that lies inside. The extent of
-    a trail or a bad column is its line, of all else the disk of its radius about its centre. A line longer
+    a trail or a bad column is its line, of all else the disk of its radius about its center. A line longer
     than the side of the window counts as of that length, and a disk larger than the window as of its
     area, so that 1 is the most that a window can hold of anything.
 
@@ -131,9 +131,9 @@ class Truth:
     def type_in(self, row: dict[str, Any]) -> str:
         """Type of what is most visible in a cutout.
 
-        Of notable objects and artefacts it is the one of which the window holds the greatest part, if that
-        is a quarter at least. Of equal parts an artefact comes first, which is the brighter one, then the
-        larger. Without any of them the largest faint object with its centre in the window gives the type,
+        Of notable objects and artifacts it is the one of which the window holds the greatest part, if that
+        is a quarter at least. Of equal parts an artifact comes first, which is the brighter one, then the
+        larger. Without any of them the largest faint object with its center in the window gives the type,
         and without that it is ``sky``. What reaches in from beyond the edge of the tile is not in the truth
         table of the tile, and counts for nothing.
 
@@ -146,11 +146,11 @@ class Truth:
         notable = [i for i, part in parts.items() if self.is_notable(i) and part >= _LEAST_PART]
         if notable:
             return str(self.kind[min(notable, key=lambda i: self._order(i, parts[i]))])
-        faint = [i for i in parts if not self.is_notable(i) and self._has_centre_in(row, i)]
+        faint = [i for i in parts if not self.is_notable(i) and self._has_center_in(row, i)]
         return str(self.kind[max(faint, key=lambda i: self.radius_px[i])]) if faint else SKY
 
     def stands_alone(self, row: dict[str, Any]) -> tuple[str, float] | None:
-        """What a cutout shows well centred and alone.
+        """What a cutout shows well centerd and alone.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class Truth:
         places = self._extent(seen[0]) if kind in LINE_TYPES else (self.x[seen[0]], self.y[seen[0]])
         off = float(np.linalg.norm(np.subtract(places, middle), axis=-1).min())
         return (
-            (kind, off) if off <= _CENTRED_PART * min(row["x1"] - row["x0"], row["y1"] - row["y0"]) else None
+            (kind, off) if off <= _CENTERD_PART * min(row["x1"] - row["x0"], row["y1"] - row["y0"]) else None
         )
 
     def draw_place(self, i: int, rng: np.random.Generator) -> tuple[float, float]:
@@ -203,13 +203,13 @@ class Truth:
         """Whether an object is none of the faint ones between the others."""
         return self.kind[i] not in FAINT_TYPES
 
-    def _has_centre_in(self, row: dict[str, Any], i: int) -> bool:
+    def _has_center_in(self, row: dict[str, Any], i: int) -> bool:
         inside = row["x0"] - 0.5 <= self.x[i] < row["x1"] - 0.5
         return bool(inside and row["y0"] - 0.5 <= self.y[i] < row["y1"] - 0.5)
 
     def _order(self, i: int, part: float) -> tuple[float, bool, float]:
         # Rounded: two things that are wholly inside, or all but, are equal.
-        return -round(part, 1), self.kind[i] not in ARTEFACT_TYPES, -float(self.radius_px[i])
+        return -round(part, 1), self.kind[i] not in ARTIFACT_TYPES, -float(self.radius_px[i])
 
 
 def write_share(kind: str, types: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ def draw_windows(number: int, px: int, seed: int) -> tuple[NDArray[np.uint8], li
     Returns
     -------
     windows : ndarray of uint8, shape (TILE_WINDOWS, px, px, 3)
-        Grey, each of a stretch of its own.
+        Gray, each of a stretch of its own.
     types : list of str
         Of what is most visible in each, see :meth:`~elodin_spark.simulate.truth.Truth.type_in`.
     """
@@ -64,9 +64,9 @@ def draw_windows(number: int, px: int, seed: int) -> tuple[NDArray[np.uint8], li
         x, y = np.clip([x, y], side / 2 - 0.5, TILE_PX - side / 2 - 0.5)
         x0, y0 = round(x - side / 2 + 0.5), round(y - side / 2 + 0.5)
         x1, y1 = min(x0 + round(side), TILE_PX), min(y0 + round(side), TILE_PX)
-        grey = _stretched(tile.pixels, (slice(y0, y1), slice(x0, x1)), conditions.noise_njy, rng)
+        gray = _stretched(tile.pixels, (slice(y0, y1), slice(x0, x1)), conditions.noise_njy, rng)
         way = cv2.INTER_AREA if side > px else cv2.INTER_LINEAR
-        windows[count] = np.asarray(cv2.resize(grey, (px, px), interpolation=way))[..., None]
+        windows[count] = np.asarray(cv2.resize(gray, (px, px), interpolation=way))[..., None]
         types.append(truth.type_in({"image": layout.name(0), "x0": x0, "y0": y0, "x1": x1, "y1": y1}))
     return windows, types
 
@@ -74,7 +74,7 @@ def draw_windows(number: int, px: int, seed: int) -> tuple[NDArray[np.uint8], li
 def _stretched(
     pixels: Pixels, part: tuple[slice, slice], sigma: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Grey levels of a part of a tile by an asinh, as weak to as strong as people take it."""
+    """Gray levels of a part of a tile by an asinh, as weak to as strong as people take it."""
     black = sigma * rng.uniform(-1, 2)
     softening = sigma * 10 ** rng.uniform(0.5, 1.7)
     white = float(np.quantile(pixels, rng.uniform(0.994, 0.9995)))

@@ -17,7 +17,7 @@ from elodin_spark import schema
 from elodin_spark.images.bands import BandGroup, group_bands
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import ColourSettings, Positions, Settings
+from elodin_spark.settings import ColorSettings, Positions, Settings
 from elodin_spark.spark.runner import SLICES_PER_CORE, files_frame, run_stage
 from elodin_spark.spark.skyjoin import attach_targets, match_positions, positions_frame
 from elodin_spark.spark.tables import spark_schema
@@ -51,20 +51,20 @@ def input_batches(
     spark : pyspark.sql.SparkSession
     files : sequence of ImageFile
     settings : Settings
-        Of at most ``run.batch_images`` files a batch; the planes of one colour image stay together.
+        Of at most ``run.batch_images`` files a batch; the planes of one color image stay together.
 
     Yields
     ------
     InputBatch
-        Every file is in one batch; with colour, the headers of all files are held on the
+        Every file is in one batch; with color, the headers of all files are held on the
         driver, about 6 kB each.
     """
     images, generator = settings.images, settings.cutouts.generator
     size = settings.run.batch_images
-    if images.colour is not None:
+    if images.color is not None:
         described = run_stage(files_frame(spark, files), DescribeSpec.from_settings(images))
         rows = [row.asDict(recursive=True) for row in described.collect()]
-        batches = _colour_batches(spark, rows, images.colour, size)
+        batches = _color_batches(spark, rows, images.color, size)
     else:
         batches = (_file_batch(spark, files[start : start + size]) for start in range(0, len(files), size))
     if not isinstance(generator, Positions):
@@ -85,24 +85,24 @@ def _file_batch(spark: SparkSession, files: Sequence[ImageFile]) -> InputBatch:
     return InputBatch(tuple(file.path for file in files), files_frame(spark, files), False)
 
 
-def _colour_batches(
-    spark: SparkSession, rows: list[dict[str, Any]], colour: ColourSettings, size: int
+def _color_batches(
+    spark: SparkSession, rows: list[dict[str, Any]], color: ColorSettings, size: int
 ) -> Iterator[InputBatch]:
     batch: list[BandGroup] = []
-    for group in group_bands(rows, colour.grouping, colour.bands):
+    for group in group_bands(rows, color.grouping, color.bands):
         if batch and sum(len(other.members) for other in [*batch, group]) > size:
-            yield _group_batch(spark, batch, colour)
+            yield _group_batch(spark, batch, color)
             batch = []
         batch.append(group)
     if batch:
-        yield _group_batch(spark, batch, colour)
+        yield _group_batch(spark, batch, color)
 
 
-def _group_batch(spark: SparkSession, groups: Sequence[BandGroup], colour: ColourSettings) -> InputBatch:
+def _group_batch(spark: SparkSession, groups: Sequence[BandGroup], color: ColorSettings) -> InputBatch:
     wanted = spark_schema(schema.IMAGES)
     rows = []
     for group in groups:
-        row = group.row(colour.reference_band if colour.reference_band in group.planes else None)
+        row = group.row(color.reference_band if color.reference_band in group.planes else None)
         row["planes"] = [
             {"band": band, "uri": plane.uri, "hdu": plane.hdu, "wcs": plane.image["wcs"]}
             for band, plane in group.planes.items()

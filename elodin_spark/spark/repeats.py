@@ -17,7 +17,7 @@ _COLUMNS = ("cutout_id", "image_id", "ra", "dec", "mjd")
 
 
 def find_repeats(cutouts: DataFrame, images: DataFrame, max_sep_arcsec: float) -> DataFrame:
-    """Find the pairs of cutouts of different images whose centres are near each other.
+    """Find the pairs of cutouts of different images whose centers are near each other.
 
     Parameters
     ----------

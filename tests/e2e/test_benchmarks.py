@@ -78,11 +78,11 @@ def test_each_precision_is_compared_with_float32() -> None:
     sizes = ["--px", "32", "--windows", "40", "--calibration", "16", "--repeats", "1", "--dense-px", "0"]
     found = result("precision.py", "--sets", "simulated", "--methods", "plain, no bias correction", *sizes)
     exact, *others = found["rows"]
-    assert (exact["precision"], exact["overlap of 10"], exact["centred cosine"]) == ("f32", 1.0, 1.0)
+    assert (exact["precision"], exact["overlap of 10"], exact["centerd cosine"]) == ("f32", 1.0, 1.0)
     assert others[-1]["precision"] == "int8, plain, no bias correction"
     for row in others:
         assert 0 < row["overlap of 10"] < 1
-        assert row["centred cosine"] > 0.5
+        assert row["centerd cosine"] > 0.5
         assert row["images/s of CPU"] > 0
 
 

@@ -85,14 +85,14 @@ def check_counts(catalog: Catalog, cutouts: dict, images: dict) -> None:
 
 
 def blob_count(image: dict, generator: Blobs) -> int:
-    """Windows of an image by scikit-image's labelling and one box after the other."""
+    """Windows of an image by scikit-image's labeling and one box after the other."""
     from scipy.ndimage import gaussian_filter
     from skimage.measure import label, regionprops
 
     pixels = read_pixels(image["uri"], image["hdu"])
     pixels, _ = apply_steps(pixels, default_steps(pixels, "auto"))
-    grey = np.rint(pixels @ np.array([0.299, 0.587, 0.114])) if pixels.ndim == 3 else pixels
-    smooth = gaussian_filter(grey.astype(np.float64), generator.sigma, mode="nearest")
+    gray = np.rint(pixels @ np.array([0.299, 0.587, 0.114])) if pixels.ndim == 3 else pixels
+    smooth = gaussian_filter(gray.astype(np.float64), generator.sigma, mode="nearest")
     boxes = set()
     height, width = smooth.shape
     for region in regionprops(label(smooth > generator.threshold * smooth.mean(), connectivity=2)):

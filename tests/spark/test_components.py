@@ -1,4 +1,4 @@
-"""Catalogs whose vectors are finished, labelled by prototypes and stored small, on Spark."""
+"""Catalogs whose vectors are finished, labeled by prototypes and stored small, on Spark."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_indices_maps_and_the_report_take_them(whole, small):
     share = f"{sum(finish['variance_ratio']):.1%}"
     assert (
         f"vectors    standardized, power 0.5, 6 principal components of 2048 ({share} of the variance), "
-        "labelled by 8 prototypes, fitted to 40 windows\n"
+        "labeled by 8 prototypes, fitted to 40 windows\n"
     ) in info_text(facts)
     assert whole.info()["finish"] is None
     recipes = {
@@ -164,13 +164,13 @@ def test_runs_that_append_keep_the_components_and_others_are_refused(make, small
     assert (chosen.finish, chosen.labels) == ("standardize", "prototypes")
 
 
-def test_components_of_colour_images_and_of_positions(small_settings, survey, tmp_path, spark):
+def test_components_of_color_images_and_of_positions(small_settings, survey, tmp_path, spark):
     for band, source in zip("gr", sorted(survey.tiles), strict=False):
         (tmp_path / f"a_{band}.fits").write_bytes(source.read_bytes())
-    colour = {"grouping": {"kind": "pattern", "pattern": "*_{band}.fits"}, "channels": ["r", "r", "g"]}
+    color = {"grouping": {"kind": "pattern", "pattern": "*_{band}.fits"}, "channels": ["r", "r", "g"]}
     images = {"paths": str(tmp_path / "a_*.fits"), "hdu": "IMAGE"}
-    settings = small_settings(tmp_path, images=images | {"colour": colour}, fingerprints=SMALL)
-    banded = Catalog.create(tmp_path / "colour", settings)
+    settings = small_settings(tmp_path, images=images | {"color": color}, fingerprints=SMALL)
+    banded = Catalog.create(tmp_path / "color", settings)
     assert banded.run(["cutouts", "fingerprints"]).n_cutouts == 25
     assert banded.vectors()[1].shape == (25, 6)
     assert banded.info()["finish"]["sample"] == 25

@@ -24,7 +24,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "windows": {},
     "bands": {
         "images": {
-            "colour": {
+            "color": {
                 "grouping": {"kind": "pattern", "pattern": "*_{band}.fits"},
                 "channels": ["i", "r", "g"],
             }

@@ -139,11 +139,11 @@ def check_the_offer_of_dense_mode(planned: dict[str, Any]) -> None:
     assert "--set fingerprints.mode=dense --set cutouts.generator.edge=drop" in plan_text(planned)
 
 
-def test_bands_are_planned_as_the_colour_images_they_make(make, tiles, tmp_path, spark):
+def test_bands_are_planned_as_the_color_images_they_make(make, tiles, tmp_path, spark):
     for band, source in zip("grg", sorted(tiles.glob("*.fits")), strict=False):
         (tmp_path / f"{source.stem}_{band}.fits").write_bytes(source.read_bytes())
-    colour = {"grouping": {"kind": "pattern", "pattern": "*_{band}.fits"}, "channels": ["r", "r", "r"]}
-    config, settings = make(images={"paths": str(tmp_path / "*.fits"), "colour": colour})
+    color = {"grouping": {"kind": "pattern", "pattern": "*_{band}.fits"}, "channels": ["r", "r", "r"]}
+    config, settings = make(images={"paths": str(tmp_path / "*.fits"), "color": color})
     planned = plan_config(config, sample=0)
     report = Catalog.create(tmp_path / "catalog", settings).run(["cutouts"])
     assert planned["images"]["refused"] == {"missing_band": report.n_failures} == {"missing_band": 2}

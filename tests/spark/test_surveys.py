@@ -1,4 +1,4 @@
-"""Whole runs on surveys as they are: bands to colour, positions, sources, the same sky twice."""
+"""Whole runs on surveys as they are: bands to color, positions, sources, the same sky twice."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def tiles(survey) -> Path:
     return survey.tiles[0].parent
 
 
-def test_three_bands_of_one_field_become_one_colour_image(shared_data, small_settings, spark, tmp_path):
+def test_three_bands_of_one_field_become_one_color_image(shared_data, small_settings, spark, tmp_path):
     settings = small_settings(
         shared_data / "sdss_field",
         images={
             "paths": str(shared_data / "sdss_field" / "*.fits.bz2"),
-            "colour": {
+            "color": {
                 "grouping": {"kind": "pattern", "pattern": "frame-{band}-*.fits.bz2"},
                 "channels": ["i", "r", "g"],
             },
@@ -54,7 +54,7 @@ def test_three_bands_of_one_field_become_one_colour_image(shared_data, small_set
     assert catalog.run(PIXELS_KEPT).batches_done == 0, "all five files belong to what is done"
 
 
-def test_a_band_that_is_missing_is_a_failure_and_not_a_grey_picture(small_settings, tiles, spark, tmp_path):
+def test_a_band_that_is_missing_is_a_failure_and_not_a_gray_picture(small_settings, tiles, spark, tmp_path):
     for band, source in zip("grg", sorted(tiles.glob("*.fits")), strict=False):
         (tmp_path / f"{source.stem}_{band}.fits").write_bytes(source.read_bytes())
     settings = small_settings(
@@ -62,7 +62,7 @@ def test_a_band_that_is_missing_is_a_failure_and_not_a_grey_picture(small_settin
         images={
             "paths": str(tmp_path / "*.fits"),
             "hdu": "IMAGE",
-            "colour": {
+            "color": {
                 "grouping": {"kind": "pattern", "pattern": "*_{band}.fits"},
                 "channels": ["r", "r", "r"],
             },

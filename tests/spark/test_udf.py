@@ -31,11 +31,11 @@ def udf(spark):
 
 @pytest.fixture(scope="module")
 def pictures():
-    """A grey and a colour window, not square, of which rows, columns and channels all differ."""
+    """A gray and a color window, not square, of which rows, columns and channels all differ."""
     generator = np.random.default_rng(5)
     return {
-        "grey": generator.integers(0, 255, (40, 56), np.uint8),
-        "colour": generator.integers(0, 255, (48, 36, 3), np.uint8),
+        "gray": generator.integers(0, 255, (40, 56), np.uint8),
+        "color": generator.integers(0, 255, (48, 36, 3), np.uint8),
     }
 
 
@@ -65,10 +65,10 @@ def assert_refused(found, said):
 
 
 def test_encoded_files_give_the_vectors_of_their_pixels_and_bad_ones_say_why(spark, udf, pictures, expected):
-    png = encoded(pictures["colour"])
+    png = encoded(pictures["color"])
     rows = [
-        ("grey", encoded(pictures["grey"])),
-        ("colour", png),
+        ("gray", encoded(pictures["gray"])),
+        ("color", png),
         ("null", None),
         ("empty", b""),
         ("no picture", b"SIMPLE  =                    T"),
@@ -87,19 +87,19 @@ def test_encoded_files_give_the_vectors_of_their_pixels_and_bad_ones_say_why(spa
 
 
 def test_the_image_source_of_spark_in_each_of_its_modes(spark, udf, pictures, expected, tmp_path):
-    grey, colour = pictures["grey"], pictures["colour"]
-    (tmp_path / "grey.png").write_bytes(encoded(grey))
-    (tmp_path / "colour.png").write_bytes(encoded(colour))
-    transparent = np.dstack([colour, np.full(colour.shape[:2], 9, np.uint8)])
+    gray, color = pictures["gray"], pictures["color"]
+    (tmp_path / "gray.png").write_bytes(encoded(gray))
+    (tmp_path / "color.png").write_bytes(encoded(color))
+    transparent = np.dstack([color, np.full(color.shape[:2], 9, np.uint8)])
     (tmp_path / "alpha.png").write_bytes(encoded(transparent))
     (tmp_path / "broken.png").write_bytes(b"no picture")
     source = spark.read.format("image").load(str(tmp_path))
     named = source.withColumn("name", F.regexp_extract("image.origin", r"(\w+)\.png$", 1))
     assert {row["mode"] for row in named.select("image.mode").collect()} == {*MODES.values(), -1}
     found = collect(named.withColumn("f", udf("image")), "f")
-    np.testing.assert_allclose(found["grey"]["vector"], expected["grey"], rtol=1e-5, atol=1e-6)
-    for name in ("colour", "alpha"):
-        np.testing.assert_allclose(found[name]["vector"], expected["colour"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found["gray"]["vector"], expected["gray"], rtol=1e-5, atol=1e-6)
+    for name in ("color", "alpha"):
+        np.testing.assert_allclose(found[name]["vector"], expected["color"], rtol=1e-5, atol=1e-6)
     assert_refused(found["broken"], "could not decode the image file:")
 
 
@@ -108,7 +108,7 @@ def test_images_of_wrong_shapes_or_modes_are_refused_one_by_one(spark, udf):
     rows = [
         ("good", ("", 4, 5, 1, 0, bytes(20))),
         ("short", ("", 4, 5, 3, 16, bytes(59))),
-        ("short grey", ("", 4, 5, 1, 0, bytes(19))),
+        ("short gray", ("", 4, 5, 1, 0, bytes(19))),
         ("floats", ("", 4, 5, 1, 5, bytes(80))),
         ("channels", ("", 4, 5, 3, 0, bytes(60))),
         ("negative", ("", -4, -5, 3, 16, bytes(60))),
@@ -120,7 +120,7 @@ def test_images_of_wrong_shapes_or_modes_are_refused_one_by_one(spark, udf):
     assert found["good"]["error"] is None
     assert len(found["good"]["vector"]) == 2048
     assert_refused(found["short"], "bad_pixels: the image has 59 bytes")
-    assert_refused(found["short grey"], "bad_pixels")
+    assert_refused(found["short gray"], "bad_pixels")
     assert_refused(found["floats"], "mode 5 with 1 channels")
     assert_refused(found["channels"], "mode 0 with 3 channels")
     assert_refused(found["negative"], "bad_pixels")
@@ -161,7 +161,7 @@ def test_a_column_that_holds_no_pictures_fails_with_what_is_taken(spark, udf):
 
 def test_the_network_is_built_once_in_each_worker_and_outlives_jobs(spark, pictures):
     udf = fingerprint_udf(spark, **NETWORK | {"input_px": 40})
-    frame = spark.createDataFrame([(encoded(pictures["grey"]),)] * 24, "content binary").repartition(6)
+    frame = spark.createDataFrame([(encoded(pictures["gray"]),)] * 24, "content binary").repartition(6)
 
     def builds(batches):
         for _ in batches:
@@ -183,13 +183,13 @@ def test_the_network_is_built_once_in_each_worker_and_outlives_jobs(spark, pictu
 
 def test_flat_pictures_have_vectors_and_spare_their_company(spark, udf, pictures, expected):
     rows = [
-        ("grey", pictures["grey"].tobytes(), [40, 56]),
+        ("gray", pictures["gray"].tobytes(), [40, 56]),
         ("black", bytes(400), [20, 20]),
         ("constant", bytes([7]) * 400, [20, 20]),
         ("four channels", bytes(64), [4, 4, 4]),
         ("a line", bytes(16), [16]),
         ("empty", b"", [0, 4]),
-        ("colour", pictures["colour"].tobytes(), [48, 36, 3]),
+        ("color", pictures["color"].tobytes(), [48, 36, 3]),
     ]
     frame = spark.createDataFrame(rows, "name string, pixels binary, pixel_shape array<int>").coalesce(1)
     found = collect(frame.withColumn("f", udf("pixels", "pixel_shape")), "f")

@@ -52,16 +52,16 @@ def cut(
     return image, [row for row in rows if row["cutout_id"] is not None]
 
 
-def centres(windows: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+def centers(windows: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
     x = np.array([(window["x0"] + window["x1"] - 1) / 2 for window in windows])
     y = np.array([(window["y0"] + window["y1"] - 1) / 2 for window in windows])
     return x, y
 
 
 def farthest_arcsec(windows: list[dict[str, Any]], wcs: WCS) -> float:
-    """Largest distance of the centres from where astropy has them."""
+    """Largest distance of the centers from where astropy has them."""
     found = SkyCoord([w["ra"] for w in windows] * u.deg, [w["dec"] for w in windows] * u.deg)
-    return float(wcs.pixel_to_world(*centres(windows)).icrs.separation(found).arcsec.max())
+    return float(wcs.pixel_to_world(*centers(windows)).icrs.separation(found).arcsec.max())
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -114,7 +114,7 @@ def test_maps_of_the_whole_sky_have_positions_on_it_and_none_in_their_corners(
     pixels = np.where(on_sky, np.random.default_rng(5).normal(size=x.shape), np.nan).astype(np.float32)
     image, windows = cut(tmp_path, wcs, pixels)
     assert image["ra"] is not None
-    known = np.isfinite(wcs.all_pix2world(*centres(windows), 0)).all(axis=0)
+    known = np.isfinite(wcs.all_pix2world(*centers(windows), 0)).all(axis=0)
     assert 0 < (~known).sum() < len(windows) / 2
     for window, there in zip(windows, known, strict=True):
         assert (window["ra"] is not None, window["dec"] is not None, window["healpix"] is not None) == (
@@ -135,7 +135,7 @@ def test_maps_of_the_whole_sky_have_positions_on_it_and_none_in_their_corners(
 def test_a_plate_carree_map_has_no_sky_beyond_its_poles_nor_the_same_sky_twice(tmp_path: Path) -> None:
     scale_deg = 6.0  # so that the image is 432 x 240 deg
     _, windows = cut(tmp_path, wcs_of("icrs", "CAR", 180.0, 0.0, scale_deg))
-    x, y = centres(windows)
+    x, y = centers(windows)
     longitude, latitude = (x - (WIDTH - 1) / 2) * scale_deg, (y - (HEIGHT - 1) / 2) * scale_deg
     off = (np.abs(longitude) > 180) | (np.abs(latitude) > 90)
     assert 0 < off.sum() < len(windows)

@@ -251,7 +251,7 @@ def nested(path: str, value: object) -> dict[str, Any]:
     return values
 
 
-@pytest.mark.parametrize("section", sorted({s for s in sections(Settings) if "colour" not in s} - {"images"}))
+@pytest.mark.parametrize("section", sorted({s for s in sections(Settings) if "color" not in s} - {"images"}))
 def test_a_section_with_nothing_below_it_is_its_defaults(section):
     assert parse_settings({"images": {"paths": "/a"}} | nested(section, None)) == parse_settings(
         {"images": {"paths": "/a"}}

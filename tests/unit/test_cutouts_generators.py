@@ -13,11 +13,11 @@ from elodin_spark.errors import ImageError
 lengths = st.integers(1, 70)
 
 
-def discs(shape: tuple[int, int], *centres_radii: tuple[int, int, int], value: float = 1.0) -> np.ndarray:
+def discs(shape: tuple[int, int], *centers_radii: tuple[int, int, int], value: float = 1.0) -> np.ndarray:
     """Discs given as (x, y, radius) on black."""
     y, x = np.indices(shape)
     image = np.zeros(shape, np.float32)
-    for cx, cy, radius in centres_radii:
+    for cx, cy, radius in centers_radii:
         image[(x - cx) ** 2 + (y - cy) ** 2 <= radius**2] = value
     return image
 
@@ -99,7 +99,7 @@ def test_every_disc_gives_a_window_and_the_last_one_too() -> None:
     assert found.dtype == np.int32
 
 
-def test_the_short_axis_grows_around_the_centre() -> None:
+def test_the_short_axis_grows_around_the_center() -> None:
     image = np.zeros((80, 120), np.float32)
     image[38:42, 30:70] = 1
     found = blob_windows(image, 0.2, 0.5 / image.mean(), 2, 8)
@@ -158,8 +158,8 @@ def test_the_scale_and_type_of_the_values_do_not_matter() -> None:
     assert len(expected) == 2
     np.testing.assert_array_equal(blob_windows((image * 200).astype(np.uint8), 3.0, 2.0, 4, 8), expected)
     np.testing.assert_array_equal(blob_windows(image * 1e-3, 3.0, 2.0, 4, 8), expected)
-    colour = np.stack([(image * 200).astype(np.uint8)] * 3, axis=-1)
-    np.testing.assert_array_equal(blob_windows(colour, 3.0, 2.0, 4, 8), expected)
+    color = np.stack([(image * 200).astype(np.uint8)] * 3, axis=-1)
+    np.testing.assert_array_equal(blob_windows(color, 3.0, 2.0, 4, 8), expected)
 
 
 def test_missing_pixels_neither_hide_blobs_nor_make_them() -> None:

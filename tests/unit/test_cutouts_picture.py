@@ -11,7 +11,7 @@ from elodin_spark.cutouts.pixels import to_uint8
 from elodin_spark.cutouts.steps import apply_steps
 from elodin_spark.settings import Step
 
-ASINH, GREY, RGB = (Step(type=kind) for kind in ("AsinhStretch", "GrayScale", "GrayToRGB"))
+ASINH, GRAY, RGB = (Step(type=kind) for kind in ("AsinhStretch", "GrayScale", "GrayToRGB"))
 
 
 def sky(*shape: int) -> np.ndarray:
@@ -27,9 +27,9 @@ def sky(*shape: int) -> np.ndarray:
         ((61, 40), (ASINH,)),
         ((61, 40), (ASINH, RGB)),
         ((61, 40), (RGB, ASINH)),
-        ((61, 40), (ASINH, RGB, GREY)),
-        ((61, 40, 3), (GREY, ASINH, RGB)),
-        ((61, 40, 3), (ASINH, GREY)),
+        ((61, 40), (ASINH, RGB, GRAY)),
+        ((61, 40, 3), (GRAY, ASINH, RGB)),
+        ((61, 40, 3), (ASINH, GRAY)),
         ((61, 40), (ASINH, ASINH)),
     ],
 )
@@ -49,13 +49,13 @@ def test_strips_and_boxes_hold_what_the_whole_image_does(
     np.testing.assert_array_equal(pixels, before)
 
 
-def test_bytes_without_a_stretch_become_colour() -> None:
-    grey = np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8)
-    whole = WholePicture(HeldRows(grey), (RGB,), as_bytes=True)
-    np.testing.assert_array_equal(whole.read(0, 0, 20, 30), np.repeat(grey[..., None], 3, axis=2))
+def test_bytes_without_a_stretch_become_color() -> None:
+    gray = np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8)
+    whole = WholePicture(HeldRows(gray), (RGB,), as_bytes=True)
+    np.testing.assert_array_equal(whole.read(0, 0, 20, 30), np.repeat(gray[..., None], 3, axis=2))
 
 
-def test_an_image_that_is_all_alike_is_black_colour() -> None:
+def test_an_image_that_is_all_alike_is_black_color() -> None:
     whole = WholePicture(HeldRows(np.full((30, 20), 7, np.float32)), (ASINH, RGB), as_bytes=True)
     np.testing.assert_array_equal(whole.read(0, 0, 20, 30), np.zeros((30, 20, 3), np.uint8))
 

@@ -16,15 +16,15 @@ from elodin_spark.cutouts.stretch import AsinhLevels
 from elodin_spark.errors import ImageError
 
 
-def test_grey_is_the_weighted_mean_of_the_channels() -> None:
+def test_gray_is_the_weighted_mean_of_the_channels() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     expected = rgb.astype(np.float64) @ [0.299, 0.587, 0.114]
-    grey = gray(rgb)
-    assert grey.dtype == np.uint8
-    np.testing.assert_allclose(grey, expected, atol=0.5001)
+    single = gray(rgb)
+    assert single.dtype == np.uint8
+    np.testing.assert_allclose(single, expected, atol=0.5001)
     np.testing.assert_allclose(gray(rgb.astype(np.float32)), expected, rtol=1e-5)
     np.testing.assert_array_equal(gray(np.full((2, 2, 3), 255, np.uint8)), 255)
-    assert gray(grey) is grey
+    assert gray(single) is single
 
 
 def test_integers_become_fractions_of_their_largest_value() -> None:
@@ -90,14 +90,14 @@ def test_halves_are_rounded_to_the_even_level() -> None:
     np.testing.assert_array_equal(to_uint8((steps / 255).astype(np.float32)), steps)
 
 
-def test_grey_that_is_seen_as_colour_is_written_as_colour() -> None:
-    grey = np.random.default_rng(1).integers(0, 256, (30, 40), dtype=np.uint8)
-    seen = seen_as_rgb(grey)[3:20, 5:30]
-    np.testing.assert_array_equal(channel_of(seen), grey[3:20, 5:30])
-    assert channel_of(grey) is channel_of(np.ascontiguousarray(seen)) is None
+def test_gray_that_is_seen_as_color_is_written_as_color() -> None:
+    single = np.random.default_rng(1).integers(0, 256, (30, 40), dtype=np.uint8)
+    seen = seen_as_rgb(single)[3:20, 5:30]
+    np.testing.assert_array_equal(channel_of(seen), single[3:20, 5:30])
+    assert channel_of(single) is channel_of(np.ascontiguousarray(seen)) is None
     buffer = PixelBuffer()
-    places = [buffer.add(window) for window in (seen, grey[:7, 1:9], np.ascontiguousarray(seen))]
+    places = [buffer.add(window) for window in (seen, single[:7, 1:9], np.ascontiguousarray(seen))]
     assert len(buffer) == 2 * seen.size + 7 * 8
     written = buffer.take([places[0], None, *places[1:]]).to_pylist()
-    assert written == [seen.tobytes(), None, grey[:7, 1:9].tobytes(), seen.tobytes()]
+    assert written == [seen.tobytes(), None, single[:7, 1:9].tobytes(), seen.tobytes()]
     assert len(buffer) == 0

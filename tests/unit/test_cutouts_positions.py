@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from elodin_spark.cutouts.cells import cell_key, key_order, position_cells, unit_vectors
 from elodin_spark.cutouts.positions import (
-    centred_windows,
+    centerd_windows,
     image_cells,
     image_keys,
     image_order,
@@ -151,7 +151,7 @@ def test_no_position_on_an_image_lacks_a_key_in_common_with_it(
 
 def test_a_join_on_keys_and_the_exact_test_find_all_pairs_of_a_survey() -> None:
     rng = np.random.default_rng(5)
-    centres = [
+    centers = [
         *zip(*random_sky(rng, 20), strict=True),
         (0.01, 0.0),
         (359.99, 0.0),
@@ -160,11 +160,11 @@ def test_a_join_on_keys_and_the_exact_test_find_all_pairs_of_a_survey() -> None:
     ]
     images = [
         header_of(ra, dec, 300, 200, scale, rng.uniform(0, 360))
-        for ra, dec in centres
+        for ra, dec in centers
         for scale in (0.5, 20.0)
     ]
-    points = [random_sky(rng, 300), *(around(ra, dec, 0.6, 20, 3) for ra, dec in centres)]
-    points += [around(ra, dec, 0.02, 5, 4) for ra, dec in centres]
+    points = [random_sky(rng, 300), *(around(ra, dec, 0.6, 20, 3) for ra, dec in centers)]
+    points += [around(ra, dec, 0.02, 5, 4) for ra, dec in centers]
     ra, dec = (np.concatenate(part) for part in zip(*points, strict=True))
     keys = [image_keys(text, 300, 200) for text in images]
     index, theirs = position_keys(ra, dec, tuple({int(o) for k in keys for o in key_order(k)}))
@@ -260,14 +260,14 @@ def test_windows_are_those_of_astropy_cutouts() -> None:
     x, y = rng.uniform(10, 70, 200), rng.uniform(10, 50, 200)
     x[:20], y[:20] = np.rint(x[:20]), np.rint(y[:20])
     for size in (15, 16):
-        boxes, shifted = centred_windows(x, y, size, 80, 60)
+        boxes, shifted = centerd_windows(x, y, size, 80, 60)
         assert not shifted.any()
         for (x0, y0, x1, y1), position in zip(boxes, zip(x, y, strict=True), strict=True):
             np.testing.assert_array_equal(image[y0:y1, x0:x1], Cutout2D(image, position, size).data)
 
 
 def test_windows_near_an_edge_are_moved_inside() -> None:
-    boxes, shifted = centred_windows([0.0, 50.0, 99.0], [0.0, 40.0, 79.0], 20, 100, 80)
+    boxes, shifted = centerd_windows([0.0, 50.0, 99.0], [0.0, 40.0, 79.0], 20, 100, 80)
     assert boxes.tolist() == [[0, 0, 20, 20], [40, 30, 60, 50], [80, 60, 100, 80]]
     assert shifted.tolist() == [True, False, True]
 

@@ -154,15 +154,15 @@ def test_a_band_of_rows_gives_the_quality_of_the_whole_image() -> None:
         window_quality(pixels[55:95], windows, first_row=55, image_height=120)
 
 
-def test_colours_and_integers_have_quality_too() -> None:
-    colour = np.zeros((20, 20, 3), np.uint8)
-    colour[..., 0], colour[..., 1], colour[..., 2] = 30, 60, 90
-    colour[:10, :5, 1] = 255
-    found = window_quality(colour, [[0, 0, 20, 20]], saturation_level=255)
+def test_colors_and_integers_have_quality_too() -> None:
+    color = np.zeros((20, 20, 3), np.uint8)
+    color[..., 0], color[..., 1], color[..., 2] = 30, 60, 90
+    color[:10, :5, 1] = 255
+    found = window_quality(color, [[0, 0, 20, 20]], saturation_level=255)
     assert found.saturated_fraction.tolist() == pytest.approx([50 / 400])
     assert found.nodata_fraction.tolist() == [0]
     assert found.sky.tolist() == [60.0]
-    assert no_data(np.dstack([colour.astype(float), np.full((20, 20), np.nan)])).all()
+    assert no_data(np.dstack([color.astype(float), np.full((20, 20), np.nan)])).all()
 
 
 def test_columns_follow_the_schema_and_what_is_unknown_is_null() -> None:
@@ -322,7 +322,7 @@ def test_a_large_hole_in_a_slope_continues_the_slope() -> None:
 def test_nothing_to_fill_gives_the_pixels_back_and_channels_are_filled_one_by_one() -> None:
     image = np.ones((5, 5), np.float32)
     assert fill_nodata(image) is image
-    colour = np.stack([image, 2 * image, 3 * image], axis=2)
-    colour[2, 2] = np.nan
-    colour[0, 0, 1] = np.inf
-    np.testing.assert_array_equal(fill_nodata(colour), np.stack([image, 2 * image, 3 * image], axis=2))
+    color = np.stack([image, 2 * image, 3 * image], axis=2)
+    color[2, 2] = np.nan
+    color[0, 0, 1] = np.inf
+    np.testing.assert_array_equal(fill_nodata(color), np.stack([image, 2 * image, 3 * image], axis=2))

@@ -98,7 +98,7 @@ def test_a_missing_column_is_an_error_that_names_those_there_are(tmp_path: Path)
         read_positions(path, "lon", "lat", "ID")
 
 
-def test_units_of_the_file_are_honoured(tmp_path: Path) -> None:
+def test_units_of_the_file_are_honored(tmp_path: Path) -> None:
     for unit in (u.deg, u.rad, u.hourangle, u.arcmin, u.mas):
         for format_ in ("votable", "fits"):
             if unit == u.hourangle and format_ == "fits":

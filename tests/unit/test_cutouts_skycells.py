@@ -20,7 +20,7 @@ from elodin_spark.cutouts.skycells import (
 )
 
 #: The poles, where RA begins, and corners and edges of the twelve base cells.
-CENTRES = [
+CENTERS = [
     (0.0, 90.0),
     (77.0, -90.0),
     (0.0, 0.0),
@@ -32,9 +32,9 @@ CENTRES = [
 ]
 
 
-def clumps(rng: np.random.Generator, centres: list[tuple[float, float]], n: int, spread_arcsec: float):
+def clumps(rng: np.random.Generator, centers: list[tuple[float, float]], n: int, spread_arcsec: float):
     ra, dec = [], []
-    for lon, lat in centres:
+    for lon, lat in centers:
         middle = SkyCoord(lon * u.deg, lat * u.deg)
         points = middle.directional_offset_by(
             rng.uniform(0, 360, n) * u.deg, np.sqrt(rng.random(n)) * spread_arcsec * u.arcsec
@@ -58,19 +58,19 @@ def brute_force(ids, image_ids, ra, dec, max_sep_arcsec):
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.floats(0, 360), st.floats(-90, 90)) | st.sampled_from(CENTRES), min_size=1, max_size=4
+        st.tuples(st.floats(0, 360), st.floats(-90, 90)) | st.sampled_from(CENTERS), min_size=1, max_size=4
     ),
     st.sampled_from([0.5, 10.0, 300.0]),
     st.integers(0, 2**31),
     st.integers(0, 5),
 )
-@example(CENTRES, 10.0, 0, 0)
-@example(CENTRES, 10.0, 1, 5)
+@example(CENTERS, 10.0, 0, 0)
+@example(CENTERS, 10.0, 1, 5)
 def test_pairs_over_cells_are_those_of_all_separations(
-    centres: list[tuple[float, float]], max_sep_arcsec: float, seed: int, finer: int
+    centers: list[tuple[float, float]], max_sep_arcsec: float, seed: int, finer: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    ra, dec = clumps(rng, centres, 12, 2 * max_sep_arcsec)
+    ra, dec = clumps(rng, centers, 12, 2 * max_sep_arcsec)
     ids = rng.permutation(10 * len(ra))[: len(ra)]
     image_ids = rng.integers(0, 4, len(ra))
     expected = brute_force(ids, image_ids, ra, dec, max_sep_arcsec)
@@ -98,8 +98,8 @@ def test_every_cell_gets_all_positions_within_the_margin_of_its_own(
     order: int, fraction: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    ra = np.concatenate([rng.uniform(0, 360, 300), np.array(CENTRES)[:, 0]])
-    dec = np.concatenate([np.degrees(np.arcsin(rng.uniform(-1, 1, 300))), np.array(CENTRES)[:, 1]])
+    ra = np.concatenate([rng.uniform(0, 360, 300), np.array(CENTERS)[:, 0]])
+    dec = np.concatenate([np.degrees(np.arcsin(rng.uniform(-1, 1, 300))), np.array(CENTERS)[:, 1]])
     margin_arcsec = fraction * np.degrees(np.sqrt(4 * np.pi / 12 / 4**order)) * 3600
     spread = cells_with_margin(ra, dec, order, margin_arcsec)
     sent = set(zip(spread.position.tolist(), spread.cells.tolist(), strict=True))
@@ -145,9 +145,9 @@ def test_cells_of_order_29_hold_their_positions_and_nest() -> None:
     import astropy_healpix
 
     rng = np.random.default_rng(0)
-    ra = np.concatenate([rng.uniform(0, 360, 2000), np.array(CENTRES)[:, 0], [360.0, -10.0]])
+    ra = np.concatenate([rng.uniform(0, 360, 2000), np.array(CENTERS)[:, 0], [360.0, -10.0]])
     dec = np.concatenate(
-        [np.degrees(np.arcsin(rng.uniform(-1, 1, 2000))), np.array(CENTRES)[:, 1], [0.0, 5.0]]
+        [np.degrees(np.arcsin(rng.uniform(-1, 1, 2000))), np.array(CENTERS)[:, 1], [0.0, 5.0]]
     )
     cells = healpix29(ra, dec)
     assert cells.type == pa.int64()

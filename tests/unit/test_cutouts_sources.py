@@ -29,7 +29,7 @@ def stars(
     noise: float = 1.0,
     sky: float = 500.0,
 ) -> np.ndarray:
-    """Gaussian stars given as (x, y, flux), by their value at the centre of each pixel."""
+    """Gaussian stars given as (x, y, flux), by their value at the center of each pixel."""
     y, x = np.indices(shape)
     image = np.random.default_rng(1).normal(sky, noise, shape) if noise else np.full(shape, sky)
     for cx, cy, flux in truth:
@@ -152,7 +152,7 @@ def test_the_threshold_follows_the_noise_from_place_to_place() -> None:
     assert len(detect_sources(image, threshold_sigma=5.0)) == 0
 
 
-def test_colour_is_refused() -> None:
+def test_color_is_refused() -> None:
     with pytest.raises(ImageError, match="one channel"):
         detect_sources(np.zeros((10, 10, 3), np.float32))
 

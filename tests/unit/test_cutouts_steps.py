@@ -191,7 +191,7 @@ def test_resizing_keeps_type_and_range(dtype: str, size: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 120), st.integers(1, 120), st.integers(1, 120), st.sampled_from(["u1", "u2", "f4"]))
-def test_grey_that_is_seen_as_colour_is_resized_as_colour_is(h: int, w: int, size: int, dtype: str) -> None:
+def test_gray_that_is_seen_as_color_is_resized_as_color_is(h: int, w: int, size: int, dtype: str) -> None:
     seen = seen_as_rgb(np.random.default_rng(h).integers(0, 256, (h, w)).astype(dtype))
     expected = resize(np.ascontiguousarray(seen), size)
     np.testing.assert_array_equal(resize(seen, size), expected, strict=True)
@@ -313,12 +313,12 @@ def test_rescaling_takes_percentiles_not_intensities() -> None:
 
 
 def test_equalizations_are_scikit_images() -> None:
-    grey, colour = noise(64, 64, dtype="uint8") // 3, noise(64, 64, 3, dtype="uint8") // 3
-    np.testing.assert_allclose(one(grey, "HistogramEqualization"), exposure.equalize_hist(grey), atol=1e-6)
-    clahe = one(grey, "AdaptiveHistogramEqualization", clip_limit=0.01)
-    np.testing.assert_allclose(clahe, exposure.equalize_adapthist(grey, clip_limit=0.01), atol=2e-3)
-    clahe = one(colour, "AdaptiveHistogramEqualization")
-    np.testing.assert_allclose(clahe, exposure.equalize_adapthist(colour, clip_limit=0.03), atol=5e-3)
+    single, color = noise(64, 64, dtype="uint8") // 3, noise(64, 64, 3, dtype="uint8") // 3
+    np.testing.assert_allclose(one(single, "HistogramEqualization"), exposure.equalize_hist(single), atol=1e-6)
+    clahe = one(single, "AdaptiveHistogramEqualization", clip_limit=0.01)
+    np.testing.assert_allclose(clahe, exposure.equalize_adapthist(single, clip_limit=0.01), atol=2e-3)
+    clahe = one(color, "AdaptiveHistogramEqualization")
+    np.testing.assert_allclose(clahe, exposure.equalize_adapthist(color, clip_limit=0.03), atol=5e-3)
 
 
 def test_equalized_values_are_equally_frequent() -> None:
@@ -327,19 +327,19 @@ def test_equalized_values_are_equally_frequent() -> None:
     assert counts.min() > 2000
 
 
-def test_grey_is_that_of_the_pixels_room() -> None:
-    colour = noise(9, 8, 3, dtype="uint8")
-    np.testing.assert_array_equal(one(colour, "GrayScale"), gray(colour))
+def test_gray_is_that_of_the_pixels_room() -> None:
+    color = noise(9, 8, 3, dtype="uint8")
+    np.testing.assert_array_equal(one(color, "GrayScale"), gray(color))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_grey_becomes_three_equal_channels_and_colour_stays(dtype: str) -> None:
-    grey = noise(9, 8, dtype=dtype)
-    colour = one(grey, "GrayToRGB")
-    assert (colour.shape, colour.dtype) == ((9, 8, 3), grey.dtype)
+def test_gray_becomes_three_equal_channels_and_color_stays(dtype: str) -> None:
+    single = noise(9, 8, dtype=dtype)
+    color = one(single, "GrayToRGB")
+    assert (color.shape, color.dtype) == ((9, 8, 3), single.dtype)
     for channel in range(3):
-        np.testing.assert_array_equal(colour[..., channel], grey)
-    assert one(colour, "GrayToRGB") is colour
+        np.testing.assert_array_equal(color[..., channel], single)
+    assert one(color, "GrayToRGB") is color
 
 
 # ---- choice of steps ---------------------------------------------------------------------

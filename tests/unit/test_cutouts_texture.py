@@ -23,13 +23,13 @@ BLOB = (200 * np.exp(-(X**2 / 120 + Y**2 / 30))).astype(np.uint8)
 
 
 @pytest.mark.parametrize("kind", LENGTHS)
-def test_each_kind_has_its_length_in_grey_and_colour(kind):
-    grey = texture(BLOB, kind)
-    assert grey is not None
-    assert grey.shape == (LENGTHS[kind],)
-    assert grey.dtype == np.float32
-    np.testing.assert_allclose(texture(np.stack([BLOB] * 3, axis=2), kind), grey, rtol=1e-5)
-    assert np.abs(texture(NOISE, kind) - grey).max() > 0.1
+def test_each_kind_has_its_length_in_gray_and_color(kind):
+    gray = texture(BLOB, kind)
+    assert gray is not None
+    assert gray.shape == (LENGTHS[kind],)
+    assert gray.dtype == np.float32
+    np.testing.assert_allclose(texture(np.stack([BLOB] * 3, axis=2), kind), gray, rtol=1e-5)
+    assert np.abs(texture(NOISE, kind) - gray).max() > 0.1
 
 
 @pytest.mark.parametrize("kind", LENGTHS)

@@ -51,7 +51,7 @@ def test_rows_hold_an_image_then_its_windows_in_small_batches(archive: Path) -> 
     assert all(batch.schema == schema.TILED for batch in batches)
     rows = pa.Table.from_batches(batches).to_pylist()
     kinds = ["image" if row["image"] else "window" for row in rows]
-    assert [row["image"]["path"] for row in rows if row["image"]] == ["colour.png", "grey.png", "sky.fits"]
+    assert [row["image"]["path"] for row in rows if row["image"]] == ["color.png", "gray.png", "sky.fits"]
     current = None
     for row, kind in zip(rows, kinds, strict=True):
         if kind == "image":
@@ -69,7 +69,7 @@ def test_pixels_are_slices_of_the_processed_image(archive: Path) -> None:
     assert len(found) == 4 * 6
     for row in found:
         np.testing.assert_array_equal(pixels_of(row), processed[row["y0"] : row["y1"], row["x0"] : row["x1"]])
-    for name, source in (("colour.png", "RGB"), ("grey.png", "L")):
+    for name, source in (("color.png", "RGB"), ("gray.png", "L")):
         with Image.open(archive / name) as picture:
             assert picture.mode == source
             whole = np.asarray(picture)
@@ -123,8 +123,8 @@ def test_the_same_input_gives_the_same_bytes(archive: Path) -> None:
 def test_positions_agree_with_astropy_cutouts(archive: Path) -> None:
     header = fits.getheader(archive / "sky.fits")
     for row in cutouts(run(archive, TileSpec(WINDOW)), "sky.fits"):
-        centre = ((row["x0"] + row["x1"] - 1) / 2, (row["y0"] + row["y1"] - 1) / 2)
-        cutout = Cutout2D(stars(), centre, (16, 16), wcs=WCS(header))
+        center = ((row["x0"] + row["x1"] - 1) / 2, (row["y0"] + row["y1"] - 1) / 2)
+        cutout = Cutout2D(stars(), center, (16, 16), wcs=WCS(header))
         oracle = cutout.wcs.pixel_to_world(7.5, 7.5)
         found = SkyCoord(row["ra"] * u.deg, row["dec"] * u.deg)
         assert found.separation(oracle).arcsec < 0.01
@@ -172,7 +172,7 @@ def open_thumbnail(content: bytes) -> Image.Image:
 
 def test_thumbnails_are_small_square_jpegs_of_the_window(archive: Path) -> None:
     table = run(archive, TileSpec(FullImage(), thumbnail_px=20))
-    for path, mode in (("colour.png", "RGB"), ("grey.png", "L"), ("sky.fits", "L")):
+    for path, mode in (("color.png", "RGB"), ("gray.png", "L"), ("sky.fits", "L")):
         (row,) = cutouts(table, path)
         picture = open_thumbnail(row["thumbnail"])
         assert (picture.size, picture.mode) == ((20, 20), mode)
@@ -192,7 +192,7 @@ def test_thumbnails_of_fits_show_y_upwards_and_those_of_pictures_downwards(tmp_p
         assert pixels_of(row)[0, 0] == 255, "the pixels themselves are not turned"
 
 
-def test_thumbnails_keep_colours() -> None:
+def test_thumbnails_keep_colors() -> None:
     red = np.zeros((30, 30, 3), np.uint8)
     red[..., 0] = 250
     shown = np.asarray(open_thumbnail(thumbnail(red, 16)))

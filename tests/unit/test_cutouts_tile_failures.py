@@ -62,7 +62,7 @@ def test_an_image_that_was_not_stretched_is_refused_as_a_whole(archive: Path) ->
     (failure,) = failures(table)
     assert (failure["stage"], failure["kind"], failure["hdu"]) == ("cutouts", "needs_stretch", 0)
     assert cutouts(table, "sky.fits") == []
-    assert len(cutouts(table, "grey.png")) > 0
+    assert len(cutouts(table, "gray.png")) > 0
 
 
 def test_a_step_that_no_window_survives_fails_the_image(archive: Path) -> None:
@@ -97,8 +97,8 @@ def test_no_blobs_is_no_failure(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changed_since_it_was_described_is_refused(archive: Path) -> None:
-    described = run_plain(DescribeSpec(), files_to_batches(list_files([str(archive / "grey.png")])))
-    Image.fromarray(np.zeros((99, 99), np.uint8)).save(archive / "grey.png")
+    described = run_plain(DescribeSpec(), files_to_batches(list_files([str(archive / "gray.png")])))
+    Image.fromarray(np.zeros((99, 99), np.uint8)).save(archive / "gray.png")
     (failure,) = failures(run_plain(TileSpec(WINDOW), described.to_batches()))
     assert (failure["stage"], failure["kind"]) == ("images", "unreadable")
     assert "has changed" in failure["message"]

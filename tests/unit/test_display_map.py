@@ -63,8 +63,8 @@ def canvas_pictures(figure: Figure) -> list[tuple[slice, slice]]:
     images = figure.axes[0].images
     if not images:
         return []
-    labelled, _ = ndimage.label(np.asarray(images[0].get_array())[..., 3] > 0)
-    return ndimage.find_objects(labelled)
+    labeled, _ = ndimage.label(np.asarray(images[0].get_array())[..., 3] > 0)
+    return ndimage.find_objects(labeled)
 
 
 @pytest.mark.parametrize(("n", "limit"), [(10, 300), (400, 50), (400, 7), (400, 1), (400, 0)])

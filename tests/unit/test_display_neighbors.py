@@ -56,7 +56,7 @@ def test_each_picture_says_what_it_is() -> None:
     assert "d" not in texts
 
 
-def test_the_query_is_larger_and_framed_in_another_colour() -> None:
+def test_the_query_is_larger_and_framed_in_another_color() -> None:
     figure = neighbors_figure(panel(0), neighbor_panels(9), metric="l2")
     query, *others = [ax for ax in figure.axes if ax.get_label() in ("query", "neighbor")]
     assert query.get_window_extent().width > 1.2 * others[0].get_window_extent().width

@@ -63,8 +63,8 @@ def test_the_close_view_has_equal_scales_on_the_sky(name: str) -> None:
     figure.canvas.draw()
     shown = np.asarray(ax.collections[0].get_offsets())
     pixels = ax.transData.transform(shown)
-    centre = pixels.mean(axis=0)
-    near = np.argsort(np.hypot(*(pixels - centre).T))[:8]
+    center = pixels.mean(axis=0)
+    near = np.argsort(np.hypot(*(pixels - center).T))[:8]
     # Which positions these are: the rows in view keep their order.
     rows = np.arange(len(ra)) if len(shown) == len(ra) else np.arange(len(shown))
     sky = SkyCoord(ra[rows], dec[rows], unit="deg")
@@ -91,13 +91,13 @@ def test_offsets_are_separation_along_the_position_angle(
 ) -> None:
     from astropy.coordinates import SkyCoord
 
-    centre, place = SkyCoord(ra0, dec0, unit="deg"), SkyCoord(ra, dec, unit="deg")
-    separation = centre.separation(place).deg
+    center, place = SkyCoord(ra0, dec0, unit="deg"), SkyCoord(ra, dec, unit="deg")
+    separation = center.separation(place).deg
     view = View(ra0, dec0, 1.0, True, np.arange(1))
     (x,), (y,) = project(view, np.array([ra]), np.array([dec]))
     assert math.hypot(x, y) == pytest.approx(separation, abs=1e-5)
     if 0.01 < separation < 179 and abs(dec0) < 89.99:
-        angle = centre.position_angle(place).rad
+        angle = center.position_angle(place).rad
         assert x == pytest.approx(separation * math.sin(angle), abs=1e-4)
         assert y == pytest.approx(separation * math.cos(angle), abs=1e-4)
 

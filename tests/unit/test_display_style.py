@@ -74,7 +74,7 @@ def test_characters_without_a_letter_form_become_replacement_characters() -> Non
     assert printable("x\udcff\U0010ffff") == "x\ufffd\ufffd"
 
 
-def test_the_most_frequent_groups_have_the_colours_and_the_rest_is_grey() -> None:
+def test_the_most_frequent_groups_have_the_colors_and_the_rest_is_gray() -> None:
     names: list[str | None] = [name for number, name in enumerate("abcdefghij") for _ in range(20 - number)]
     groups = color_groups([*names, None], len(names) + 1)
     assert [name for name, _ in groups.legend] == [*"abcdefg", "3 more groups", "none"]
@@ -154,7 +154,7 @@ def test_a_thumbnail_decodes_to_rgb_rows_from_the_top() -> None:
     assert np.abs(decoded.astype(int) - picture).max() < 40
 
 
-def test_a_grey_thumbnail_has_three_equal_channels() -> None:
+def test_a_gray_thumbnail_has_three_equal_channels() -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(buffer, "JPEG")
     decoded = decode_thumbnail(buffer.getvalue())

@@ -78,11 +78,11 @@ def test_the_figure_of_sources_labels_what_is_detected(tmp_path: Path) -> None:
     labels = [text.get_text() for text in field.texts]
     assert "17.0" in labels
     assert len(labels) <= drawn.LABELS
-    check(module("draw_colour").save_jpeg(page, tmp_path / "new" / "a.jpg", 40))
+    check(module("draw_color").save_jpeg(page, tmp_path / "new" / "a.jpg", 40))
 
 
-def test_the_figure_of_colour_shows_every_window(tmp_path: Path) -> None:
-    drawn = module("draw_colour")
+def test_the_figure_of_color_shows_every_window(tmp_path: Path) -> None:
+    drawn = module("draw_color")
     page = drawn.draw(np.random.default_rng(1).integers(0, 60, (1000, 1900, 3), np.uint8))
     field, *cutouts = page.figure.axes
     assert len(field.patches) == 9 * 5 + len(drawn.SHOWN)
@@ -92,7 +92,7 @@ def test_the_figure_of_colour_shows_every_window(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_field_is_refused(tmp_path: Path, shared_data: Path) -> None:
     with pytest.raises(InputError):
-        module("draw_colour").colour_field(tmp_path)
+        module("draw_color").color_field(tmp_path)
     name = "frame-r-003918-3-0213.fits.bz2"
     for copy in (name, name.replace("0213", "0214")):
         shutil.copy(shared_data / "sdss_field" / name, tmp_path / copy)

@@ -57,11 +57,11 @@ def test_the_statistics_are_those_of_loops(pair, k):
 
 
 @given(pairs())
-def test_the_centred_cosine_does_not_see_what_all_vectors_share(pair):
+def test_the_centerd_cosine_does_not_see_what_all_vectors_share(pair):
     reference, vectors = (array.astype(np.float64) for array in pair)
     mean = reference.mean(axis=0)
     expected = cosines(reference - mean, vectors - mean).mean()
-    assert compare(*pair).centred_cosine == pytest.approx(expected)
+    assert compare(*pair).centerd_cosine == pytest.approx(expected)
     # A raw cosine near 1, whatever the vectors do.
     far = np.float32(1e4)
     assert compare(pair[0] + far, pair[1] + far).cosine > 0.999
@@ -73,7 +73,7 @@ def test_a_set_agrees_with_itself_and_not_with_its_rows_exchanged():
     assert (same.overlap, same.purity) == (1.0, None)
     assert same.cosine == pytest.approx(1.0)
     assert compare(vectors, vectors[::-1]).overlap < 0.2
-    assert same.to_dict() == {"overlap": 1.0, "cosine": 1.0, "centred_cosine": 1.0, "purity": None}
+    assert same.to_dict() == {"overlap": 1.0, "cosine": 1.0, "centerd_cosine": 1.0, "purity": None}
 
 
 def test_a_row_with_more_equals_than_neighbors_is_not_its_own_neighbor():

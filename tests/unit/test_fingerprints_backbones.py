@@ -240,8 +240,8 @@ def test_turned_windows_have_one_vector_where_turns_are_averaged(turns, alike, r
     size = np.abs(vectors).max()
     same = [bool(np.allclose(vectors[0], vector, atol=1e-4 * size)) for vector in vectors]
     assert same == [i < alike for i in range(8)]
-    grey, _ = spec.load(str)(np.stack(views)[..., 0])
-    assert np.allclose(grey[0], grey[1], atol=1e-4 * size) == (turns > 1)
+    gray, _ = spec.load(str)(np.stack(views)[..., 0])
+    assert np.allclose(gray[0], gray[1], atol=1e-4 * size) == (turns > 1)
     plain = FingerprintSpec.from_settings(fingerprints(**network, turns=1), weights)
     each, _ = plain.load(str)(np.stack(views[:turns]))
     np.testing.assert_allclose(vectors[0], each.mean(axis=0), atol=1e-4 * size)

@@ -148,8 +148,8 @@ def test_preprocessing_is_that_of_keras(mode):
     keras = load_keras()
     expected = keras.applications.imagenet_utils.preprocess_input(pixels.astype(np.float32), mode=mode)
     np.testing.assert_allclose(PREPROCESSING[mode](pixels), expected, atol=2e-5)
-    grey = PREPROCESSING[mode](pixels[..., 0])
-    np.testing.assert_array_equal(grey, PREPROCESSING[mode](np.repeat(pixels[..., :1], 3, axis=-1)))
+    gray = PREPROCESSING[mode](pixels[..., 0])
+    np.testing.assert_array_equal(gray, PREPROCESSING[mode](np.repeat(pixels[..., :1], 3, axis=-1)))
 
 
 TELEMETRY = """

@@ -25,7 +25,7 @@ from elodin_spark.schema import FINGERPRINTED, IMAGES, rows_to_batch
 from elodin_spark.stage import fuse, run_plain
 
 PX = 64
-#: Reach of ResNet50 around the centre of a cell, px: half of its receptive field of 483.
+#: Reach of ResNet50 around the center of a cell, px: half of its receptive field of 483.
 REACH_PX = 241
 
 
@@ -54,10 +54,10 @@ def feature_map(pixels, run, block_px, halo_px):
     return FeatureMap(pixels.shape, lambda x0, y0, x1, y1: pixels[y0:y1, x0:x1], run, block_px, halo_px)
 
 
-@pytest.mark.parametrize("colour", [False, True])
-def test_the_mean_of_the_features_of_a_window_is_its_vector(runtime, colour):
+@pytest.mark.parametrize("color", [False, True])
+def test_the_mean_of_the_features_of_a_window_is_its_vector(runtime, color):
     window = sky(PX, PX)
-    window = np.stack([window, window[::-1], window.T], axis=-1) if colour else window
+    window = np.stack([window, window[::-1], window.T], axis=-1) if color else window
     vector = runtime(window[None])[0][0]
     pooled = runtime.features(window).mean(axis=(0, 1))
     np.testing.assert_allclose(pooled, vector, atol=1e-5 * np.abs(vector).max())

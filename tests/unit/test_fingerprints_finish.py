@@ -53,8 +53,8 @@ def test_distances_between_projected_vectors_are_those_of_the_vectors(fitted):
 
 
 def test_components_are_the_eigenvectors_of_the_covariance_with_a_fixed_sign(fitted):
-    centred = cloud().astype(np.float64) - cloud().mean(axis=0, dtype=np.float64)
-    values, columns = np.linalg.eigh(centred.T @ centred)
+    centerd = cloud().astype(np.float64) - cloud().mean(axis=0, dtype=np.float64)
+    values, columns = np.linalg.eigh(centerd.T @ centerd)
     np.testing.assert_allclose(fitted.variance_ratio, values[::-1][:5] / values.sum(), rtol=1e-6)
     for row, expected in zip(fitted.components, columns.T[::-1], strict=False):
         assert row[np.abs(row).argmax()] > 0

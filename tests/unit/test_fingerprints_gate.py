@@ -56,7 +56,7 @@ def machine(monkeypatch):
 
 @pytest.fixture(scope="module")
 def windows():
-    """Smooth structure with noise on it; most in colour."""
+    """Smooth structure with noise on it; most in color."""
     generator = np.random.default_rng(1)
     coarse = generator.integers(0, 256, (80, 6, 6, 3), np.uint8)
     smooth = np.stack([cv2.resize(image, (PX, PX), interpolation=cv2.INTER_CUBIC) for image in coarse])

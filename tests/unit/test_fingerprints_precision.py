@@ -76,7 +76,7 @@ def runtime(request, weights, converted, quantized):
     return get_runtime(NetworkSpec(weights, "resnet50", PX, BATCH, 1, name, precision, model, LAYER))
 
 
-def centred_cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def centerd_cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Cosine of rows about the mean of `b`: what all vectors share hides what tells them apart."""
     a, b = a - b.mean(axis=0), b - b.mean(axis=0)
     return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
@@ -86,7 +86,7 @@ def test_vectors_are_near_those_in_float32_and_not_the_same(runtime, windows, ex
     vectors, _ = runtime(windows)
     lowest = {"bf16": 0.99, "int8": 0.9}[runtime.spec.precision]
     assert vectors.dtype == np.float32
-    assert centred_cosine(vectors, exact[0]).min() > lowest
+    assert centerd_cosine(vectors, exact[0]).min() > lowest
     assert np.abs(vectors - exact[0]).max() > 1e-4 * np.abs(exact[0]).max()
 
 
@@ -97,12 +97,12 @@ def test_a_vector_depends_on_its_window_only_to_the_bit(runtime, windows):
     np.testing.assert_array_equal(runtime(windows[7:8])[0], together[7:8])
 
 
-def test_a_grey_window_has_the_vector_of_its_three_equal_channels(runtime, windows):
-    grey = windows[:6, :, :, 0]
-    one, _ = runtime(grey)
-    three, _ = runtime(np.repeat(grey[..., None], 3, axis=-1))
+def test_a_gray_window_has_the_vector_of_its_three_equal_channels(runtime, windows):
+    gray = windows[:6, :, :, 0]
+    one, _ = runtime(gray)
+    three, _ = runtime(np.repeat(gray[..., None], 3, axis=-1))
     # Another rounding of the first sums may move an integer by one.
-    assert centred_cosine(one, three).min() > 0.995
+    assert centerd_cosine(one, three).min() > 0.995
 
 
 def test_the_same_windows_give_the_same_quantized_network_and_others_another(

@@ -29,7 +29,7 @@ def headless(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def headed(headless, tmp_path_factory):
-    """Weights with a head and with normalisations that are far from the identity."""
+    """Weights with a head and with normalizations that are far from the identity."""
     folder = tmp_path_factory.mktemp("headed")
     keras = load_keras()
     model = keras.applications.ResNet50(weights=None, classes=9, input_shape=(32, 32, 3))
@@ -105,7 +105,7 @@ def test_vectors_and_scores_of_weights_with_a_head_are_those_of_the_plain_keras_
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
 
 
-def test_folding_leaves_no_normalisation_and_the_same_answers_where_it_may_not_fold():
+def test_folding_leaves_no_normalization_and_the_same_answers_where_it_may_not_fold():
     keras = load_keras()
     inputs = keras.Input((8, 8, 3))
     shared = keras.layers.Conv2D(4, 3, name="shared")(inputs)
@@ -123,7 +123,7 @@ def test_folding_leaves_no_normalisation_and_the_same_answers_where_it_may_not_f
     np.testing.assert_allclose(folded(x).numpy(), model(x, training=False).numpy(), rtol=1e-5)
 
 
-def test_depthwise_and_dense_layers_carry_normalisations_and_activated_ones_do_not():
+def test_depthwise_and_dense_layers_carry_normalizations_and_activated_ones_do_not():
     keras = load_keras()
     layers, normal = keras.layers, keras.layers.BatchNormalization
     inputs = keras.Input((8, 8, 3))
@@ -144,19 +144,19 @@ def test_depthwise_and_dense_layers_carry_normalisations_and_activated_ones_do_n
         np.testing.assert_allclose(output.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_every_normalisation_of_the_backbone_is_folded(headless):
+def test_every_normalization_of_the_backbone_is_folded(headless):
     folded = fold_normalization(load_model(headless, "resnet50", PX))
     assert not [layer.name for layer in folded.layers if "BatchNorm" in type(layer).__name__]
 
 
-def test_a_grey_window_has_the_vector_of_its_three_equal_channels(runtime, windows):
-    grey = windows[..., 0]
-    one, _ = runtime(grey)
-    three, _ = runtime(np.repeat(grey[..., None], 3, axis=-1))
+def test_a_gray_window_has_the_vector_of_its_three_equal_channels(runtime, windows):
+    gray = windows[..., 0]
+    one, _ = runtime(gray)
+    three, _ = runtime(np.repeat(gray[..., None], 3, axis=-1))
     np.testing.assert_allclose(one, three, rtol=1e-6, atol=1e-6 * np.abs(three).max())
 
 
-def test_colours_are_read_as_red_green_blue(runtime, windows):
+def test_colors_are_read_as_red_green_blue(runtime, windows):
     there, _ = runtime(windows)
     back, _ = runtime(windows[..., ::-1])
     assert np.abs(there - back).max() > 1e-2 * np.abs(there).max()

@@ -154,7 +154,7 @@ def test_batches_fill_across_incoming_batches(spec, monkeypatch):
 
 
 def test_what_is_held_back_is_bounded(spec):
-    """One grey window waits while colour ones keep coming: rows must not pile up behind it."""
+    """One gray window waits while color ones keep coming: rows must not pile up behind it."""
     taken = 0
 
     def endless():

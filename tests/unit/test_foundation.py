@@ -54,8 +54,8 @@ def test_every_column_says_what_it_means(name):
 
 
 def test_a_row_with_a_column_the_table_lacks_is_refused():
-    with pytest.raises(KeyError, match="colour"):
-        schema.rows_to_batch([{"colour": 1}], schema.FAILURES)
+    with pytest.raises(KeyError, match="color"):
+        schema.rows_to_batch([{"color": 1}], schema.FAILURES)
 
 
 # ---- stages ------------------------------------------------------------------------------

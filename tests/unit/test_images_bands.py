@@ -17,7 +17,7 @@ from elodin_spark.errors import ImageError
 from elodin_spark.images.bands import group_bands
 from elodin_spark.images.describe import describe, failed_row
 from elodin_spark.images.listing import ImageFile, list_files
-from elodin_spark.settings.colour import ColourSettings, HeaderKeywords, NamePattern
+from elodin_spark.settings.color import ColorSettings, HeaderKeywords, NamePattern
 
 
 def row(path: str, hdu: int = 0, **columns: Any) -> dict[str, Any]:
@@ -208,9 +208,9 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], complai
         "grouping": {"kind": "pattern", "pattern": "f-{band}.fits"},
         "channels": ["i", ["r", "i"], "g"],
     }
-    assert ColourSettings.model_validate(good).bands == ("i", "r", "g")
+    assert ColorSettings.model_validate(good).bands == ("i", "r", "g")
     with pytest.raises(ValidationError, match=complaint):
-        ColourSettings.model_validate(good | settings)
+        ColorSettings.model_validate(good | settings)
 
 
 def test_the_five_bands_of_an_sdss_field_are_one_group(shared_data: Path) -> None:

@@ -188,12 +188,12 @@ def test_the_refusal_of_a_cube_says_what_to_paste(
         pasted = shlex.split(re.search(r"--set ('.*')", messages[0])[1])  # type: ignore[index]
         values: dict[str, Any] = {"images": {"paths": str(tmp_path)}}
         apply_override(values, pasted[0])
-        colour = parse_settings(values).images.colour
-        assert colour is not None
+        color = parse_settings(values).images.color
+        assert color is not None
         rows = [describe(file) for file in list_files([f"{path}_*.fits"])]
-        (group,) = group_bands(rows, colour.grouping, colour.bands)
+        (group,) = group_bands(rows, color.grouping, color.bands)
         assert group.error is None
-        assert [group.planes[band].uri for (band,) in colour.channels] == made[::-1]
+        assert [group.planes[band].uri for (band,) in color.channels] == made[::-1]
 
 
 def test_a_cube_of_one_plane_is_an_image(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_an_8_bit_png_is_read_as_stored_with_row_0_at_the_top(tmp_path: Path, sh
     check(tmp_path / "a.png", pixels)
 
 
-def test_a_16_bit_grey_png_stays_16_bit(tmp_path: Path) -> None:
+def test_a_16_bit_gray_png_stays_16_bit(tmp_path: Path) -> None:
     pixels = noise(9, 13, dtype="uint16")
     Image.fromarray(pixels).save(tmp_path / "a.png")
     check(tmp_path / "a.png", pixels)
@@ -70,9 +70,9 @@ def test_palettes_and_bitmaps_and_transparency_are_resolved(tmp_path: Path) -> N
     rgba = noise(9, 13, 4)
     Image.fromarray(rgba).save(tmp_path / "rgba.png")
     check(tmp_path / "rgba.png", rgba[..., :3])
-    grey_alpha = noise(9, 13, 2)
-    Image.fromarray(grey_alpha).save(tmp_path / "la.png")
-    check(tmp_path / "la.png", grey_alpha[..., 0])
+    gray_alpha = noise(9, 13, 2)
+    Image.fromarray(gray_alpha).save(tmp_path / "la.png")
+    check(tmp_path / "la.png", gray_alpha[..., 0])
 
 
 def test_a_cmyk_jpeg_becomes_rgb(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_other_tiff_types_become_float32(tmp_path: Path, dtype: str) -> None:
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_colour_tiff_has_its_channels_last(tmp_path: Path, planar: str, dtype: str) -> None:
+def test_color_tiff_has_its_channels_last(tmp_path: Path, planar: str, dtype: str) -> None:
     pixels = noise(9, 13, 3, dtype=dtype)
     stored = pixels if planar == "contig" else np.moveaxis(pixels, -1, 0)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar)
@@ -224,15 +224,15 @@ def test_the_first_of_several_pictures_in_a_jpeg_is_read(tmp_path: Path) -> None
     assert read_raster(str(tmp_path / "a.jpg")).shape == (24, 32)
 
 
-def test_describe_says_rgb_of_colour_and_has_no_position(tmp_path: Path) -> None:
+def test_describe_says_rgb_of_color_and_has_no_position(tmp_path: Path) -> None:
     Image.fromarray(noise(9, 13, 3)).save(tmp_path / "a.png")
     Image.fromarray(noise(9, 13)).save(tmp_path / "b.png")
-    colour = describe(ImageFile(str(tmp_path / "a.png"), "a.png", 1), hdu=3)
-    grey = describe(ImageFile((tmp_path / "b.png").as_uri(), "b.png", 1))
-    assert (colour["bands"], grey["bands"]) == ("RGB", None)
-    assert (colour["hdu"], colour["width"], colour["height"]) == (0, 13, 9)
-    assert [colour[name] for name in ("wcs", "ra", "dec", "pixel_scale", "mjd")] == [None] * 5
-    np.testing.assert_array_equal(read_pixels(grey["uri"], 0), noise(9, 13))
+    color = describe(ImageFile(str(tmp_path / "a.png"), "a.png", 1), hdu=3)
+    gray = describe(ImageFile((tmp_path / "b.png").as_uri(), "b.png", 1))
+    assert (color["bands"], gray["bands"]) == ("RGB", None)
+    assert (color["hdu"], color["width"], color["height"]) == (0, 13, 9)
+    assert [color[name] for name in ("wcs", "ra", "dec", "pixel_scale", "mjd")] == [None] * 5
+    np.testing.assert_array_equal(read_pixels(gray["uri"], 0), noise(9, 13))
 
 
 @needs_data

@@ -46,7 +46,7 @@ def separation_arcsec(ra: np.ndarray, dec: np.ndarray, oracle: SkyCoord) -> floa
     return float(SkyCoord(ra * u.deg, dec * u.deg).separation(oracle.icrs).arcsec.max())
 
 
-def test_the_centre_of_the_reference_pixel_is_the_reference_value() -> None:
+def test_the_center_of_the_reference_pixel_is_the_reference_value() -> None:
     text = sky.header_text(tan_header(RADESYS="ICRS"))
     assert text is not None
     ra, dec = sky.pixel_to_sky(sky.wcs_of(text), 199.5, 149.5)

@@ -77,16 +77,16 @@ def test_pixels_are_those_of_cutout2d(shared_data: Path, cut: dict[str, list[dic
             with open_plane(file, image["hdu"]) as plane:
                 for row in windows:
                     x0, y0, x1, y1 = (row[name] for name in ("x0", "y0", "x1", "y1"))
-                    centre, size = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2), (y1 - y0, x1 - x0)
-                    raw = Cutout2D(data, centre, size, mode="strict").data
+                    center, size = ((x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2), (y1 - y0, x1 - x0)
+                    raw = Cutout2D(data, center, size, mode="strict").data
                     np.testing.assert_array_equal(plane.read(y0, y1, x0, x1), raw.astype(np.float32))
                     pixels = np.frombuffer(row["pixels"], np.uint8).reshape(size)
-                    np.testing.assert_array_equal(pixels, Cutout2D(expected, centre, size).data)
+                    np.testing.assert_array_equal(pixels, Cutout2D(expected, center, size).data)
                     compared += 1
     assert compared > 5000
 
 
-def test_centres_are_where_astropy_puts_them(shared_data: Path, cut: dict[str, list[dict[str, Any]]]) -> None:
+def test_centers_are_where_astropy_puts_them(shared_data: Path, cut: dict[str, list[dict[str, Any]]]) -> None:
     distorted = placed = 0
     for path, rows in cut.items():
         with sky.quiet(), fits.open(shared_data / "fits" / path, ignore_missing_end=True) as hdulist:

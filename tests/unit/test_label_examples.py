@@ -26,7 +26,7 @@ N_LABELS = 6
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
-    """Windows whose thumbnails have a colour each, by their place in the table."""
+    """Windows whose thumbnails have a color each, by their place in the table."""
     found = tables(images=6, across=4, seed=9)
     for at, row in enumerate(found["cutouts"]):
         row["thumbnail"] = jpeg((at % 250, 250 - at % 250, 40))
@@ -107,7 +107,7 @@ def test_removed_cutouts_are_no_examples(rows, tmp_path: Path) -> None:
     }
 
 
-def colour_of(picture: bytes) -> np.ndarray:
+def color_of(picture: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(picture)) as image:
         return np.asarray(image.convert("RGB")).mean(axis=(0, 1))
 
@@ -127,7 +127,7 @@ def test_neighbors_are_drawn_with_what_their_labels_look_like(catalog, rows) -> 
     strips = [ax for ax in figure.axes if ax.get_label() == "label"]
     assert len(strips) == 3 * len(panels)
     shown = np.asarray(strips[0].images[0].get_array()).reshape(-1, 3).mean(axis=0)
-    assert np.abs(shown - colour_of(panels[0].label_pictures[0])).max() < 2
+    assert np.abs(shown - color_of(panels[0].label_pictures[0])).max() < 2
     texts = [text for text, _ in drawn_texts(figure)]
     numbers = ", ".join(label.split()[1] for label in panels[1].labels)
     assert f"units {numbers}, like" in texts

@@ -25,7 +25,7 @@ COLOR = np.stack([GRADIENT, GRADIENT[::-1], GRADIENT // 2], axis=2)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("pixels", [GRADIENT, COLOR], ids=["grey", "color"])
+@pytest.mark.parametrize("pixels", [GRADIENT, COLOR], ids=["gray", "color"])
 @pytest.mark.parametrize("side", [16, 64, 100])
 def test_files_and_pixels_become_the_same_image(pixels, channels, side):
     decoder = Decoder(side, channels)

@@ -26,7 +26,7 @@ NUMBERS = st.integers(-3, 3).map(np.float32)
 
 
 @st.composite
-def labelled(draw):
+def labeled(draw):
     """Vectors with labels, and two objects or more."""
     n = draw(st.integers(2, 12))
     vectors = draw(arrays(np.float32, (n, draw(st.integers(1, 4))), elements=NUMBERS))
@@ -49,7 +49,7 @@ def loop_nearest(vectors, k, groups):
     return found
 
 
-@given(labelled(), st.integers(1, 12))
+@given(labeled(), st.integers(1, 12))
 def test_precision_is_that_of_loops(given_set, k):
     vectors, labels, groups = given_set
     near = nearest_others(l2_index(vectors), k, groups)
@@ -64,7 +64,7 @@ def test_precision_is_that_of_loops(given_set, k):
     assert 0 <= found.low <= found.high <= 1 + 1e-12
 
 
-@given(labelled())
+@given(labeled())
 def test_without_groups_each_cutout_is_an_object(given_set):
     vectors, labels, _ = given_set
     alone = score(vectors, labels, k=3, probe=False)

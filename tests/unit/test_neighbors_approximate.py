@@ -28,8 +28,8 @@ Answer = tuple[NDArray[np.int64], NDArray[np.float64]]
 def world(seed: int, n: int, d: int = D) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Clusters, with vectors that are stored twice and IDs of 63 bits."""
     rng = np.random.default_rng(seed)
-    centres = rng.gamma(0.5, 1.0, (25, d))
-    vectors = (centres[rng.integers(0, 25, n)] + 0.3 * rng.random((n, d))).astype(np.float32)
+    centers = rng.gamma(0.5, 1.0, (25, d))
+    vectors = (centers[rng.integers(0, 25, n)] + 0.3 * rng.random((n, d))).astype(np.float32)
     vectors[n // 2 : n // 2 + n // 10] = vectors[: n // 10]
     return rng.choice(2**63 - 1, n, replace=False), vectors
 

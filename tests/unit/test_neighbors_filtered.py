@@ -151,11 +151,11 @@ def test_a_moc_holds_what_mocpy_says(exact, ids, sky, tmp_path: Path, name: str,
 
 @cases(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(0, 0), (359.9999, 10), (50, 90), (50, -90)]))
-def test_neighbors_keep_apart_as_astropy_measures(seed: int, centre: tuple[float, float]) -> None:
+def test_neighbors_keep_apart_as_astropy_measures(seed: int, center: tuple[float, float]) -> None:
     rng = np.random.default_rng(seed)
     n = 60
     ids, vectors = np.arange(1, n + 1), rng.normal(size=(n, 4)).astype(np.float32)
-    middle = SkyCoord(*centre, unit="deg")
+    middle = SkyCoord(*center, unit="deg")
     around = middle.directional_offset_by(rng.uniform(0, 360, n) * u.deg, rng.uniform(0, 20, n) * u.arcsec)
     limit = 6.0
     answer = NeighborSearch(

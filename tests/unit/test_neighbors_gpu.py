@@ -18,8 +18,8 @@ needs_gpu = pytest.mark.skipif(gpu.gpu_count() == 0, reason="FAISS sees no GPU: 
 
 def vectors(n: int = 3000, d: int = 64) -> np.ndarray:
     rng = np.random.default_rng(8)
-    centres = np.abs(rng.normal(size=(40, d)))
-    return (centres[rng.integers(0, 40, n)] + 0.05 * rng.normal(size=(n, d))).astype(np.float32)
+    centers = np.abs(rng.normal(size=(40, d)))
+    return (centers[rng.integers(0, 40, n)] + 0.05 * rng.normal(size=(n, d))).astype(np.float32)
 
 
 def test_nothing_goes_to_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

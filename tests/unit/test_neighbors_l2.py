@@ -44,8 +44,8 @@ def assert_same_as_brute_force(
 def survey() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """400 vectors of 96 components in clusters, some stored twice, with IDs of 63 bits."""
     rng = np.random.default_rng(5)
-    centres = np.abs(rng.normal(size=(8, 96)))
-    vectors = (centres[rng.integers(0, 8, 400)] + 0.1 * rng.normal(size=(400, 96))).astype(np.float32)
+    centers = np.abs(rng.normal(size=(8, 96)))
+    vectors = (centers[rng.integers(0, 8, 400)] + 0.1 * rng.normal(size=(400, 96))).astype(np.float32)
     vectors[200:230] = vectors[:30]
     return rng.choice(2**63 - 1, 400, replace=False), vectors
 

@@ -24,8 +24,8 @@ FACTORY = "PCAR32,IVF16,RaBitQ"
 @pytest.fixture(scope="module")
 def vectors() -> NDArray[np.float32]:
     rng = np.random.default_rng(3)
-    centres = rng.gamma(0.5, 1.0, (20, D))
-    return (centres[rng.integers(0, 20, N)] + 0.2 * rng.random((N, D))).astype(np.float32)
+    centers = rng.gamma(0.5, 1.0, (20, D))
+    return (centers[rng.integers(0, 20, N)] + 0.2 * rng.random((N, D))).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

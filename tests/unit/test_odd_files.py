@@ -37,7 +37,7 @@ def odd(shared_data: Path) -> Path:
     return folder
 
 
-#: Image to the position of its centre, ICRS, deg, and what is said of it.
+#: Image to the position of its center, ICRS, deg, and what is said of it.
 POSITIONS = {
     "cunit_degree.fits": (150.0, 2.0, None),
     "elon.fits": (155.9312, 20.7685, None),

@@ -119,13 +119,13 @@ def test_images_too_large_to_be_read_whole_are_refused_as_the_run_does() -> None
     large = image(2**14, WHOLE_PIXELS // 2**14 + 1)
     assert count_windows(large, FullImage()) == 1
     assert count_windows(large, FullImage(), (step("AsinhStretch"),)) == 1
-    for generator, steps, colour in [
+    for generator, steps, color in [
         (Blobs(), "auto", False),
         (FullImage(), (step("HistogramEqualization"),), False),
         (FullImage(), (step("GrayScale"),), True),
     ]:
         with pytest.raises(ImageError) as caught:
-            count_windows(large, generator, steps, colour=colour)
+            count_windows(large, generator, steps, color=color)
         assert caught.value.kind == "too_large"
 
 

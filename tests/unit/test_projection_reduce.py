@@ -19,8 +19,8 @@ def clusters(n: int, d: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArra
     """Three clusters 10 times farther apart than they are wide, and the cluster of each vector."""
     rng = np.random.default_rng(seed)
     label = np.arange(n) % 3
-    centres = 10 * rng.normal(size=(3, d))
-    return (centres[label] + rng.normal(size=(n, d))).astype(np.float32), label
+    centers = 10 * rng.normal(size=(3, d))
+    return (centers[label] + rng.normal(size=(n, d))).astype(np.float32), label
 
 
 @pytest.mark.parametrize("method", METHODS)

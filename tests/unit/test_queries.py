@@ -79,13 +79,13 @@ def test_more_neighbors_than_there_are_gives_all(catalog, ids) -> None:
 # ---- positions -------------------------------------------------------------------------------
 
 
-def test_a_position_asks_with_the_cutout_whose_centre_is_nearest(catalog, rows, ids) -> None:
+def test_a_position_asks_with_the_cutout_whose_center_is_nearest(catalog, rows, ids) -> None:
     placed = [row for row in rows["cutouts"] if row["cutout_id"] in set(ids) and row["ra"] is not None]
-    centres = SkyCoord([row["ra"] for row in placed], [row["dec"] for row in placed], unit="deg")
+    centers = SkyCoord([row["ra"] for row in placed], [row["dec"] for row in placed], unit="deg")
     rng = np.random.default_rng(0)
     for target in rng.choice(len(placed), 8, replace=False):
-        place = centres[target].directional_offset_by(rng.uniform(0, 360) * u.deg, 3 * u.arcsec)
-        apart = centres.separation(place).arcsec
+        place = centers[target].directional_offset_by(rng.uniform(0, 360) * u.deg, 3 * u.arcsec)
+        apart = centers.separation(place).arcsec
         same = [placed[i]["cutout_id"] for i in np.flatnonzero(apart < apart.min() + 1e-6)]
         found = catalog.neighbors(Query.from_position(place), k=3)
         assert {row["query_id"] for row in found} == {min(same)}
@@ -129,10 +129,10 @@ def test_nearest_places_are_those_that_astropy_finds(catalog, seed: int) -> None
     ra, dec = rng.uniform(0, 360, 5), np.degrees(np.arcsin(rng.uniform(-1, 1, 5)))
     known = catalog.table("cutouts").filter(catalog.table("cutouts").column("ra").is_valid())
     found = catalog.places.nearest(ra, dec)
-    centres = SkyCoord(known.column("ra").to_numpy(), known.column("dec").to_numpy(), unit="deg")
+    centers = SkyCoord(known.column("ra").to_numpy(), known.column("dec").to_numpy(), unit="deg")
     inside = np.isin(known.column("cutout_id").to_numpy(), catalog.vectors()[0])
     for lon, lat, apart in zip(ra, dec, found.separation_arcsec, strict=True):
-        expected = centres[inside].separation(SkyCoord(lon, lat, unit="deg")).arcsec.min()
+        expected = centers[inside].separation(SkyCoord(lon, lat, unit="deg")).arcsec.min()
         assert apart == pytest.approx(expected, rel=1e-9)
     assert not within(found, None).any() or within(found, 648_000).all()
 
@@ -277,8 +277,8 @@ def test_one_band_cannot_be_asked_with_where_cutouts_are_of_several(
     tmp_path: Path, rows, monkeypatch
 ) -> None:
     monkeypatch.setattr("elodin_spark.catalog.catalog.require_recipe", lambda *of: None)
-    colour = {"grouping": {"kind": "header", "keywords": ["OBJECT"]}, "channels": ["i", "r", "g"]}
-    catalog = write_catalog(tmp_path / "colour", rows, images={"paths": "/data", "colour": colour})
+    color = {"grouping": {"kind": "header", "keywords": ["OBJECT"]}, "channels": ["i", "r", "g"]}
+    catalog = write_catalog(tmp_path / "color", rows, images={"paths": "/data", "color": color})
     (tmp_path / "one.fits").touch()
     with pytest.raises(
         InputError, match=r"one\.fits is one plane, and the cutouts of .* are of several bands"

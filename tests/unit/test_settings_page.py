@@ -68,7 +68,7 @@ def test_every_setting_that_can_be_typed_has_a_row() -> None:
     rows = {row[0] for row in ROW.findall(GUIDE)}
     assert rows <= known
     assert {path for path in known - below - rows if not path.endswith(".kind")} == set()
-    for path in ("cutouts.generator.catalog", "cutouts.generator.min_area_px", "images.colour.stretch.q"):
+    for path in ("cutouts.generator.catalog", "cutouts.generator.min_area_px", "images.color.stretch.q"):
         assert path in rows
 
 
@@ -109,8 +109,8 @@ def default_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, 
         ("fingerprints.turns", "`1`, `4` or `8`"),
         ("fingerprints.power", "number above 0 to 1"),
         ("run.figures", "`true` or `false`"),
-        ("images.colour.stretch.stretch", "`auto` or number above 0"),
-        ("images.colour.channels", "3 lists of texts"),
+        ("images.color.stretch.stretch", "`auto` or number above 0"),
+        ("images.color.channels", "3 lists of texts"),
     ],
 )
 def test_what_a_setting_may_be_is_said(path: str, said: str) -> None:

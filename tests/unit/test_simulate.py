@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from elodin_spark.errors import ConfigError, InputError, MissingDependencyError
 from elodin_spark.simulate import (
-    ARTEFACT_TYPES,
+    ARTIFACT_TYPES,
     FAINT_TYPES,
     SKY_TYPES,
     TRUTH_COLUMNS,
@@ -118,7 +118,7 @@ def test_each_tile_has_a_tangent_point_and_seeing_of_its_own(survey: Survey) -> 
         assert {"TELESCOP", "DATE-OBS", "MJD-OBS", "FILTER", "SEED"} <= set(header)
 
 
-def test_neighbouring_tiles_share_a_tenth_of_their_side(survey: Survey) -> None:
+def test_neighboring_tiles_share_a_tenth_of_their_side(survey: Survey) -> None:
     left, right = survey.wcs["tile_000_000.fits"], survey.wcs["tile_000_001.fits"]
     x, y = left.all_world2pix(*right.all_pix2world(0, 0, 0), 0)
     assert (SIZE - x) / SIZE == pytest.approx(0.1, abs=0.01)
@@ -132,19 +132,19 @@ def test_pixel_and_sky_position_of_the_truth_agree(survey: Survey) -> None:
         assert sky.separation(told).arcsec < 0.01
 
 
-def test_every_object_has_a_row_in_each_tile_that_holds_its_centre(survey: Survey) -> None:
+def test_every_object_has_a_row_in_each_tile_that_holds_its_center(survey: Survey) -> None:
     told = {(row["object_id"], row["tile"]) for row in survey.of(*SKY_TYPES, *FAINT_TYPES)}
     expected = set()
     for item in Layout(12, SIZE).place(SEED):
         for name, wcs in survey.wcs.items():
             x, y = wcs.all_world2pix(item.ra, item.dec, 0)
             inside = -0.5 <= x < SIZE - 0.5 and -0.5 <= y < SIZE - 0.5
-            if inside and item.type not in ARTEFACT_TYPES:
+            if inside and item.type not in ARTIFACT_TYPES:
                 expected.add((str(item.object_id), name))
     assert told == expected
 
 
-@pytest.mark.parametrize("kind", [*SKY_TYPES, *ARTEFACT_TYPES, *FAINT_TYPES])
+@pytest.mark.parametrize("kind", [*SKY_TYPES, *ARTIFACT_TYPES, *FAINT_TYPES])
 def test_every_type_appears(survey: Survey, kind: str) -> None:
     assert len({row["object_id"] for row in survey.of(kind)}) >= 4
 
@@ -153,7 +153,7 @@ def test_every_type_appears(survey: Survey, kind: str) -> None:
 @given(seed=st.integers(0, 2**31 - 1), size_px=st.sampled_from([128, 300, 512]))
 def test_every_type_appears_whatever_the_seed(seed: int, size_px: int) -> None:
     types = {item.type for item in Layout(12, size_px).place(seed)}
-    assert types == {*SKY_TYPES, *ARTEFACT_TYPES, *FAINT_TYPES}
+    assert types == {*SKY_TYPES, *ARTIFACT_TYPES, *FAINT_TYPES}
 
 
 def test_a_tile_holds_about_eight_notable_sources(survey: Survey) -> None:
@@ -184,7 +184,7 @@ def test_stars_are_at_their_place_to_a_tenth_of_a_pixel(survey: Survey) -> None:
         assert (light * ys).sum() / light.sum() == pytest.approx(float(row["y"]), abs=0.1)
 
 
-def test_galaxies_hold_the_flux_of_their_magnitude_at_their_centre(survey: Survey) -> None:
+def test_galaxies_hold_the_flux_of_their_magnitude_at_their_center(survey: Survey) -> None:
     galaxies = [
         row for row in survey.of("elliptical", "spiral", "edge_on", "irregular") if survey.alone(row, 44, 80)
     ]
@@ -192,10 +192,10 @@ def test_galaxies_hold_the_flux_of_their_magnitude_at_their_centre(survey: Surve
     for row in galaxies:
         pixels, xs, ys = survey.window(row, 44)
         assert pixels.sum() == pytest.approx(10 ** (0.4 * (31.4 - float(row["mag"]))), rel=0.08)
-        # Well above the noise, so that faint sources and noise do not pull the centre away.
+        # Well above the noise, so that faint sources and noise do not pull the center away.
         light = np.where(pixels > 100, pixels, 0)
-        centre = (light * xs).sum() / light.sum(), (light * ys).sum() / light.sum()
-        assert math.hypot(centre[0] - float(row["x"]), centre[1] - float(row["y"])) < 2.5
+        center = (light * xs).sum() / light.sum(), (light * ys).sum() / light.sum()
+        assert math.hypot(center[0] - float(row["x"]), center[1] - float(row["y"])) < 2.5
 
 
 def test_position_angles_run_from_north_through_east(survey: Survey) -> None:
@@ -242,13 +242,13 @@ def test_an_object_in_two_tiles_has_one_shape_and_one_brightness(survey: Survey)
     assert all(len(rows) == 1 for rows in told.values())
 
 
-def test_artefacts_belong_to_one_tile(survey: Survey) -> None:
-    for kind in ARTEFACT_TYPES:
+def test_artifacts_belong_to_one_tile(survey: Survey) -> None:
+    for kind in ARTIFACT_TYPES:
         owners = [row["object_id"] for row in survey.of(kind)]
         assert len(owners) == len(set(owners))
 
 
-def test_mask_planes_mark_the_artefacts(survey: Survey) -> None:
+def test_mask_planes_mark_the_artifacts(survey: Survey) -> None:
     plane = {"satellite_trail": "TRAIL", "bad_column": "BAD", "cosmic_ray": "CR", "saturated_star": "SAT"}
     for kind, name in plane.items():
         for row in survey.of(kind):
@@ -274,7 +274,7 @@ def test_pixels_are_cut_where_they_are_marked_as_saturated(survey: Survey) -> No
 def test_sky_is_flat_with_the_noise_of_the_header(survey: Survey) -> None:
     for name, pixels in survey.image.items():
         middle = float(np.median(pixels))
-        # Differences of neighbouring pixels leave the light of the objects out.
+        # Differences of neighboring pixels leave the light of the objects out.
         noise = 1.4826 * float(np.median(np.abs(np.diff(pixels, axis=1)))) / math.sqrt(2)
         assert noise == pytest.approx(survey.primary[name]["SKYNOISE"], rel=0.1)
         assert abs(middle) < 0.35 * noise
@@ -297,7 +297,7 @@ def test_a_tile_drawn_on_its_own_is_the_one_in_the_survey(survey: Survey) -> Non
 
     layout = Layout(12, SIZE)
     rng = stream(SEED, STREAM_TILE, 5)
-    objects = [o for o in layout.place(SEED) if o.type not in ARTEFACT_TYPES or o.tile == 5]
+    objects = [o for o in layout.place(SEED) if o.type not in ARTIFACT_TYPES or o.tile == 5]
     tile = draw_tile(SIZE, layout.tile_wcs(5), Conditions.draw(rng), objects, seed=SEED, noise=rng)
     np.testing.assert_array_equal(tile.pixels, survey.image[layout.name(5)])
     np.testing.assert_array_equal(tile.mask, survey.mask[layout.name(5)])
@@ -315,7 +315,7 @@ def test_small_surveys_work(tmp_path: Path, tiles: int, size_px: int) -> None:
     assert len(survey.image) == tiles
     assert all(pixels.shape == (size_px, size_px) for pixels in survey.image.values())
     assert survey.of(*SKY_TYPES)
-    assert survey.of(*ARTEFACT_TYPES)
+    assert survey.of(*ARTIFACT_TYPES)
 
 
 @pytest.mark.parametrize(

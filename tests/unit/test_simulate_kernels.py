@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elodin_spark.simulate import ARTEFACT_TYPES, artefacts
+from elodin_spark.simulate import ARTIFACT_TYPES, artifacts
 from elodin_spark.simulate.layout import Layout, _Crowd
 from elodin_spark.simulate.morphology import Grid, lensed_source, spiral_disk, tidal_tail
 from elodin_spark.simulate.survey import _objects_by_tile
@@ -39,7 +39,7 @@ def test_every_tile_is_given_the_objects_that_reach_into_it(seed: int, tiles: in
         x, y = layout.tile_wcs(tile).all_world2pix([o.ra for o in objects], [o.dec for o in objects], 0)
         outside = np.maximum(np.abs(x - (size_px - 1) / 2), np.abs(y - (size_px - 1) / 2)) - size_px / 2
         for item, away in zip(objects, outside, strict=True):
-            if item.type in ARTEFACT_TYPES:
+            if item.type in ARTIFACT_TYPES:
                 assert (item in given_to[tile]) == (item.tile == tile)
             elif away < 128:
                 assert item in given_to[tile]
@@ -129,7 +129,7 @@ def test_a_source_behind_a_round_lens_is_a_ring_or_two_images() -> None:
 @given(seed=st.integers(0, 10**6), x=st.floats(15, 135), y=st.floats(15, 185))
 def test_a_trail_is_told_where_it_is_seen(seed: int, x: float, y: float) -> None:
     pixels, mask = np.zeros((200, 150), np.float32), np.zeros((200, 150), np.int16)
-    seen = artefacts.satellite_trail(pixels, mask, x, y, 10.0, np.random.default_rng(seed))
+    seen = artifacts.satellite_trail(pixels, mask, x, y, 10.0, np.random.default_rng(seed))
     angle = math.radians(seen.position_angle_deg - 90)
     t = np.linspace(-400, 400, 80_001)
     px, py = x + t * math.cos(angle), y + t * math.sin(angle)

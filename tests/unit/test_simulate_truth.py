@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elodin_spark.demo import choose_queries
-from elodin_spark.simulate import ARTEFACT_TYPES, FAINT_TYPES, SKY_TYPES
+from elodin_spark.simulate import ARTIFACT_TYPES, FAINT_TYPES, SKY_TYPES
 from elodin_spark.simulate.truth import NAMES, SKY, Truth, write_share
 
 HEAD = "object_id,type,tile,x,y,ra,dec,radius_px,mag,ellipticity,position_angle_deg"
@@ -54,14 +54,14 @@ SPIRAL, STAR = ("spiral", 150.0, 150.0, 30.0), ("star", 150.0, 150.0, 9.0)
     [
         (102, 102, "spiral"),  # in the middle
         (60, 140, "spiral"),  # near a corner
-        (150, 150, "spiral"),  # the centre is the corner pixel
-        (55, 102, "spiral"),  # the centre just inside of an edge
+        (150, 150, "spiral"),  # the center is the corner pixel
+        (55, 102, "spiral"),  # the center just inside of an edge
         (54, 102, "spiral"),  # and just outside of it
         (38, 102, SKY),  # the outskirts alone
         (200, 102, SKY),
     ],
 )
-def test_an_object_off_centre_still_gives_the_type(truth_of: Of, x0: int, y0: int, holds: str) -> None:
+def test_an_object_off_center_still_gives_the_type(truth_of: Of, x0: int, y0: int, holds: str) -> None:
     assert truth_of(SPIRAL).type_in(window(x0, y0)) == holds
 
 
@@ -73,7 +73,7 @@ def test_objects_of_another_tile_are_not_in_the_window(truth_of: Of) -> None:
 @pytest.mark.parametrize(("angle", "right", "up"), [(0, 0, 1), (45, -1, 1), (90, -1, 0), (135, 1, 1)])
 def test_a_trail_lies_along_its_position_angle(truth_of: Of, angle: float, right: int, up: int) -> None:
     trail = truth_of(("satellite_trail", 300.0, 300.0, 280.0, angle))
-    for times in (-140, 140):  # far from the centre, on both sides
+    for times in (-140, 140):  # far from the center, on both sides
         middle_x, middle_y = 300 + times * right, 300 + times * up
         assert trail.type_in(window(middle_x - 48, middle_y - 48)) == "satellite_trail"
     # The same distance off, across the line.
@@ -92,7 +92,7 @@ def test_a_trail_ends_where_its_length_does_and_a_corner_is_not_deep(truth_of: O
 
 def test_the_thing_with_the_greater_part_in_the_window_wins(truth_of: Of) -> None:
     column = ("bad_column", 110.0, 200.0, 200.0, 0.0)
-    # Both whole: the artefact is the brighter one.
+    # Both whole: the artifact is the brighter one.
     assert truth_of(SPIRAL, column).type_in(window(102, 102)) == "bad_column"
     short = ("bad_column", 110.0, 50.0, 80.0, 0.0)  # 28 px of it inside
     assert truth_of(SPIRAL, short).type_in(window(102, 102)) == "spiral"
@@ -105,7 +105,7 @@ def test_the_thing_with_the_greater_part_in_the_window_wins(truth_of: Of) -> Non
 def test_the_disk_of_a_saturated_star_reaches_into_the_window(truth_of: Of) -> None:
     saturated = ("saturated_star", 150.0, 150.0, 39.0)
     truth = truth_of(saturated)
-    assert truth.type_in(window(54, 102)) == "saturated_star"  # its centre a pixel outside
+    assert truth.type_in(window(54, 102)) == "saturated_star"  # its center a pixel outside
     assert truth.type_in(window(20, 102)) == SKY
     assert truth_of(saturated, ("star", 60.0, 150.0, 9.0)).type_in(window(54, 102)) == "star"
 
@@ -114,12 +114,12 @@ def test_faint_objects_come_after_all_others_and_before_sky(truth_of: Of) -> Non
     faint = (("faint_star", 120.0, 120.0, 3.0), ("faint_galaxy", 180.0, 180.0, 5.0))
     assert truth_of(*faint).type_in(window(102, 102)) == "faint_galaxy"
     assert truth_of(*faint, ("star", 196.0, 196.0, 9.0)).type_in(window(102, 102)) == "star"
-    assert truth_of(faint[0]).type_in(window(121, 102)) == SKY  # its centre is outside
+    assert truth_of(faint[0]).type_in(window(121, 102)) == SKY  # its center is outside
     assert truth_of().type_in(window(102, 102)) == SKY
 
 
 @given(
-    st.sampled_from([*SKY_TYPES, *ARTEFACT_TYPES, *FAINT_TYPES]),
+    st.sampled_from([*SKY_TYPES, *ARTIFACT_TYPES, *FAINT_TYPES]),
     st.floats(0, 500), st.floats(0, 500), st.floats(2, 280), st.floats(0, 179.9),
     st.integers(0, 400), st.integers(0, 400), st.integers(-300, 300), st.integers(-300, 300),
 )  # fmt: skip
@@ -149,13 +149,13 @@ def test_what_stands_alone_is_found_with_its_distance(truth_of: Of) -> None:
     assert truth_of(SPIRAL, ("faint_star", 120.0, 120.0, 3.0)).stands_alone(window(102, 102)) is not None
     assert truth_of(SPIRAL, ("lens", 199.0, 150.0, 20.0)).stands_alone(window(102, 102)) is None
     assert truth_of().stands_alone(window(102, 102)) is None
-    # A trail is where it crosses, however far its own centre is.
+    # A trail is where it crosses, however far its own center is.
     trail = ("satellite_trail", 150.0, 300.0, 250.0, 0.0)
     assert truth_of(trail).stands_alone(window(100, 100)) == ("satellite_trail", pytest.approx(2.5, abs=0.3))
     assert truth_of(trail, STAR).stands_alone(window(100, 100)) is None
 
 
-def test_queries_are_the_best_centred_of_three_types_and_an_artefact(truth_of: Of) -> None:
+def test_queries_are_the_best_centerd_of_three_types_and_an_artifact(truth_of: Of) -> None:
     truth = truth_of(
         SPIRAL, ("star", 350.0, 150.0, 9.0), ("merger", 350.0, 350.0, 38.0), ("lens", 550.0, 150.0, 20.0),
         ("saturated_star", 550.0, 350.0, 38.0), ("satellite_trail", 800.0, 300.0, 290.0, 0.0),
@@ -180,7 +180,7 @@ def test_shares_are_said_in_words() -> None:
 
 
 def test_every_type_of_the_survey_has_a_name() -> None:
-    assert set(NAMES) == {*SKY_TYPES, *ARTEFACT_TYPES, *FAINT_TYPES, SKY}
+    assert set(NAMES) == {*SKY_TYPES, *ARTIFACT_TYPES, *FAINT_TYPES, SKY}
 
 
 def test_the_truth_of_a_real_survey_names_every_window(survey: Any) -> None:

@@ -249,10 +249,10 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
     files = list_files([str(file)], None, images.storage)
     if len(files) != 1:
         raise InputError(f"{file} holds {len(files)} image files; ask with one")
-    if images.colour is not None and is_fits(files[0].uri):
+    if images.color is not None and is_fits(files[0].uri):
         raise InputError(
             f"{file} is one plane, and the cutouts of {store.path} are of several bands: ask with a "
-            "picture in colour, such as a PNG"
+            "picture in color, such as a PNG"
         )
     hdu = None if images.hdu == "all" else images.hdu
     last = _network(store, settings, weights)

@@ -91,7 +91,7 @@ class Runtime(ABC):
 
     The batch size is fixed and shorter batches are padded, so a vector depends on its window
     only, not on its company: in OpenVINO to the bit; in TensorFlow and JAX, which on some CPUs add up
-    in another order by the place in the batch, to :data:`ROUNDING`. Grey and colour batches each have
+    in another order by the place in the batch, to :data:`ROUNDING`. Gray and color batches each have
     a program, made when the first such batch comes. Vectors of windows without structure (all zero,
     say) are ordinary ones: what the network gives for a flat image.
 
@@ -196,7 +196,7 @@ class Runtime(ABC):
         Parameters
         ----------
         pixels : ndarray of uint8, shape (n, height, width) or (n, height, width, 3)
-            Rows from y0 upwards; colours in the order red, green, blue.
+            Rows from y0 upwards; colors in the order red, green, blue.
 
         Returns
         -------

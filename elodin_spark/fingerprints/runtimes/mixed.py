@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.fingerprints.agreement import Matrix, centred, compare, cosines
+from elodin_spark.fingerprints.agreement import Matrix, centerd, compare, cosines
 from elodin_spark.fingerprints.backbones import Preprocessing
 from elodin_spark.fingerprints.runtimes.openvino import CARRIERS, compile_on_cpu, fix_batch
 
@@ -82,7 +82,7 @@ class Sensitivity:
         gains = {}
         for name in quantized_operations(self.quantized) if names is None else names:
             vectors = self._vectors(self.with_kept([name]), self._precision, count)
-            gains[name] = float(cosines(*centred(exact, vectors)).mean())
+            gains[name] = float(cosines(*centerd(exact, vectors)).mean())
         return sorted(gains, key=lambda name: (-gains[name], name))
 
     def least(self, ranked: Sequence[str], floor: float, most: int) -> Trial:

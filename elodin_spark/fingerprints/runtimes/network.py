@@ -58,7 +58,7 @@ def load_folded(
     precision: Literal["f32", "bf16"] = "f32",
     layer: str | None = None,
 ) -> Any:
-    """:func:`load_model` up to `layer`, normalisations folded, in the precision asked for."""
+    """:func:`load_model` up to `layer`, normalizations folded, in the precision asked for."""
     return fold_normalization(take_layer(load_model(weights, backbone, input_px), layer), precision)
 
 
@@ -209,9 +209,9 @@ def as_list(outputs: Any) -> list[Any]:
 
 
 def fold_normalization(model: Any, precision: Literal["f32", "bf16"] = "f32") -> Any:
-    """Copy a network with each batch normalisation folded into the layer before it.
+    """Copy a network with each batch normalization folded into the layer before it.
 
-    At inference a normalisation is a fixed scale and shift per channel, which the kernel and
+    At inference a normalization is a fixed scale and shift per channel, which the kernel and
     the bias of a convolution, a depthwise convolution or a dense layer can carry.
 
     Parameters
@@ -258,7 +258,7 @@ def fold_normalization(model: Any, precision: Literal["f32", "bf16"] = "f32") ->
             config["dtype"] = _layer_type(layer, precision)
         return type(layer).from_config(config)
 
-    # Normalisations were called with arguments (training, mask) that Identity does not take.
+    # Normalizations were called with arguments (training, mask) that Identity does not take.
     copy = keras.models.clone_model(
         model, clone_function=clone, call_function=lambda layer, *args, **_: layer(*args)
     )
@@ -283,7 +283,7 @@ def _layer_type(layer: Any, precision: str) -> str:
 
 def _can_carry(layer: Any, keras: Any) -> bool:
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-    # A normalisation after an activation cannot move before it.
+    # A normalization after an activation cannot move before it.
     return type(layer) in kinds and _called_once(layer) and layer.activation is keras.activations.linear
 
 

@@ -122,8 +122,8 @@ def quantize(
     if method == "plain":
         quantized = make(keep, bias_correction)
     else:
-        colour = np.stack([w if w.ndim == 3 else np.repeat(w[..., None], 3, axis=2) for w in resized])
-        sensitivity = Sensitivity(make(keep, "none"), base, colour, preprocess, keep_precision, threads)
+        color = np.stack([w if w.ndim == 3 else np.repeat(w[..., None], 3, axis=2) for w in resized])
+        sensitivity = Sensitivity(make(keep, "none"), base, color, preprocess, keep_precision, threads)
         # Ranges of the widest window are better where all are alike, and ruined by a single trail.
         wide = make(keep, "none", True)
         widest = sensitivity.overlap(wide) > sensitivity.overlap(sensitivity.quantized)

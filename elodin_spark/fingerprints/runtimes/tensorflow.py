@@ -94,7 +94,7 @@ def freeze(model: Any) -> bytes:
     Returns
     -------
     bytes
-        Serialised, from ``windows``, float32 (any, px, px, 3), to the outputs of `model`.
+        Serialized, from ``windows``, float32 (any, px, px, 3), to the outputs of `model`.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2

@@ -1,4 +1,4 @@
-"""Bands of one sky, aligned and stretched to colour."""
+"""Bands of one sky, aligned and stretched to color."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from elodin_spark.cutouts.stretch import asinh_stretch
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
 from elodin_spark.images.align import Alignment, Box, Grid, align
-from elodin_spark.images.colour import ColourImage, ColourStretch, LazyPlane, compose
+from elodin_spark.images.color import ColorImage, ColorStretch, LazyPlane, compose
 from elodin_spark.images.photometry import FluxUnit, flux_unit
 from elodin_spark.images.planes import open_plane
-from elodin_spark.settings.colour import ColourSettings
+from elodin_spark.settings.color import ColorSettings
 
 SCALE = 0.4 / 3600  # deg a px
 
@@ -64,7 +64,7 @@ def grid_of(cards: fits.Header) -> Grid:
 def stars(
     grid: Grid, positions: SkyCoord, flux: float = 100.0, sigma_arcsec: float = 0.7
 ) -> NDArray[np.float32]:
-    """Round stars of one flux at true places, sampled at the centres of pixels."""
+    """Round stars of one flux at true places, sampled at the centers of pixels."""
     wcs = sky.wcs_of(grid.wcs or "")
     scale = sky.pixel_scale_arcsec(wcs)
     assert scale is not None
@@ -99,12 +99,12 @@ def moments(image: np.ndarray, x: float, y: float, radius: int = 9) -> tuple[flo
     return flux, float((cut * columns).sum() / flux), float((cut * rows).sum() / flux)
 
 
-def colour_settings(**changes: Any) -> ColourSettings:
+def color_settings(**changes: Any) -> ColorSettings:
     values: dict[str, Any] = {
         "grouping": {"kind": "pattern", "pattern": "f-{band}.fits"},
         "channels": ["i", "r", "g"],
     }
-    return ColourSettings.model_validate(values | changes)
+    return ColorSettings.model_validate(values | changes)
 
 
 def noisy(shape: tuple[int, int], seed: int = 0, level: float = 10.0) -> NDArray[np.float32]:
@@ -192,7 +192,7 @@ def test_a_box_is_the_same_on_its_own_as_in_the_whole(x0: int, y0: int, width: i
 
 
 @cache
-def turned_image() -> tuple[ColourImage, NDArray[np.uint8]]:
+def turned_image() -> tuple[ColorImage, NDArray[np.uint8]]:
     grids = {
         "r": grid_of(header(200, 180)),
         "i": grid_of(header(230, 230, angle=25.0, dx=0.2)),
@@ -205,15 +205,15 @@ def turned_image() -> tuple[ColourImage, NDArray[np.uint8]]:
         planes[band] = (stars(grid, field(grids["r"])) + noise).astype(np.float32)
     planes["g"][50:60, 70:90] = np.nan
     lazy = {band: LazyPlane.of_array(planes[band], wcs[band]) for band in planes}
-    return ColourImage(lazy, colour_settings()), compose(planes, wcs, colour_settings())
+    return ColorImage(lazy, color_settings()), compose(planes, wcs, color_settings())
 
 
-def test_lupton_colour_is_that_of_astropy_on_the_whole_image() -> None:
+def test_lupton_color_is_that_of_astropy_on_the_whole_image() -> None:
     planes = {band: noisy((300, 70), seed) for seed, band in enumerate("irg")}
     made = compose(
-        planes, {}, colour_settings(stretch={"kind": "lupton", "q": 5, "stretch": 20, "minimum": -1.0})
+        planes, {}, color_settings(stretch={"kind": "lupton", "q": 5, "stretch": 20, "minimum": -1.0})
     )
-    sky_of = ColourStretch.fit(planes, colour_settings()).sky
+    sky_of = ColorStretch.fit(planes, color_settings()).sky
     above = [planes[band] - np.float32(sky_of[band]) for band in "irg"]
     oracle = np.rint(make_lupton_rgb(*above, minimum=-1.0, stretch=20, Q=5, output_dtype=np.float64) * 255)
     brightness = 0.1 * np.arcsinh(5 * (np.mean(above, axis=0) + 1) / 20) / np.arcsinh(0.5)
@@ -241,7 +241,7 @@ HUE = {"i": 1.0, "r": 0.6, "g": 0.3}
     "caps", [{}, {"i": 3000.0}, {"r": 2000.0}, {"g": 1500.0}, {"i": 5000.0, "g": 1000.0}, {"r": 0.0 + 900}]
 )
 def test_saturated_cores_have_the_hue_of_their_star(caps: dict[str, float]) -> None:
-    made = compose(saturated_star(caps), {}, colour_settings()).astype(float)
+    made = compose(saturated_star(caps), {}, color_settings()).astype(float)
     core = made[36:45, 46:55].reshape(-1, 3)  # 1.8 sigma and less: all above the caps
     assert (core.max(axis=1) > 200).all()
     np.testing.assert_allclose(core[:, 1] / core[:, 0], 0.6, atol=0.05)
@@ -251,7 +251,7 @@ def test_saturated_cores_have_the_hue_of_their_star(caps: dict[str, float]) -> N
 def test_a_saturated_core_across_boxes_is_that_of_the_whole() -> None:
     planes = saturated_star({"i": 3000.0, "g": 900.0})
     lazy = {band: LazyPlane.of_array(plane, None) for band, plane in planes.items()}
-    image = ColourImage(lazy, colour_settings())
+    image = ColorImage(lazy, color_settings())
     whole = image.read((0, 0, 100, 80))
     for x in (37, 48, 50, 63):
         for y in (29, 40, 41):
@@ -268,18 +268,18 @@ def test_the_brightest_star_of_the_sdss_field_has_no_false_core(shared_data: Pat
             pixels = np.ascontiguousarray(hdus[0].data, np.float32)
             planes[band] = LazyPlane.of_array(pixels, text_of(hdus[0].header))
             samples[band] = pixels[::4, ::4]
-    weighted = colour_settings(weights={"r": 1.16, "g": 1.6})
-    image = ColourImage(planes, weighted, ColourStretch.fit(samples, weighted))
+    weighted = color_settings(weights={"r": 1.16, "g": 1.6})
+    image = ColorImage(planes, weighted, ColorStretch.fit(samples, weighted))
     made = image.read((1634, 698, 1694, 758)).astype(float)
     core = made[made.mean(axis=2) > 215]
     assert len(core) > 20
     assert (core.min(axis=1) / core.max(axis=1)).min() > 0.75  # magenta and cyan, 0.4, by their own values
 
 
-def test_a_colour_does_not_depend_on_brightness() -> None:
+def test_a_color_does_not_depend_on_brightness() -> None:
     levels = np.array([[3.0, 10.0, 30.0, 90.0]], np.float32)
     samples = {band: np.random.default_rng(2).normal(0, 1, 10_000) for band in "irg"}
-    stretch = ColourStretch.fit(samples, colour_settings(stretch={"kind": "lupton", "minimum": 0.0}))
+    stretch = ColorStretch.fit(samples, color_settings(stretch={"kind": "lupton", "minimum": 0.0}))
     shares = {"i": 1.0, "r": 0.5, "g": 0.25}
     made = stretch.apply({b: levels * share + np.float32(stretch.sky[b]) for b, share in shares.items()})
     assert (np.diff(made[0, :, 0].astype(int)) > 0).all()
@@ -289,7 +289,7 @@ def test_a_colour_does_not_depend_on_brightness() -> None:
 
 def test_each_channel_may_have_the_stretch_of_a_single_image() -> None:
     planes = {band: noisy((90, 110), seed, level=50 * seed) for seed, band in enumerate("irg")}
-    made = compose(planes, {}, colour_settings(stretch={"kind": "asinh", "white_percentile": 99.0}))
+    made = compose(planes, {}, color_settings(stretch={"kind": "asinh", "white_percentile": 99.0}))
     for number, band in enumerate("irg"):
         oracle = np.rint(asinh_stretch(planes[band], white_percentile=99.0) * 255)
         assert np.abs(made[..., number].astype(int) - oracle).max() <= 1
@@ -298,18 +298,18 @@ def test_each_channel_may_have_the_stretch_of_a_single_image() -> None:
 def test_a_channel_may_be_the_mean_of_bands_with_weights() -> None:
     planes = {band: noisy((64, 64), seed) for seed, band in enumerate("zirg")}
     fixed = {"kind": "lupton", "stretch": 20, "minimum": 0}
-    mixed = colour_settings(channels=[["z", "i"], "r", "g"], weights={"z": 3.0}, stretch=fixed)
-    stretch = ColourStretch.fit(planes, mixed)
+    mixed = color_settings(channels=[["z", "i"], "r", "g"], weights={"z": 3.0}, stretch=fixed)
+    stretch = ColorStretch.fit(planes, mixed)
     red = (3 * (planes["z"] - stretch.sky["z"]) + planes["i"] - stretch.sky["i"]) / 2
     by_hand = stretch.apply(planes)
-    plain = ColourStretch.fit({"i": red, "r": planes["r"], "g": planes["g"]}, colour_settings(stretch=fixed))
+    plain = ColorStretch.fit({"i": red, "r": planes["r"], "g": planes["g"]}, color_settings(stretch=fixed))
     other = plain.apply({"i": red + np.float32(plain.sky["i"]), "r": planes["r"], "g": planes["g"]})
     assert np.abs(by_hand.astype(int) - other).max() <= 1
 
 
 def test_weights_by_noise_make_bands_of_different_units_alike() -> None:
     planes = {"i": noisy((80, 80), 0), "r": 1000 * noisy((80, 80), 1), "g": 0.01 * noisy((80, 80), 2)}
-    stretch = ColourStretch.fit(planes, colour_settings(weights="noise"))
+    stretch = ColorStretch.fit(planes, color_settings(weights="noise"))
     for band in "irg":
         assert stretch.weights[band] * stretch.noise[band] == pytest.approx(1.0)
     made = stretch.apply(planes)
@@ -357,19 +357,19 @@ def test_bands_are_brought_to_one_unit_by_their_zero_points(tmp_path: Path) -> N
             lazy[band] = replace(LazyPlane.of_array(plane.read(0, 80), None), unit=plane.flux_unit)
         plain[band] = LazyPlane.of_array(truth[band], None)
     box = (0, 0, 100, 80)
-    image, expected = ColourImage(lazy, colour_settings()), ColourImage(plain, colour_settings())
+    image, expected = ColorImage(lazy, color_settings()), ColorImage(plain, color_settings())
     assert np.abs(image.read(box).astype(int) - expected.read(box)).max() <= 1
     assert image.stretch.weights == pytest.approx({"i": 10**0.4, "r": 1.0, "g": 10**0.6})
-    given = colour_settings(weights={"i": 2.0})
-    assert ColourImage(lazy, given).stretch.weights == pytest.approx({"i": 2.0, "r": 1.0, "g": 10**0.6})
+    given = color_settings(weights={"i": 2.0})
+    assert ColorImage(lazy, given).stretch.weights == pytest.approx({"i": 2.0, "r": 1.0, "g": 10**0.6})
     lacking = lazy | {"g": replace(lazy["g"], unit=None)}
-    assert set(ColourImage(lacking, colour_settings()).stretch.weights.values()) == {1.0}
+    assert set(ColorImage(lacking, color_settings()).stretch.weights.values()) == {1.0}
     mixed = lazy | {"g": replace(lazy["g"], unit=FluxUnit(1.0, True))}
-    assert set(ColourImage(mixed, colour_settings()).stretch.weights.values()) == {1.0}
+    assert set(ColorImage(mixed, color_settings()).stretch.weights.values()) == {1.0}
 
 
 def test_the_sky_is_found_beside_bright_sources() -> None:
-    stretch = ColourStretch.fit({b: noisy((200, 200), 3, level=1234.0) for b in "irg"}, colour_settings())
+    stretch = ColorStretch.fit({b: noisy((200, 200), 3, level=1234.0) for b in "irg"}, color_settings())
     assert stretch.sky["r"] == pytest.approx(1234.0, abs=0.03)
     assert stretch.noise["r"] == pytest.approx(1.0, abs=0.05)
 
@@ -378,7 +378,7 @@ def test_pixels_that_one_band_lacks_are_black() -> None:
     planes = {band: noisy((30, 40), seed) for seed, band in enumerate("irg")}
     planes["g"][5:9, 6:11] = np.nan
     planes["i"][20, 3] = np.inf
-    made = compose(planes, {}, colour_settings(stretch={"kind": "lupton", "minimum": -50.0}))
+    made = compose(planes, {}, color_settings(stretch={"kind": "lupton", "minimum": -50.0}))
     dark = np.zeros((30, 40), bool)
     dark[5:9, 6:11] = dark[20, 3] = True
     np.testing.assert_array_equal(made.max(axis=2) == 0, dark)
@@ -387,7 +387,7 @@ def test_pixels_that_one_band_lacks_are_black() -> None:
 def test_a_flat_image_is_black_and_raises_no_warning() -> None:
     planes = {band: np.full((20, 20), 7.0, np.float32) for band in "irg"}
     for kind in ("lupton", "asinh"):
-        assert compose(planes, {}, colour_settings(stretch={"kind": kind})).max() == 0
+        assert compose(planes, {}, color_settings(stretch={"kind": kind})).max() == 0
 
 
 def test_bands_that_cannot_be_put_together_are_refused_by_name() -> None:
@@ -397,25 +397,25 @@ def test_bands_that_cannot_be_put_together_are_refused_by_name() -> None:
     wcs: dict[str, str | None] = dict.fromkeys("irg", text_of(here))
     for changed, kind in (({"g": text_of(there)}, "no_overlap"), ({"g": None}, "no_wcs")):
         with pytest.raises(ImageError, match="band g") as caught:
-            compose(planes, wcs | changed, colour_settings())
+            compose(planes, wcs | changed, color_settings())
         assert caught.value.kind == kind
     with pytest.raises(ImageError, match="no plane of band g"):
-        compose({"i": image, "r": image}, wcs, colour_settings())
+        compose({"i": image, "r": image}, wcs, color_settings())
     with pytest.raises(ImageError, match="no pixel is known"):
-        compose(planes | {"g": np.full((20, 20), np.nan)}, wcs, colour_settings())
+        compose(planes | {"g": np.full((20, 20), np.nan)}, wcs, color_settings())
 
 
 def test_a_stretch_travels_to_other_processes_and_gives_the_same() -> None:
     planes = {band: noisy((50, 60), seed) for seed, band in enumerate("irg")}
     for kind in ("lupton", "asinh"):
-        stretch = ColourStretch.fit(planes, colour_settings(stretch={"kind": kind}))
+        stretch = ColorStretch.fit(planes, color_settings(stretch={"kind": kind}))
         again = pickle.loads(pickle.dumps(stretch))
-        assert again == stretch == ColourStretch.fit(planes, colour_settings(stretch={"kind": kind}))
+        assert again == stretch == ColorStretch.fit(planes, color_settings(stretch={"kind": kind}))
         np.testing.assert_array_equal(again.apply(planes), stretch.apply(planes))
 
 
 def test_memory_beside_the_result_does_not_grow_with_the_image() -> None:
-    settings_ = colour_settings()
+    settings_ = color_settings()
     peaks = []
     for rows in (1024, 4096):
         planes = {band: noisy((rows, 512), seed) for seed, band in enumerate("irg")}
@@ -435,7 +435,7 @@ def test_sdss_bands_coincide_after_alignment(shared_data: Path) -> None:
         with fits.open(shared_data / "sdss_field" / f"frame-{band}-003918-3-0213.fits.bz2") as hdus:
             pixels = np.ascontiguousarray(hdus[0].data, np.float32)
             planes[band] = LazyPlane.of_array(pixels, text_of(hdus[0].header))
-    image = ColourImage(planes, colour_settings())
+    image = ColorImage(planes, color_settings())
     for band, pixels in image.bands((0, 0, 2048, 1489)).items():
         above = np.nan_to_num(pixels - np.float32(image.stretch.sky[band]))
         objects = sep.extract(above, 15 * image.stretch.noise[band], minarea=6)

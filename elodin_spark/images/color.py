@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from elodin_spark.errors import ImageError
 from elodin_spark.images.align import Alignment, Box, Grid, align
 from elodin_spark.images.photometry import FluxUnit
-from elodin_spark.settings.colour import ChannelStretch, ColourSettings, LuptonStretch
+from elodin_spark.settings.color import ChannelStretch, ColorSettings, LuptonStretch
 
 #: About how many pixels of each band statistics are taken from; larger images are sampled regularly.
 SAMPLE_PIXELS = 2**19
@@ -51,7 +51,7 @@ class _Asinh:
 
 
 @dataclass(frozen=True)
-class ColourStretch:
+class ColorStretch:
     """A stretch whose numbers are settled: no pixel depends on others farther than :attr:`reach_px`.
 
     Made by :meth:`fit`; small and picklable.
@@ -76,9 +76,9 @@ class ColourStretch:
     def fit(
         cls,
         samples: Mapping[str, np.ndarray],
-        settings: ColourSettings,
+        settings: ColorSettings,
         units: Mapping[str, FluxUnit | None] | None = None,
-    ) -> ColourStretch:
+    ) -> ColorStretch:
         """Take the numbers from a sample.
 
         The sky of a band is the median and its noise the standard deviation after
@@ -88,7 +88,7 @@ class ColourStretch:
         ----------
         samples : mapping of str to ndarray, shape (n,) or (ny, nx)
             Values of each band at the same positions; only those known in every band count.
-        settings : ColourSettings
+        settings : ColorSettings
         units : mapping of str to FluxUnit, optional
             What a unit of each band is worth. Where all are known, bands without a weight of their own
             are brought to the unit of the reference band.
@@ -148,7 +148,7 @@ class ColourStretch:
         -------
         ndarray, shape (ny, nx, 3), uint8
             Red, green, blue. Black where any of the bands is not known: two of three
-            channels would be a colour that is not there.
+            channels would be a color that is not there.
 
         Raises
         ------
@@ -201,7 +201,7 @@ class LazyPlane:
         return cls(Grid(wcs, width, height), read)
 
 
-class ColourImage:
+class ColorImage:
     """Bands of one sky as one image of three channels, composed box by box.
 
     Its pixel grid and WCS are those of the reference band. Boxes composed one by one
@@ -211,8 +211,8 @@ class ColourImage:
     ----------
     planes : mapping of str to LazyPlane
         Of the bands of `settings`; others are left alone.
-    settings : ColourSettings
-    stretch : ColourStretch, optional
+    settings : ColorSettings
+    stretch : ColorStretch, optional
         By default fitted to a regular sample, for which every plane is read once.
 
     Raises
@@ -222,7 +222,7 @@ class ColourImage:
     """
 
     def __init__(
-        self, planes: Mapping[str, LazyPlane], settings: ColourSettings, stretch: ColourStretch | None = None
+        self, planes: Mapping[str, LazyPlane], settings: ColorSettings, stretch: ColorStretch | None = None
     ) -> None:
         _require(settings.bands, planes)
         self.grid = planes[settings.reference_band].grid
@@ -231,7 +231,7 @@ class ColourImage:
             band: _aligned(band, self.grid, plane.grid) for band, plane in self._planes.items()
         }
         units = {band: plane.unit for band, plane in self._planes.items()}
-        self.stretch = stretch or ColourStretch.fit(self.sample(), settings, units)
+        self.stretch = stretch or ColorStretch.fit(self.sample(), settings, units)
 
     def sample(self, pixels: int = SAMPLE_PIXELS) -> dict[str, NDArray[np.float32]]:
         """Values of every band at regular positions, about `pixels` of them; shape (n,), NaN if unknown."""
@@ -270,7 +270,7 @@ class ColourImage:
 
 
 def compose(
-    planes: Mapping[str, np.ndarray], wcs: Mapping[str, str | None], settings: ColourSettings
+    planes: Mapping[str, np.ndarray], wcs: Mapping[str, str | None], settings: ColorSettings
 ) -> NDArray[np.uint8]:
     """Compose bands that are in memory.
 
@@ -280,7 +280,7 @@ def compose(
         Physical values, NaN where unknown; shapes may differ.
     wcs : mapping of str to str or None
         Header text of each band, see :func:`elodin_spark.images.sky.header_text`.
-    settings : ColourSettings
+    settings : ColorSettings
 
     Returns
     -------
@@ -291,10 +291,10 @@ def compose(
     Raises
     ------
     ImageError
-        See :class:`ColourImage`.
+        See :class:`ColorImage`.
     """
     _require(settings.bands, planes)
-    image = ColourImage(
+    image = ColorImage(
         {band: LazyPlane.of_array(planes[band], wcs.get(band)) for band in settings.bands}, settings
     )
     out = np.empty((image.grid.height, image.grid.width, 3), np.uint8)
@@ -352,7 +352,7 @@ def _mixed(
     return total
 
 
-def _mean_noise(settings: ColourSettings, noise: Mapping[str, float], weights: Mapping[str, float]) -> float:
+def _mean_noise(settings: ColorSettings, noise: Mapping[str, float], weights: Mapping[str, float]) -> float:
     """Noise of the mean of the channels, that of the bands being independent."""
     shares = dict.fromkeys(settings.bands, 0.0)
     for channel in settings.channels:
@@ -366,11 +366,11 @@ def _lupton_levels(stretch: LuptonStretch, noise: float) -> _Lupton:
     unit = noise if noise > 0 else 1.0
     scale = AUTO_STRETCH_SIGMA * unit if stretch.stretch == "auto" else stretch.stretch
     given = -AUTO_MINIMUM_SIGMA * noise if stretch.minimum == "auto" else stretch.minimum
-    # One black for all channels keeps the sky grey.
+    # One black for all channels keeps the sky gray.
     return _Lupton(stretch.q, scale, given if isinstance(given, tuple) else (given, given, given))
 
 
-def _unit_weights(settings: ColourSettings, units: Mapping[str, FluxUnit | None]) -> dict[str, float]:
+def _unit_weights(settings: ColorSettings, units: Mapping[str, FluxUnit | None]) -> dict[str, float]:
     known = [unit for band in settings.bands if (unit := units.get(band)) is not None]
     reference = units.get(settings.reference_band)
     if reference is None or len(known) < len(settings.bands) or len({unit.surface for unit in known}) > 1:
@@ -387,7 +387,7 @@ def _brightness(intensity: NDArray[np.float32], levels: _Lupton) -> NDArray[np.f
 def _with_steady_cores(channels: list[NDArray[np.float32]], levels: _Lupton) -> list[NDArray[np.float32]]:
     """Channels whose brightest pixels have the hue of the rim around them, and their own mean.
 
-    Lupton et al. 2004, section 2, give saturated pixels the mean colour of their neighbors. What is
+    Lupton et al. 2004, section 2, give saturated pixels the mean color of their neighbors. What is
     saturated is told by brightness alone, as few archives say it for each band.
     """
     above = [channel - np.float32(black) for channel, black in zip(channels, levels.minimum, strict=True)]

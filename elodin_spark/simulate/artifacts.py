@@ -23,7 +23,7 @@ class Seen:
     Attributes
     ----------
     x, y : float
-        Centre of what is visible, 0-based px, x = column.
+        Center of what is visible, 0-based px, x = column.
     radius_px : float
         Half of its length.
     position_angle_deg : float or None
@@ -110,7 +110,7 @@ def spikes(pixels: Pixels, x: float, y: float, flux: float) -> None:
     pixels : ndarray, shape (ny, nx), float32
         Changed in place.
     x, y : float
-        Centre of the star, px.
+        Center of the star, px.
     flux : float
         Of the star, nJy.
     """

@@ -1,6 +1,6 @@
-"""Draw a field in three bands as one colour picture, with windows on it.
+"""Draw a field in three bands as one color picture, with windows on it.
 
-    python docs/draw_colour.py ../shared/data/sdss_field docs/images
+    python docs/draw_color.py ../shared/data/sdss_field docs/images
 
 The folder holds the frames of one SDSS field, ``frame-{band}-*.fits.bz2``.
 """
@@ -21,13 +21,13 @@ from elodin_spark.cutouts.generators import sliding_windows
 from elodin_spark.display.style import PALETTE, Page, figure_bytes, new_page
 from elodin_spark.errors import InputError
 from elodin_spark.images.bands import group_bands
-from elodin_spark.images.colour import compose
+from elodin_spark.images.color import compose
 from elodin_spark.images.describe import describe, read_pixels
 from elodin_spark.images.listing import list_files
-from elodin_spark.settings.colour import ColourSettings, NamePattern
+from elodin_spark.settings.color import ColorSettings, NamePattern
 
-#: i, r, g to red, green, blue, weighted so that the colours are about those of SDSS's own picture.
-SETTINGS = ColourSettings(
+#: i, r, g to red, green, blue, weighted so that the colors are about those of SDSS's own picture.
+SETTINGS = ColorSettings(
     grouping=NamePattern(pattern="frame-{band}-*.fits.bz2"),
     channels=(("i",), ("r",), ("g",)),
     weights={"i": 1.0, "r": 1.16, "g": 1.6},
@@ -40,7 +40,7 @@ SHOWN = {(672, 672): PALETTE[4], (1568, 672): PALETTE[1]}
 JPEG_QUALITY = 88
 
 
-def colour_field(folder: Path) -> NDArray[np.uint8]:
+def color_field(folder: Path) -> NDArray[np.uint8]:
     """Compose the one field in `folder`; row 0 is the bottom.
 
     Raises
@@ -89,24 +89,24 @@ def draw(pixels: NDArray[np.uint8]) -> Page:
 
 
 def _outline(ax: Axes, x: int, y: int, color: str, width: float, alpha: float = 1.0) -> None:
-    # Pixel centres are whole numbers, so a window begins half a pixel before its first one.
+    # Pixel centers are whole numbers, so a window begins half a pixel before its first one.
     side = WINDOW_PX
     ax.add_patch(Rectangle((x - 0.5, y - 0.5), side, side, fc="none", ec=color, lw=width, alpha=alpha))
 
 
 def save_jpeg(page: Page, file: Path, quality: int = JPEG_QUALITY) -> Path:
-    """Write a page as a JPEG, because few colours would spoil a PNG of the sky; the folder is made."""
+    """Write a page as a JPEG, because few colors would spoil a PNG of the sky; the folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(io.BytesIO(figure_bytes(page.figure))) as picture:
         picture.convert("RGB").save(file, quality=quality, optimize=True)
     return file
 
 
-def draw_colour(folder: Path, out: Path) -> Path:
-    """Write ``colour.jpg`` to `out`."""
-    return save_jpeg(draw(colour_field(folder)), out / "colour.jpg")
+def draw_color(folder: Path, out: Path) -> Path:
+    """Write ``color.jpg`` to `out`."""
+    return save_jpeg(draw(color_field(folder)), out / "color.jpg")
 
 
 if __name__ == "__main__":
-    written = draw_colour(Path(sys.argv[1]), Path(sys.argv[2]))
+    written = draw_color(Path(sys.argv[1]), Path(sys.argv[2]))
     print(f"{written}: {written.stat().st_size / 1000:.0f} kB")

@@ -1,4 +1,4 @@
-"""Settings of colour: which planes belong together, which band becomes which channel, and how bright."""
+"""Settings of color: which planes belong together, which band becomes which channel, and how bright."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ BandGrouping = Annotated[NamePattern | HeaderKeywords, Field(discriminator="kind
 
 
 class LuptonStretch(Model):
-    """One asinh of the mean of the channels; colour does not depend on brightness.
+    """One asinh of the mean of the channels; color does not depend on brightness.
 
     Lupton et al. 2004, PASP 116, 133, as ``astropy.visualization.LuptonAsinhStretch`` scales it:
     with I the mean of the channels above `minimum`, f = 0.1 asinh(q I / stretch) / asinh(0.1 q), so
@@ -119,7 +119,7 @@ class ChannelStretch(Model):
     white_percentile: float = Field(99.8, gt=50, le=100, description="white, percentile of the pixels, %")
 
 
-class ColourSettings(Model):
+class ColorSettings(Model):
     """Planes of one sky in several bands to one image of three channels."""
 
     grouping: BandGrouping = Field(description="which planes belong together")

@@ -18,7 +18,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 
 
 @dataclass(frozen=True)
-class LabelledSet:
+class LabeledSet:
     """Cutouts of known classes.
 
     Attributes
@@ -35,7 +35,7 @@ class LabelledSet:
     labels: list[str]
     objects: list[str] | None = None
 
-    def some(self, count: int, seed: int) -> LabelledSet:
+    def some(self, count: int, seed: int) -> LabeledSet:
         """At most `count` of them, drawn at random and kept in their order."""
         if count >= len(self.labels):
             return self
@@ -49,7 +49,7 @@ class LabelledSet:
         )
 
 
-def read_set(name: str, path: Path) -> LabelledSet:
+def read_set(name: str, path: Path) -> LabeledSet:
     """A folder with a folder for each class, or a CSV of ``file,label[,object]``.
 
     Files of a CSV are relative to its folder.
@@ -71,7 +71,7 @@ def read_set(name: str, path: Path) -> LabelledSet:
         raise InputError(
             f"set {name}: {path} holds {len(files)} images of {len(set(labels))} classes: two or more"
         )
-    return LabelledSet(name, [_read(file) for file in files], labels, objects)
+    return LabeledSet(name, [_read(file) for file in files], labels, objects)
 
 
 def _read(path: Path) -> Picture:
