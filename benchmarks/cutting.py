@@ -24,10 +24,10 @@ import numpy as np
 from astropy.io import fits
 from machine import interleaved, machine, one_thread, report
 
+from elodin_spark.config.settings import QualitySettings, SlidingWindow, Step
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import QualitySettings, SlidingWindow, Step
 from elodin_spark.stage import fuse
 
 THUMBNAIL_PX = 96

@@ -27,11 +27,11 @@ from astropy.io import fits
 from machine import machine, one_thread, report
 
 from elodin_spark import schema
+from elodin_spark.config.settings import QualitySettings, SlidingWindow
 from elodin_spark.cutouts.picture import WHOLE_PIXELS
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images.listing import list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import QualitySettings, SlidingWindow
 from elodin_spark.stage import fuse
 
 _MEBIBYTE = 2**20

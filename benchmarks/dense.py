@@ -18,15 +18,15 @@ import pyarrow as pa
 from machine import interleaved, machine, one_thread, report
 
 from elodin_spark import schema
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import Settings
 from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.datasets import simulate
 from elodin_spark.fingerprints.dense import DenseSpec, FeatureMap
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import Weights, resolve_weights
+from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
 from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import ImageFile
-from elodin_spark.settings import Settings
-from elodin_spark.simulate import simulate
 from elodin_spark.stage import StageSpec, fuse, run_plain
 
 NEIGHBORS = 10

@@ -24,11 +24,11 @@ import pyarrow.parquet as pq
 from machine import interleaved, machine, one_thread, report
 from PIL import Image
 
+from elodin_spark.config.feed import FeedSettings
 from elodin_spark.fingerprints.runtimes.framework import installed
 from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.feed import Feed, load_petastorm
-from elodin_spark.settings.feed import FeedSettings
 
 
 def decoded(content: bytes, side: int) -> np.ndarray | None:

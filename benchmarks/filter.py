@@ -39,10 +39,10 @@ def write(folder: Path, cutouts: int) -> None:
     import pyarrow.parquet as pq
 
     from elodin_spark import schema
-    from elodin_spark.catalog.store import Commit, Store
-    from elodin_spark.config import parse_settings
-    from elodin_spark.fingerprints.weights import Weights
-    from elodin_spark.recipe import make_recipe
+    from elodin_spark.catalog.storage.store import Commit, Store
+    from elodin_spark.config.load import parse_settings
+    from elodin_spark.fingerprints.weights.resolve import Weights
+    from elodin_spark.provenance import make_recipe
 
     rng = np.random.default_rng(0)
     images = -(-cutouts // IMAGE_CUTOUTS)
@@ -107,8 +107,8 @@ def write(folder: Path, cutouts: int) -> None:
 
 def ask(folder: Path) -> None:
     """Print, for each condition, its seconds, how many it keeps and a hash of them."""
-    from elodin_spark.catalog.store import Store
-    from elodin_spark.catalog.where import Where
+    from elodin_spark.catalog.filters.where import Where
+    from elodin_spark.catalog.storage.store import Store
 
     store = Store(folder)
     for condition in CONDITIONS:

@@ -56,11 +56,11 @@ from fingerprint_ways import (
 )
 from machine import machine, report
 
+from elodin_spark.config.settings import Precision, SparkSettings
 from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
 from elodin_spark.fingerprints.runtimes.quantize import quantize
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
-from elodin_spark.settings import Precision, SparkSettings
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.spark.session import session
 
 #: Tiles a core of N1 and N2: of the peers, of slow networks, and of fast ones. A run deals its files to

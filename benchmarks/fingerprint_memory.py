@@ -28,14 +28,14 @@ from fingerprint_ways import settings_of
 from machine import machine, report
 
 from elodin_spark import schema
+from elodin_spark.config.settings import SparkSettings
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.images.listing import list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import SparkSettings
 from elodin_spark.spark.batches import run_batch
 from elodin_spark.spark.runner import files_frame
 from elodin_spark.spark.session import session

@@ -47,7 +47,7 @@ from elodin_spark.learning.quality import (
     shares_of_same,
 )
 from elodin_spark.neighbors.cosine import CosineIndex
-from elodin_spark.neighbors.jaccard import JaccardIndex
+from elodin_spark.neighbors.labels.flat import JaccardIndex
 from elodin_spark.neighbors.search import TieBroken
 
 _SCORES = ("precision", "jaccard", "probe", "found")

@@ -27,15 +27,15 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, FloatType
 
 from elodin_spark.catalog import Catalog
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import Precision, Settings
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.runtimes.network import load_model
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import Precision, Settings
 from elodin_spark.spark.udf import fingerprint_udf
 from elodin_spark.stage import fuse, run_plain
 

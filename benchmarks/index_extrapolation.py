@@ -23,8 +23,8 @@ import numpy as np
 from scipy.optimize import nnls
 from synthetic_vectors import SyntheticVectors
 
-from elodin_spark.neighbors.recipes import Recipe, choose_recipe
-from elodin_spark.neighbors.trained import ADD_BLOCK
+from elodin_spark.neighbors.ivf.factory import Recipe, choose_recipe
+from elodin_spark.neighbors.ivf.training import ADD_BLOCK
 
 _HNSW_LISTS = (2048, 8192)
 _QUERIES = 2048

@@ -25,11 +25,11 @@ from machine import interleaved, machine, one_thread, report
 from numpy.typing import NDArray
 from synthetic_labels import synthetic_labels
 
-from elodin_spark.neighbors.labelcenters import LabelCenters, list_count, train_centers, training_size
-from elodin_spark.neighbors.labelsearch import LabelIndex
-from elodin_spark.neighbors.labelsets import encode
-from elodin_spark.neighbors.labelshards import add_label_shard
-from elodin_spark.settings import NeighborsSettings
+from elodin_spark.config.settings import NeighborsSettings
+from elodin_spark.neighbors.labels.bitcodes import encode
+from elodin_spark.neighbors.labels.clustering import LabelCenters, list_count, train_centers, training_size
+from elodin_spark.neighbors.labels.index import LabelIndex
+from elodin_spark.neighbors.labels.shard import add_label_shard
 
 _K, _RANKS = 100, (1, 10, 100)
 _NPROBES = (8, 32, 128)
@@ -192,7 +192,7 @@ def shards(
 
 
 def _opened(folder: Path, centers: LabelCenters) -> Any:
-    from elodin_spark.neighbors.labelshards import LabelShard
+    from elodin_spark.neighbors.labels.shard import LabelShard
 
     return LabelShard(folder, centers)
 

@@ -168,11 +168,11 @@ class Child:
 
 def ours(options: argparse.Namespace) -> None:
     """Build and serve the index of elodin_spark."""
-    from elodin_spark.neighbors.accuracy import calibrate
-    from elodin_spark.neighbors.approximate import ApproximateL2Index
-    from elodin_spark.neighbors.recipes import choose_recipe
-    from elodin_spark.neighbors.shards import add_shard
-    from elodin_spark.neighbors.trained import train
+    from elodin_spark.neighbors.ivf.factory import choose_recipe
+    from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+    from elodin_spark.neighbors.ivf.shard import add_shard
+    from elodin_spark.neighbors.ivf.training import train
+    from elodin_spark.neighbors.ivf.tuning import calibrate
 
     work = options.work
     shutil.rmtree(work / "ours", ignore_errors=True)
@@ -239,7 +239,7 @@ def dealt(work: Path, ids: np.ndarray, number: int, shards: int) -> Iterator[tup
 
 def prepare(options: argparse.Namespace) -> None:
     """Write vectors, queries held back from them, and the exact neighbors of these, to the work folder."""
-    from elodin_spark.neighbors.trained import omp_threads
+    from elodin_spark.neighbors.ivf.training import omp_threads
 
     wanted = f"{kind_of(options)} {options.count} {options.dimension} {options.seed}"
     note = options.work / "vectors.txt"
@@ -311,7 +311,7 @@ def from_parquet(path: Path) -> np.ndarray:
     """The column ``vector`` of either storage, float32, shape (n, d)."""
     import pyarrow.parquet as pq
 
-    from elodin_spark.vectors import to_matrix
+    from elodin_spark.arrow import to_matrix
 
     return to_matrix(pq.read_table(path, columns=["vector"]).column("vector").combine_chunks())
 

@@ -26,8 +26,8 @@ from astropy.wcs import WCS
 from machine import machine, report, tree_cpu
 from scipy.spatial import cKDTree
 
+from elodin_spark.config.settings import SparkSettings
 from elodin_spark.images.sky import header_text
-from elodin_spark.settings import SparkSettings
 from elodin_spark.spark.session import session
 from elodin_spark.spark.skyjoin import match_positions
 

@@ -28,7 +28,7 @@ from machine import interleaved, machine, one_thread, report
 from real_cutouts import Windows, efigi, sdss
 from train_small import TYPES, simulated_cutouts
 
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
 from elodin_spark.fingerprints.agreement import compare
 from elodin_spark.fingerprints.dense import DenseSpec
 from elodin_spark.fingerprints.runtimes import NetworkSpec, get_runtime
@@ -38,7 +38,7 @@ from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.runtimes.openvino import convert_network
 from elodin_spark.fingerprints.runtimes.quantize import quantize
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import Weights, resolve_weights
+from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.stage import fuse, run_plain

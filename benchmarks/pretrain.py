@@ -15,12 +15,12 @@ import time
 import numpy as np
 from machine import machine, report
 
+from elodin_spark.config.pretrain import PretrainSettings
+from elodin_spark.datasets.stamps import SHAPES, draw_stamps
 from elodin_spark.learning.batches import view_batches
 from elodin_spark.learning.pretrain import learning_rate
 from elodin_spark.learning.pretrainmodel import PretrainModel
 from elodin_spark.learning.stamppool import KINDS
-from elodin_spark.settings.pretrain import PretrainSettings
-from elodin_spark.simulate.stamps import SHAPES, draw_stamps
 
 
 def main() -> None:

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.shipped import own_network
+from elodin_spark.config.transform import AUTO_FINISH, AUTO_POWER, FinishSettings
 from elodin_spark.cutouts.texture import LENGTHS, texture
 from elodin_spark.errors import ConfigError
-from elodin_spark.fingerprints.finish import Finish
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.runtimes.network import layer_lengths
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import Weights, resolve_weights
+from elodin_spark.fingerprints.transform import Finish
+from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
 from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.learning.labeled import Picture
-from elodin_spark.settings.finish import AUTO_FINISH, AUTO_POWER, FinishSettings
-from elodin_spark.settings.shipped import own_network
 
 Matrix = NDArray[np.float32]
 Sets = list[NDArray[np.int32]]

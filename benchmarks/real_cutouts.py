@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.fingerprints.windows import resize_window
 
 Windows = NDArray[np.uint8]

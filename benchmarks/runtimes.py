@@ -30,7 +30,7 @@ from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.runtimes.network import load_model
 from elodin_spark.fingerprints.runtimes.openvino import convert_network
 from elodin_spark.fingerprints.runtimes.quantize import quantize
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 
 REFERENCE = "keras predict_on_batch f32, nothing folded"
 

@@ -32,14 +32,14 @@ from machine import machine, report, tree_cpu
 from synthetic_vectors import SyntheticVectors
 
 from elodin_spark import schema
-from elodin_spark.catalog import shardedindex
-from elodin_spark.catalog.products import make_index
-from elodin_spark.catalog.store import Commit, Store
-from elodin_spark.config import parse_settings
-from elodin_spark.fingerprints.weights import resolve_settings
-from elodin_spark.neighbors.trained import training_record
-from elodin_spark.recipe import make_recipe
-from elodin_spark.settings import Settings
+from elodin_spark.catalog.build import shardedindex
+from elodin_spark.catalog.build.products import make_index
+from elodin_spark.catalog.storage.store import Commit, Store
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import Settings
+from elodin_spark.fingerprints.weights.resolve import resolve_settings
+from elodin_spark.neighbors.ivf.training import training_record
+from elodin_spark.provenance import make_recipe
 from elodin_spark.spark import shards as spark_shards
 from elodin_spark.spark.session import session
 

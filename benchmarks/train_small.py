@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.cutouts.stretch import fit_asinh
+from elodin_spark.datasets.layout import FAINT_TYPES, PIXEL_SCALE_ARCSEC, SKY_TYPES
+from elodin_spark.datasets.sky import Conditions
+from elodin_spark.datasets.sources import draw_source
 from elodin_spark.fingerprints.backbones import build_model, preprocessing_of
 from elodin_spark.fingerprints.runtimes.framework import load_keras
-from elodin_spark.simulate.layout import FAINT_TYPES, PIXEL_SCALE_ARCSEC, SKY_TYPES
-from elodin_spark.simulate.sky import Conditions
-from elodin_spark.simulate.sources import draw_source
 
 #: Classes of the network.
 TYPES = (*SKY_TYPES, *FAINT_TYPES)

@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import list_settings  # noqa: E402
 
 import elodin_spark  # noqa: E402
-from elodin_spark.settings.base import models_in  # noqa: E402
+from elodin_spark.config.base import models_in  # noqa: E402
 
 project = "elodin_spark"
 author = "The elodin_spark developers"

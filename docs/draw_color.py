@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from elodin_spark.config.color import ColorSettings, NamePattern
 from elodin_spark.cutouts.generators import sliding_windows
 from elodin_spark.display.style import PALETTE, Page, figure_bytes, new_page
 from elodin_spark.errors import InputError
@@ -24,7 +25,6 @@ from elodin_spark.images.bands import group_bands
 from elodin_spark.images.color import compose
 from elodin_spark.images.describe import describe, read_pixels
 from elodin_spark.images.listing import list_files
-from elodin_spark.settings.color import ColorSettings, NamePattern
 
 #: i, r, g to red, green, blue, weighted so that the colors are about those of SDSS's own picture.
 SETTINGS = ColorSettings(

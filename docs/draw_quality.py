@@ -20,18 +20,18 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
+from elodin_spark.config.quality import FractionRule
+from elodin_spark.config.settings import QualitySettings, SlidingWindow
 from elodin_spark.cutouts.layout import lay_windows
 from elodin_spark.cutouts.picture import open_picture
 from elodin_spark.cutouts.quality import Verdict
 from elodin_spark.cutouts.windowquality import measure_box
+from elodin_spark.datasets.layout import Layout, Placed, stream
+from elodin_spark.datasets.sky import MASK_BITS, SATURATION_NJY, Conditions
+from elodin_spark.datasets.tile import draw_tile
 from elodin_spark.display.style import ACCENT, INK, MUTED, PALETTE, Page, font, new_page
 from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import list_files
-from elodin_spark.settings import QualitySettings, SlidingWindow
-from elodin_spark.settings.quality import FractionRule
-from elodin_spark.simulate.layout import Layout, Placed, stream
-from elodin_spark.simulate.sky import MASK_BITS, SATURATION_NJY, Conditions
-from elodin_spark.simulate.tile import draw_tile
 
 SEED = 4
 SIDE_PX = 640

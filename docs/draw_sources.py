@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse, Rectangle
 from numpy.typing import NDArray
 
+from elodin_spark.config.settings import Sources
 from elodin_spark.cutouts.layout import Layout, lay_windows
 from elodin_spark.cutouts.picture import open_picture
 from elodin_spark.display.style import (
@@ -33,7 +34,6 @@ from elodin_spark.display.style import (
 from elodin_spark.errors import InputError
 from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import list_files
-from elodin_spark.settings import Sources
 
 #: SDSS frames are in nanomaggies.
 SOURCES = Sources(zero_point=22.5, extent_factor=2.0)

@@ -14,11 +14,11 @@ import pyarrow as pa
 from astropy.io import fits
 
 from elodin_spark import schema
+from elodin_spark.config.settings import SlidingWindow
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images import dqbits, lookups, siblings, sky
 from elodin_spark.images.listing import ImageFile, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import SlidingWindow
 from elodin_spark.stage import fuse, run_plain
 
 #: Smaller than the smallest of the images, so that each is cut.

@@ -20,9 +20,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from elodin_spark.settings import STEPS, Length, Settings, Step
-from elodin_spark.settings.base import models_in
-from elodin_spark.settings.pretrain import PretrainSettings
+from elodin_spark.config.base import models_in
+from elodin_spark.config.pretrain import PretrainSettings
+from elodin_spark.config.settings import STEPS, Length, Settings, Step
 
 BLOCK = re.compile(r"(<!-- settings ([\w. ]+) -->\n).*?(<!-- end of settings -->\n)", re.DOTALL)
 #: Blocks that are no section of the settings of a run.

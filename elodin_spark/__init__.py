@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from elodin_spark.catalog.search.neighbors import Neighbors
     from elodin_spark.catalog.search.options import Cone, SearchOptions
     from elodin_spark.catalog.search.query import Query
-    from elodin_spark.config import load_config, parse_settings
-    from elodin_spark.errors import ElodinError
-    from elodin_spark.settings import (
+    from elodin_spark.config.load import load_config, parse_settings
+    from elodin_spark.config.settings import (
         AdaptiveHistogramEqualization,
         AsinhStretch,
         Blobs,
@@ -38,41 +37,42 @@ if TYPE_CHECKING:
         Sources,
         Step,
     )
+    from elodin_spark.errors import ElodinError
     from elodin_spark.spark.datasource import register_data_source
     from elodin_spark.spark.session import session
     from elodin_spark.spark.udf import fingerprint_udf, register_udfs, register_vector_udf, vector_udf
     from elodin_spark.spark.verbs import fingerprint, read_images, tile
 
 _HOMES = {
-    "AdaptiveHistogramEqualization": "settings",
-    "AsinhStretch": "settings",
-    "Blobs": "settings",
+    "AdaptiveHistogramEqualization": "config.settings",
+    "AsinhStretch": "config.settings",
+    "Blobs": "config.settings",
     "Catalog": "catalog",
     "Cone": "catalog.search.options",
-    "Crop": "settings",
+    "Crop": "config.settings",
     "ElodinError": "errors",
-    "FlipLR": "settings",
-    "FlipUD": "settings",
-    "FullImage": "settings",
-    "GrayScale": "settings",
-    "GrayToRGB": "settings",
-    "HistogramEqualization": "settings",
+    "FlipLR": "config.settings",
+    "FlipUD": "config.settings",
+    "FullImage": "config.settings",
+    "GrayScale": "config.settings",
+    "GrayToRGB": "config.settings",
+    "HistogramEqualization": "config.settings",
     "Neighbors": "catalog.search.neighbors",
-    "Positions": "settings",
+    "Positions": "config.settings",
     "Query": "catalog.search.query",
-    "RescaleIntensity": "settings",
-    "Resize": "settings",
-    "Rotate": "settings",
+    "RescaleIntensity": "config.settings",
+    "Resize": "config.settings",
+    "Rotate": "config.settings",
     "RunReport": "catalog",
     "SearchOptions": "catalog.search.options",
-    "Settings": "settings",
-    "SlidingWindow": "settings",
-    "Sources": "settings",
-    "Step": "settings",
+    "Settings": "config.settings",
+    "SlidingWindow": "config.settings",
+    "Sources": "config.settings",
+    "Step": "config.settings",
     "fingerprint": "spark.verbs",
     "fingerprint_udf": "spark.udf",
-    "load_config": "config",
-    "parse_settings": "config",
+    "load_config": "config.load",
+    "parse_settings": "config.load",
     "read_images": "spark.verbs",
     "register_data_source": "spark.datasource",
     "register_udfs": "spark.udf",

@@ -3,7 +3,7 @@
 spark-submit jobs/images.py --config conf/cluster.yaml --out /archive/images.parquet
 """
 
-from elodin_spark.jobs import describe_job
+from elodin_spark.cli.spark_jobs import describe_job
 
 if __name__ == "__main__":
     describe_job(__doc__)

@@ -5,7 +5,7 @@ spark-submit jobs/neighbors.py runs/coadds --positions lenses.fits --out lenses 
 spark-submit jobs/neighbors.py runs/coadds --all --out graph.parquet --metric jaccard
 """
 
-from elodin_spark.jobs import neighbors_job
+from elodin_spark.cli.spark_jobs import neighbors_job
 
 if __name__ == "__main__":
     neighbors_job(__doc__)

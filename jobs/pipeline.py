@@ -7,7 +7,7 @@
     spark-submit jobs/pipeline.py --config conf/cluster.yaml --set images.paths=/archive/coadds
 """
 
-from elodin_spark.jobs import run_job
+from elodin_spark.cli.spark_jobs import run_job
 
 if __name__ == "__main__":
     run_job(__doc__)

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import settings
 from order import SLOW_FIRST, is_slow
 
-from elodin_spark.config import parse_settings
-from elodin_spark.settings import Settings
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from elodin_spark.simulate import SimulatedSurvey
+    from elodin_spark.datasets import SimulatedSurvey
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -72,7 +72,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def survey(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSurvey:
     """Four small tiles with known truth; read only."""
-    from elodin_spark.simulate import simulate
+    from elodin_spark.datasets import simulate
 
     return simulate(tmp_path_factory.mktemp("survey") / "small", tiles=4, size_px=192, seed=3)
 
@@ -80,7 +80,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSurvey:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """A local session with two cores, as a user on a laptop gets it."""
-    from elodin_spark.settings import SparkSettings
+    from elodin_spark.config.settings import SparkSettings
     from elodin_spark.spark.session import start_session
 
     session = start_session(SparkSettings(master="local[2]", driver_memory="1g"))

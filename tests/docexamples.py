@@ -8,13 +8,13 @@ from typing import Any
 
 #: Those whose examples need neither Spark nor a network.
 MODULES = (
-    "elodin_spark.config",
+    "elodin_spark.config.load",
     "elodin_spark.cutouts.generators",
     "elodin_spark.cutouts.steps",
     "elodin_spark.errors",
     "elodin_spark.learning.quality",
-    "elodin_spark.settings.generators",
-    "elodin_spark.settings.steps",
+    "elodin_spark.config.generators",
+    "elodin_spark.config.steps",
 )
 
 

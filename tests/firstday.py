@@ -14,7 +14,7 @@ import numpy as np
 from limits import HANG_S
 
 from elodin_spark import Catalog
-from elodin_spark.simulate import simulate
+from elodin_spark.datasets import simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 WINDOWS = 4  # of each tile: two in each direction

@@ -180,10 +180,10 @@ def main(folder: str) -> None:
     import pyarrow as pa
 
     from elodin_spark import schema
+    from elodin_spark.config.settings import QualitySettings, SlidingWindow
     from elodin_spark.cutouts.tile import TileSpec
     from elodin_spark.images.listing import list_files
     from elodin_spark.images.stage import DescribeSpec
-    from elodin_spark.settings import QualitySettings, SlidingWindow
     from elodin_spark.stage import fuse
 
     tile = TileSpec(SlidingWindow(size=32, step=32), thumbnail_px=16, quality=QualitySettings())

@@ -16,7 +16,7 @@ OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 #: A job of each kind, for the classes that Spark loads on the way.
 _JOB = """
 import sys
-from elodin_spark.settings import SparkSettings
+from elodin_spark.config.settings import SparkSettings
 from elodin_spark.spark.session import start_session
 spark = start_session(SparkSettings(master="local[2]", driver_memory="1g"))
 rows = spark.range(100).mapInArrow(lambda batches: batches, "id long")

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from elodin_spark.config.feed import FeedSettings
 from elodin_spark.learning.feed import Feed, choose_reader
-from elodin_spark.settings.feed import FeedSettings
 
 with_petastorm = pytest.mark.skipif(
     choose_reader("auto", []) != "petastorm",

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elodin_spark import Catalog, schema
-from elodin_spark.catalog.products import make_index
-from elodin_spark.catalog.store import Commit, Store
-from elodin_spark.config import parse_settings
+from elodin_spark.catalog.build.products import make_index
+from elodin_spark.catalog.storage.store import Commit, Store
+from elodin_spark.config.load import parse_settings
 from elodin_spark.diskfiles import read_json, write_json
-from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.recipe import make_recipe
+from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.provenance import make_recipe
 
 LABELS = ("n01 tabby", "n02 tiger_cat", "n03 crane", "n04 crane", "n05 spiral", "n06 lens")
 SIDE, STEP, SCALE = 32, 16, 0.5  # px, px, arcsec/px

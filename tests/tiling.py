@@ -10,10 +10,10 @@ import pyarrow as pa
 from astropy.io import fits
 from PIL import Image
 
+from elodin_spark.config.settings import SlidingWindow, Step
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import SlidingWindow, Step
 from elodin_spark.stage import fuse, run_plain
 
 WINDOW = SlidingWindow(size=16, step=12)

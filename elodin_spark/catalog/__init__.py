@@ -9,16 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elodin_spark.catalog.build.configured import open_or_create, run_config
+    from elodin_spark.catalog.build.run import RUN_STAGES, RunReport
     from elodin_spark.catalog.catalog import Catalog
-    from elodin_spark.catalog.configured import open_or_create, run_config
-    from elodin_spark.catalog.run import RUN_STAGES, RunReport
 
 _HOMES = {
-    "RUN_STAGES": "run",
+    "RUN_STAGES": "build.run",
     "Catalog": "catalog",
-    "RunReport": "run",
-    "open_or_create": "configured",
-    "run_config": "configured",
+    "RunReport": "build.run",
+    "open_or_create": "build.configured",
+    "run_config": "build.configured",
 }
 
 __all__ = ["RUN_STAGES", "Catalog", "RunReport", "open_or_create", "run_config"]

@@ -12,27 +12,26 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.answers import answers_of, grouped_repeats
-from elodin_spark.catalog.checks import (
+from elodin_spark.catalog.build.checks import (
     check_index,
     keep_config,
     recipe_of,
     refuse_remote,
     require_recipe,
 )
+from elodin_spark.catalog.build.products import load_l2, thumbnails_of
+from elodin_spark.catalog.build.repeatability import noise_floor
+from elodin_spark.catalog.build.resolve import keep_network, settle_network, settled_network
+from elodin_spark.catalog.build.typical import Typical, typical_of
 from elodin_spark.catalog.cutout import Cutout
-from elodin_spark.catalog.metrics import LabelIndices
-from elodin_spark.catalog.noise import noise_floor
-from elodin_spark.catalog.places import Places
-from elodin_spark.catalog.precision import keep_network, settle_network, settled_network
-from elodin_spark.catalog.products import load_l2, thumbnails_of
 from elodin_spark.catalog.reading import Contents
-from elodin_spark.catalog.removal import Removal, remove, vanished_images
-from elodin_spark.catalog.rowfilter import among
 from elodin_spark.catalog.search.engine import WINDOW_COLUMNS, NeighborSearch, rows_of
+from elodin_spark.catalog.search.figures import answers_of, grouped_repeats
 from elodin_spark.catalog.search.html import html_table
+from elodin_spark.catalog.search.indices import LabelIndices
 from elodin_spark.catalog.search.neighbors import Neighbors
 from elodin_spark.catalog.search.options import SearchOptions, with_search_options
+from elodin_spark.catalog.search.positions import Places
 from elodin_spark.catalog.search.query import (
     Query,
     ResolvedQuery,
@@ -42,24 +41,25 @@ from elodin_spark.catalog.search.query import (
     by_position,
     by_vector,
 )
-from elodin_spark.catalog.store import Store
-from elodin_spark.catalog.typical import Typical, typical_of
-from elodin_spark.config import load_config
+from elodin_spark.catalog.storage.removal import Removal, remove, vanished_images
+from elodin_spark.catalog.storage.rowfilter import among
+from elodin_spark.catalog.storage.store import Store
+from elodin_spark.config.load import load_config
+from elodin_spark.config.settings import Metric, Settings
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.fingerprints.runtimes.choose import choose_runtime
-from elodin_spark.fingerprints.weights import Weights, resolve_settings
+from elodin_spark.fingerprints.runtimes.selection import choose_runtime
+from elodin_spark.fingerprints.weights.resolve import Weights, resolve_settings
 from elodin_spark.images.listing import archive_root
-from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.repeats import Repeats
 from elodin_spark.neighbors.search import Index
 from elodin_spark.progress import counted, step
 from elodin_spark.schema import ANSWERS, MEASURES, MORE_ANSWERS, NEIGHBORS, answer_schema
-from elodin_spark.settings import Metric, Settings
 
 if TYPE_CHECKING:
-    from elodin_spark.catalog.run import RunReport, RunStage
-    from elodin_spark.catalog.upkeep import Compaction
+    from elodin_spark.catalog.build.run import RunReport, RunStage
+    from elodin_spark.catalog.storage.compaction import Compaction
 
 
 class Catalog(Contents):
@@ -104,7 +104,7 @@ class Catalog(Contents):
             A folder that does not exist or is empty, on a file system that the driver and
             all executors share.
         settings : Settings
-            See :func:`elodin_spark.config.load_config`.
+            See :func:`elodin_spark.config.load.load_config`.
 
         Returns
         -------
@@ -221,7 +221,7 @@ class Catalog(Contents):
         >>> report.n_images, report.n_cutouts, report.n_failures, report.batches_done
         (4, 100, 0, 0)
         """
-        from elodin_spark.catalog.run import RUN_STAGES, run_catalog
+        from elodin_spark.catalog.build.run import RUN_STAGES, run_catalog
 
         stages = RUN_STAGES if stages is None else stages
         report = run_catalog(self._store, self.settings, self._weights, stages, retrain=retrain)
@@ -286,7 +286,7 @@ class Catalog(Contents):
         >>> print(Catalog.open("runs/mine").compact().text())
         dropped 0 rows of tables and 0 vectors of the index
         """
-        from elodin_spark.catalog.upkeep import compact
+        from elodin_spark.catalog.storage.compaction import compact
 
         compaction = compact(self._store, self.settings)
         self._forget()
@@ -730,7 +730,7 @@ class Catalog(Contents):
         >>> catalog.plot_neighbors(catalog.cutout_ids()[0], "similar.png", k=4).name
         'similar.png'
         """
-        from elodin_spark.catalog.answers import draw
+        from elodin_spark.catalog.search.figures import draw
 
         return draw(self, self._store, self.neighbors(query, k, metric, **options), path)
 
@@ -739,7 +739,7 @@ class Catalog(Contents):
     def _kept(self, condition: str) -> NDArray[np.int64]:
         """The cutouts that a condition keeps; those of the last one are remembered."""
         if condition not in self._filtered:
-            from elodin_spark.catalog.where import Where
+            from elodin_spark.catalog.filters.where import Where
 
             self._filtered = {condition: Where(self._store, condition).ids()}
         return self._filtered[condition]

@@ -13,16 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.catalog.examples import examples_of
-from elodin_spark.catalog.removed import Removed
-from elodin_spark.catalog.rowfilter import among
-from elodin_spark.catalog.skyproducts import PAIRS, UNMATCHED
-from elodin_spark.catalog.store import Store
+from elodin_spark.arrow import to_matrix
+from elodin_spark.catalog.build.crossmatch import PAIRS, UNMATCHED
+from elodin_spark.catalog.build.label_sheets import examples_of
+from elodin_spark.catalog.storage.rowfilter import among
+from elodin_spark.catalog.storage.store import Store
+from elodin_spark.catalog.storage.tombstones import Removed
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.fingerprints.finish import load_finish
-from elodin_spark.recipe import wants_finish
+from elodin_spark.fingerprints.transform import load_finish
+from elodin_spark.provenance import wants_finish
 from elodin_spark.schema import CUTOUTS
-from elodin_spark.vectors import to_matrix
 
 if TYPE_CHECKING:
     from elodin_spark.learning.cutoutset import CutoutSet

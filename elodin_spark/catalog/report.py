@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from elodin_spark.catalog.shardedindex import shard_facts
+from elodin_spark.catalog.build.shardedindex import shard_facts
+from elodin_spark.catalog.build.typical import typical_facts
 from elodin_spark.catalog.skyreport import SKY_COLUMNS, SkyCounts, sky_lines
-from elodin_spark.catalog.store import Store
-from elodin_spark.catalog.typical import typical_facts
+from elodin_spark.catalog.storage.store import Store
 from elodin_spark.progress import counted
-from elodin_spark.recipe import finish_of
+from elodin_spark.provenance import finish_of
 from elodin_spark.terminal import command, plain
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
@@ -30,7 +30,7 @@ def gather(store: Store) -> dict[str, Any]:
         that are kept, `variance_ratio`, `prototypes`, `sample`), `labels` (what they are),
         `runtimes`, `files`, `batches`, `tables` (rows and bytes of each),
         `removed` (cutouts and images taken out),
-        `products`, `shards` (see :func:`~elodin_spark.catalog.shardedindex.shard_facts`), `seconds`
+        `products`, `shards` (see :func:`~elodin_spark.catalog.build.shardedindex.shard_facts`), `seconds`
         (stage to wall time), `sky` (see :meth:`~elodin_spark.catalog.skyreport.SkyCounts.facts`),
         `failures` (a list), `failure_kinds` (kind to count), `examples`
         (a few cutout IDs), `disk_bytes`.

@@ -9,6 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.base import Length
+from elodin_spark.config.settings import (
+    Blobs,
+    FullImage,
+    Generator,
+    Positions,
+    QualitySettings,
+    SlidingWindow,
+    Sources,
+    length_px,
+)
 from elodin_spark.cutouts.generators import blob_windows, full_image, sliding_windows
 from elodin_spark.cutouts.picture import WHOLE_PIXELS, Picture
 from elodin_spark.cutouts.positions import positions_in_image
@@ -19,17 +30,6 @@ from elodin_spark.cutouts.sourcewindows import source_windows
 from elodin_spark.cutouts.steps import Affine
 from elodin_spark.errors import ImageError
 from elodin_spark.images.planes import Plane
-from elodin_spark.settings import (
-    Blobs,
-    FullImage,
-    Generator,
-    Positions,
-    QualitySettings,
-    SlidingWindow,
-    Sources,
-    length_px,
-)
-from elodin_spark.settings.base import Length
 
 Row = Mapping[str, Any]
 Targets = Sequence[Mapping[str, Any]]

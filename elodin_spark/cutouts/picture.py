@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.settings import AsinhStretch, ColorSettings, GrayScale, GrayToRGB, Step
 from elodin_spark.cutouts.padding import KnownPlane
 from elodin_spark.cutouts.pixels import STRIP_PIXELS, gray, rgb, seen_as_rgb, to_uint8
 from elodin_spark.cutouts.steps import Affine, apply_steps, default_steps
@@ -22,7 +23,6 @@ from elodin_spark.errors import ImageError
 from elodin_spark.images.align import Grid
 from elodin_spark.images.color import STRIP_ROWS, ColorImage, LazyPlane
 from elodin_spark.images.planes import Plane, open_plane
-from elodin_spark.settings import AsinhStretch, ColorSettings, GrayScale, GrayToRGB, Step
 
 #: Images of more pixels are read box by box. Whole, one takes 8 bytes a pixel.
 WHOLE_PIXELS = 2**26

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.config.quality import FractionRule, QualitySettings
 from elodin_spark.cutouts.skylevel import Layer, sky_and_sigma
 from elodin_spark.errors import ImageError
 from elodin_spark.images.dqbits import SATURATION_NAMES
 from elodin_spark.schema import QUALITY
-from elodin_spark.settings.quality import FractionRule, QualitySettings
 
 #: Pixels of a band of rows: with a mask of 32 bits 1 MB.
 _BAND_PIXELS = 2**18

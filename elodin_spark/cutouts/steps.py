@@ -14,10 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.cutouts import stretch
-from elodin_spark.cutouts.pixels import channel_of, gray, like, rgb
-from elodin_spark.errors import ImageError
-from elodin_spark.settings import (
+from elodin_spark.config.settings import (
     AdaptiveHistogramEqualization,
     AsinhStretch,
     Crop,
@@ -31,6 +28,9 @@ from elodin_spark.settings import (
     Rotate,
     Step,
 )
+from elodin_spark.cutouts import stretch
+from elodin_spark.cutouts.pixels import channel_of, gray, like, rgb
+from elodin_spark.errors import ImageError
 
 #: Steps that map pixel values to [0, 1].
 INTENSITY_STEPS = frozenset(

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark import ids, schema
+from elodin_spark.config.settings import ColorSettings, Generator, QualitySettings, Settings, Step
 from elodin_spark.cutouts.layout import Layout, lay_windows
 from elodin_spark.cutouts.picture import Picture, open_picture
 from elodin_spark.cutouts.pixelbuffer import PixelBuffer
@@ -29,7 +30,6 @@ from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
 from elodin_spark.images.listing import is_fits
 from elodin_spark.images.planes import Plane
-from elodin_spark.settings import ColorSettings, Generator, QualitySettings, Settings, Step
 from elodin_spark.stage import Locate, Stage
 
 #: Most rows in a batch.

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.settings import QualitySettings
 from elodin_spark.cutouts.fill import fill_nodata
 from elodin_spark.cutouts.layout import Layout
 from elodin_spark.cutouts.quality import Verdict, judge, pixels_to_fill, window_quality
 from elodin_spark.cutouts.steps import Affine
 from elodin_spark.images.planes import Plane
 from elodin_spark.schema import QUALITY
-from elodin_spark.settings import QualitySettings
 
 Box = tuple[int, int, int, int]
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from elodin_spark.config.settings import Method
 from elodin_spark.display import style
 from elodin_spark.display.groups import color_groups, draw_legend
 from elodin_spark.display.thumbnails import square_thumbnail
 from elodin_spark.errors import InputError
-from elodin_spark.settings import Method
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

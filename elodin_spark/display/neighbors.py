@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from elodin_spark.config.settings import Metric
 from elodin_spark.display import style
 from elodin_spark.display.thumbnails import decode_thumbnail
-from elodin_spark.settings import Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import InputError
-from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.flat import L2Index
 
 #: Neighbors that are compared.
 NEIGHBORS = 10

@@ -1,4 +1,4 @@
-"""The networks of :mod:`elodin_spark.settings.backbones` built, and what they want done to pixels."""
+"""The networks of :mod:`elodin_spark.config.backbones` built, and what they want done to pixels."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.backbones import PreprocessingMode, get_backbone
 from elodin_spark.errors import ConfigError
-from elodin_spark.settings.backbones import PreprocessingMode, get_backbone
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Preprocessing:
         return (values.astype(np.float32) - mean) * scale
 
 
-#: By mode; see :data:`~elodin_spark.settings.backbones.PreprocessingMode`.
+#: By mode; see :data:`~elodin_spark.config.backbones.PreprocessingMode`.
 PREPROCESSING: dict[PreprocessingMode, Preprocessing] = {
     "caffe": Preprocessing(mean=(103.939, 116.779, 123.68), bgr=True),
     "tf": Preprocessing(mean=(127.5,) * 3, scale=(1 / 127.5,) * 3),
@@ -76,7 +76,7 @@ def build_model(backbone: str, input_px: int | None, classes: int | None = None)
     Parameters
     ----------
     backbone : str
-        A name in :data:`~elodin_spark.settings.backbones.BACKBONES`.
+        A name in :data:`~elodin_spark.config.backbones.BACKBONES`.
     input_px : int or None
         Side of the square input, px, not below the network's ``min_px``; None leaves it open.
     classes : int, optional

@@ -19,21 +19,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from elodin_spark.arrow import to_value
+from elodin_spark.config.settings import CELL_PX, Settings
 from elodin_spark.cutouts.layout import Layout
 from elodin_spark.cutouts.picture import Picture
 from elodin_spark.cutouts.pixelbuffer import PixelBuffer
 from elodin_spark.cutouts.pixels import to_uint8
 from elodin_spark.cutouts.tile import Cutting, TileSpec, TileStage, failure_row
 from elodin_spark.errors import ImageError
-from elodin_spark.fingerprints.finish import FinishFile
 from elodin_spark.fingerprints.rows import Fingerprint
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.fingerprints.transform import FinishFile
+from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.images.planes import Plane
-from elodin_spark.settings import CELL_PX, Settings
 from elodin_spark.stage import Locate, Stage
-from elodin_spark.vectors import to_value
 
 #: Blocks of a wide image are gone through in stripes of this many columns, so that what is kept of
 #: the row above is bounded; the blocks between two stripes are run twice.

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from elodin_spark.vectors import to_matrix
+from elodin_spark.arrow import to_matrix
 
 #: Of the table in a file.
 COLUMNS = ("cutout_id", "vector", "labels", "label_scores")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.transform import AUTO_LABELS, LabelsChoice
 from elodin_spark.errors import ConfigError
-from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.settings.finish import AUTO_LABELS, LabelsChoice
+from elodin_spark.fingerprints.weights.resolve import Weights
 
 _INDEX_MASK = np.uint64(0xFFFFFFFF)
 

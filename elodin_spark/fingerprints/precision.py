@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.settings import FingerprintsSettings, Precision
 from elodin_spark.errors import ConfigError, MissingDependencyError
 from elodin_spark.fingerprints.agreement import NEIGHBORS, Agreement, Matrix, compare
 from elodin_spark.fingerprints.runtimes import cpu
 from elodin_spark.fingerprints.runtimes.framework import installed
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
-from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.settings import FingerprintsSettings, Precision
+from elodin_spark.fingerprints.weights.resolve import Weights
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.neighbors.files import load_faiss
-from elodin_spark.neighbors.trained import omp_threads
+from elodin_spark.neighbors.ivf.training import omp_threads
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from elodin_spark.arrow import LARGEST_FLOAT16
+from elodin_spark.config.transform import Storage
 from elodin_spark.errors import ImageError
-from elodin_spark.fingerprints.finish import Finish
 from elodin_spark.fingerprints.labels import label_sets
+from elodin_spark.fingerprints.transform import Finish
 from elodin_spark.schema import TILED
-from elodin_spark.settings.finish import Storage
-from elodin_spark.vectors import LARGEST_FLOAT16
 
 #: Labels of several windows, and their scores.
 LabelSets = tuple[list[NDArray[np.int32]], list[NDArray[np.float32]]]

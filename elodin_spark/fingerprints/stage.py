@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from elodin_spark.arrow import lists, to_column, with_storage
+from elodin_spark.config.settings import FingerprintsSettings, Precision
+from elodin_spark.config.transform import Storage
 from elodin_spark.errors import ConfigError, ImageError
-from elodin_spark.fingerprints.finish import FinishFile, load_finish
 from elodin_spark.fingerprints.known import load_known
 from elodin_spark.fingerprints.labels import check_labels
 from elodin_spark.fingerprints.rows import (
@@ -24,16 +26,14 @@ from elodin_spark.fingerprints.rows import (
     without_pixels,
 )
 from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, RuntimeName, get_runtime
-from elodin_spark.fingerprints.runtimes.choose import choose_runtime, model_for
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
-from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.fingerprints.runtimes.selection import choose_runtime, model_for
+from elodin_spark.fingerprints.transform import FinishFile, load_finish
+from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.fingerprints.windows import check_window, resize_window
-from elodin_spark.recipe import network_id
+from elodin_spark.provenance import network_id
 from elodin_spark.schema import FAILURES, FINGERPRINTED, TILED
-from elodin_spark.settings import FingerprintsSettings, Precision
-from elodin_spark.settings.finish import Storage
 from elodin_spark.stage import Locate, Stage
-from elodin_spark.vectors import lists, to_column, with_storage
 
 #: Output rows held back, in batches of the network, while a few windows of one kind wait for
 #: company.
@@ -49,7 +49,7 @@ class FingerprintSpec:
     Attributes
     ----------
     weights : Weights
-        From :func:`~elodin_spark.fingerprints.weights.resolve_weights`.
+        From :func:`~elodin_spark.fingerprints.weights.resolve.resolve_weights`.
     backbone : str
     input_px : int
         Windows are resized to this side, px.
@@ -74,7 +74,7 @@ class FingerprintSpec:
     finish : FinishFile, optional
         What is made of the vectors, and the prototypes that label them.
     storage : {"float32", "float16"}
-        Of the column ``vector``, see :mod:`elodin_spark.vectors`.
+        Of the column ``vector``, see :mod:`elodin_spark.arrow`.
     units : bool
         Labels are units of the vector even where there is a head.
     known : str, optional

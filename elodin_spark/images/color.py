@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.color import ChannelStretch, ColorSettings, LuptonStretch
 from elodin_spark.errors import ImageError
 from elodin_spark.images.align import Alignment, Box, Grid, align
 from elodin_spark.images.photometry import FluxUnit
-from elodin_spark.settings.color import ChannelStretch, ColorSettings, LuptonStretch
 
 #: About how many pixels of each band statistics are taken from; larger images are sampled regularly.
 SAMPLE_PIXELS = 2**19

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from elodin_spark import schema
+from elodin_spark.config.settings import ImagesSettings
 from elodin_spark.errors import ImageError
 from elodin_spark.images.describe import describe_planes, failed_row
 from elodin_spark.images.listing import ImageFile
-from elodin_spark.settings import ImagesSettings
 from elodin_spark.stage import Locate, Stage
 
 

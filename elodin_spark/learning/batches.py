@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.pretrain import PretrainSettings
+from elodin_spark.datasets.stamps import Stamps
 from elodin_spark.learning.feed import Feed
 from elodin_spark.learning.profiles import profile
 from elodin_spark.learning.views import Place, choose_place, view, whole
-from elodin_spark.settings.pretrain import PretrainSettings
-from elodin_spark.simulate.stamps import Stamps
 
 #: Streams of random numbers of a step.
 _REAL, _SIMULATED = 0, 1

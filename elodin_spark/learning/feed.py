@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from elodin_spark.config.feed import FeedReader, FeedSettings
 from elodin_spark.errors import ConfigError, ElodinError, ImageError, InputError, MissingDependencyError
 from elodin_spark.fingerprints.runtimes.framework import installed, load_tensorflow
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.decode import Decoder
 from elodin_spark.learning.readers import Pass, arrow_pass, readable, shuffled
-from elodin_spark.settings.feed import FeedReader, FeedSettings
 
 log = logging.getLogger(__name__)
 

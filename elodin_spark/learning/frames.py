@@ -9,10 +9,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from elodin_spark.config.feed import FeedReader
 from elodin_spark.errors import InputError
 from elodin_spark.learning.cutoutset import CutoutSet, image_column
 from elodin_spark.learning.feed import choose_reader, petastorm_folder
-from elodin_spark.settings.feed import FeedReader
 
 #: What is read and shuffled at once: small enough that there are many, large enough to be read quickly.
 ROW_GROUP_BYTES = 8 * 2**20

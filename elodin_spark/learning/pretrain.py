@@ -15,10 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.backbones import get_backbone
+from elodin_spark.config.feed import FeedSettings
+from elodin_spark.config.pretrain import PretrainSettings
+from elodin_spark.config.shipped import SURVEY
+from elodin_spark.datasets.stamps import SHAPES, STAMP_KINDS, draw_stamps
 from elodin_spark.errors import ConfigError
-from elodin_spark.fingerprints.packing import find_shipped
 from elodin_spark.fingerprints.runtimes.framework import load_keras
-from elodin_spark.fingerprints.weightfiles import read_arrays
+from elodin_spark.fingerprints.weights.keras_files import read_arrays
+from elodin_spark.fingerprints.weights.shipped import find_shipped
 from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.learning.batches import view_batches
 from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
@@ -28,11 +33,6 @@ from elodin_spark.learning.history import append_history, cut_history
 from elodin_spark.learning.labeled import LabeledSet
 from elodin_spark.learning.pretrainmodel import BACKBONE, PretrainModel
 from elodin_spark.learning.stamppool import KINDS, stamp_pool, tile_stamps
-from elodin_spark.settings.backbones import get_backbone
-from elodin_spark.settings.feed import FeedSettings
-from elodin_spark.settings.pretrain import PretrainSettings
-from elodin_spark.settings.shipped import SURVEY
-from elodin_spark.simulate.stamps import SHAPES, STAMP_KINDS, draw_stamps
 
 log = logging.getLogger(__name__)
 

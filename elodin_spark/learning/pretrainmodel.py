@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.pretrain import PretrainSettings
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.backbones import build_model, named_weights, preprocessing_of
 from elodin_spark.fingerprints.runtimes.framework import load_keras
@@ -15,7 +16,6 @@ from elodin_spark.learning.batches import ViewBatch
 from elodin_spark.learning.objective import contrastive_loss, kind_loss, shape_loss
 from elodin_spark.learning.optimizers import KerasAdamW, Optimizer, TorchAdamW
 from elodin_spark.learning.profiles import PROFILE_LENGTH
-from elodin_spark.settings.pretrain import PretrainSettings
 
 Weights = dict[str, NDArray[np.float32]]
 

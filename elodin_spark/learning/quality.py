@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import InputError
 from elodin_spark.neighbors.cosine import CosineIndex
-from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.search import Index
 
 #: Neighbors that are looked at.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from elodin_spark.datasets.stamps import SHAPES, STAMP_KINDS, Stamps, draw_stamps
 from elodin_spark.errors import MissingDependencyError
-from elodin_spark.simulate.stamps import SHAPES, STAMP_KINDS, Stamps, draw_stamps
 
 #: What simulated objects are, by name; the numbers of kinds are indices of this.
 KINDS = (*STAMP_KINDS, "edge_on", "bad_column", "cosmic_rays", "faint")
@@ -46,9 +46,9 @@ def stamp_pool(
     folder : Path
         Of the files.
     count, px, seed : int
-        See :func:`~elodin_spark.simulate.stamps.draw_stamps`.
+        See :func:`~elodin_spark.datasets.stamps.draw_stamps`.
     tiles : int
-        See :func:`~elodin_spark.simulate.windows.draw_windows`.
+        See :func:`~elodin_spark.datasets.windows.draw_windows`.
     processes : int
     progress : callable, optional
         Told how many there are.
@@ -103,14 +103,14 @@ def tile_stamps(first: int, count: int, px: int, seed: int) -> Stamps:
     first, count : int
         Numbers of the tiles.
     px, seed : int
-        See :func:`~elodin_spark.simulate.windows.draw_windows`.
+        See :func:`~elodin_spark.datasets.windows.draw_windows`.
 
     Returns
     -------
     Stamps
         56 windows of each tile; kinds are numbers in :data:`KINDS`, shapes NaN.
     """
-    from elodin_spark.simulate.windows import draw_windows  # needs GalSim
+    from elodin_spark.datasets.windows import draw_windows  # needs GalSim
 
     windows, types = zip(*(draw_windows(first + i, px, seed) for i in range(count)), strict=True)
     kinds = [KINDS.index(_OF_SURVEY.get(name, name)) for some in types for name in some]

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from elodin_spark import __version__
+from elodin_spark.config.pretrain import PretrainSettings
 from elodin_spark.display.training import draw_training
-from elodin_spark.fingerprints.packing import pack_weights
+from elodin_spark.fingerprints.weights.shipped import pack_weights
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.history import read_history
 from elodin_spark.learning.labeled import LabeledSet
 from elodin_spark.learning.pretrain import REPORTED_STEPS, StepReport, pretrain
 from elodin_spark.learning.pretrainmodel import BACKBONE
 from elodin_spark.progress import Progress
-from elodin_spark.settings.pretrain import PretrainSettings
 
 WEIGHTS, FIGURE = "weights.npz", "training.png"
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.distances import gamma, underflow, vectors_array
-from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.distance import gamma, underflow, vectors_array
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.lookup import checked_k, held, ids_array
 
 _ROWS_AT_ONCE_BYTES = 4 << 20  # of float64

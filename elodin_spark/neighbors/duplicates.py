@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.overlap import Windows
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+from elodin_spark.neighbors.suppression import Windows
 
 #: Vectors nearer to each other than this part of their length are those of one picture: the same pixels
 #: give the same vector but for the rounding of the runtime and of half precision.
@@ -33,9 +33,9 @@ def are_same(one: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[n
 class DuplicateWindows:
     """Windows that stand in each other's way where their vectors are the same, beside what else does.
 
-    As a :class:`~elodin_spark.neighbors.overlap.WindowTable` for
-    :func:`~elodin_spark.neighbors.overlap.suppress_overlaps`. The query stands in nobody's way: the nearest
-    of its duplicates is a neighbor.
+    As a :class:`~elodin_spark.neighbors.suppression.WindowTable` for
+    :func:`~elodin_spark.neighbors.suppression.suppress_overlaps`. The query stands in nobody's way: the
+    nearest of its duplicates is a neighbor.
 
     Parameters
     ----------

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.cosine import ApproximateCosine, CosineIndex
+from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.fusion import RankFusion
-from elodin_spark.neighbors.jaccard import JaccardIndex
-from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.labelsearch import LabelIndex
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+from elodin_spark.neighbors.labels.flat import JaccardIndex
+from elodin_spark.neighbors.labels.index import LabelIndex
 from elodin_spark.neighbors.lookup import held, ids_array
 from elodin_spark.neighbors.outside import Outside
 from elodin_spark.neighbors.search import Index, TieBroken

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import InputError
-from elodin_spark.neighbors.distances import LARGEST
+from elodin_spark.neighbors.distance import LARGEST
 from elodin_spark.neighbors.lookup import ids_array
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.neighbors.lookup import HasCutouts, ids_array
-from elodin_spark.neighbors.overlap import Windows
+from elodin_spark.neighbors.suppression import Windows
 
 
 class Repeats:
@@ -62,8 +62,8 @@ class Repeats:
 class RepeatWindows:
     """Windows that stand in each other's way where they are repeats, beside what else does.
 
-    As a :class:`~elodin_spark.neighbors.overlap.WindowTable` for
-    :func:`~elodin_spark.neighbors.overlap.suppress_overlaps`.
+    As a :class:`~elodin_spark.neighbors.suppression.WindowTable` for
+    :func:`~elodin_spark.neighbors.suppression.suppress_overlaps`.
 
     Parameters
     ----------

@@ -11,14 +11,14 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.distances import exact_distances
-from elodin_spark.neighbors.jaccard import JaccardIndex
-from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.labelsearch import LabelIndex, LabelMetric
+from elodin_spark.neighbors.distance import exact_distances
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+from elodin_spark.neighbors.labels.flat import JaccardIndex
+from elodin_spark.neighbors.labels.index import LabelIndex, LabelMetric
 from elodin_spark.neighbors.lookup import checked_k, ids_array
 from elodin_spark.neighbors.outside import Outside
-from elodin_spark.neighbors.overlap import Windows, suppress_overlaps
+from elodin_spark.neighbors.suppression import Windows, suppress_overlaps
 from elodin_spark.schema import NEIGHBORS
 
 #: Windows of cutouts, in the order of the IDs given (int64, shape (n,)).
@@ -121,9 +121,9 @@ def neighbors_of(
     k : int
         Neighbors wanted for each. Fewer come back only where the index holds no more.
     index : Index
-        An :class:`~elodin_spark.neighbors.l2.L2Index`,
-        :class:`~elodin_spark.neighbors.approximate.ApproximateL2Index`,
-        :class:`~elodin_spark.neighbors.jaccard.JaccardIndex` or :class:`TieBroken`.
+        An :class:`~elodin_spark.neighbors.flat.L2Index`,
+        :class:`~elodin_spark.neighbors.ivf.index.ApproximateL2Index`,
+        :class:`~elodin_spark.neighbors.labels.flat.JaccardIndex` or :class:`TieBroken`.
     windows_of : callable, optional
         Needed unless `allow_overlap`. Called once a round with ascending, distinct IDs.
     allow_overlap : bool, optional

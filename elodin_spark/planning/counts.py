@@ -10,13 +10,13 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from elodin_spark import schema
+from elodin_spark.config.settings import Blobs, FullImage, Generator, Positions, Settings, SlidingWindow, Step
 from elodin_spark.cutouts.layout import pixel_scale, position_layout, refuse_moved, sliding_layout
 from elodin_spark.cutouts.picture import POINTWISE, WHOLE_PIXELS
 from elodin_spark.cutouts.steps import trace_steps
 from elodin_spark.errors import ImageError
 from elodin_spark.fingerprints.dense import seen_pixels
 from elodin_spark.planning.offers import Dense, dense_of
-from elodin_spark.settings import Blobs, FullImage, Generator, Positions, Settings, SlidingWindow, Step
 from elodin_spark.stage import Locate, Stage
 
 Steps = Literal["auto"] | tuple[Step, ...]

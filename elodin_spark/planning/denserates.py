@@ -12,11 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark import schema
+from elodin_spark.config.settings import Settings
 from elodin_spark.fingerprints.dense import DenseSpec, DenseStage
-from elodin_spark.fingerprints.finish import FinishFile
 from elodin_spark.fingerprints.runtimes.base import Runtime
-from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.settings import Settings
+from elodin_spark.fingerprints.transform import FinishFile
+from elodin_spark.fingerprints.weights.resolve import Weights
 
 #: Blocks of an image that are timed.
 BLOCKS = 3

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from elodin_spark import schema
-from elodin_spark.catalog.finish import FIRST_FILES
-from elodin_spark.neighbors.labelsets import code_bytes
-from elodin_spark.neighbors.recipes import Recipe
+from elodin_spark.catalog.build.transform import FIRST_FILES
+from elodin_spark.config.settings import QualitySettings, Settings
+from elodin_spark.neighbors.ivf.factory import Recipe
+from elodin_spark.neighbors.labels.bitcodes import code_bytes
 from elodin_spark.planning.headers import Headers, failure_row
 from elodin_spark.planning.machines import Machines
 from elodin_spark.planning.rates import CutImage, Rates
 from elodin_spark.planning.sizes import file_bytes, measure_table
-from elodin_spark.settings import QualitySettings, Settings
 
 #: Bytes of an index file beside its rows: FAISS's header; names and shapes of four arrays.
 _L2_BYTES, _JACCARD_BYTES = 90, 1114

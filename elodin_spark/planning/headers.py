@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elodin_spark.catalog.skyreport import SkyCounts
+from elodin_spark.config.settings import Positions, Settings
 from elodin_spark.images.listing import ImageFile, files_to_batches
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.planning.counts import CountSpec
 from elodin_spark.progress import Progress
-from elodin_spark.projection.sample import sample_keys
-from elodin_spark.settings import Positions, Settings
+from elodin_spark.sampling.sample import sample_keys
 from elodin_spark.stage import fuse, run_plain
 
 #: Up to this many files are read in this process: a Spark session costs more.

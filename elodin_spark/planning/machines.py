@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from elodin_spark.config.settings import Settings
 from elodin_spark.cutouts.picture import WHOLE_PIXELS
 from elodin_spark.errors import ConfigError
-from elodin_spark.neighbors.labelsets import code_bytes
-from elodin_spark.neighbors.recipes import Recipe
-from elodin_spark.settings import Settings
+from elodin_spark.neighbors.ivf.factory import Recipe
+from elodin_spark.neighbors.labels.bitcodes import code_bytes
 
 GIB = 2**30
 #: As in conf/spark-defaults.conf.

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from elodin_spark.settings import Settings, SlidingWindow
-from elodin_spark.settings.shipped import own_network
+from elodin_spark.config.settings import Settings, SlidingWindow
+from elodin_spark.config.shipped import own_network
 
 
 class Dense(NamedTuple):

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elodin_spark.catalog.checks import require_recipe
-from elodin_spark.catalog.precision import settle_finish, settled_network
+from elodin_spark.catalog.build.checks import require_recipe
+from elodin_spark.catalog.build.resolve import settle_finish, settled_network
+from elodin_spark.catalog.build.shardedindex import wanted_recipe
 from elodin_spark.catalog.report import size_text
-from elodin_spark.catalog.shardedindex import wanted_recipe
-from elodin_spark.catalog.store import Store
-from elodin_spark.config import load_config
+from elodin_spark.catalog.storage.store import Store
+from elodin_spark.config.load import load_config
+from elodin_spark.config.settings import Settings
 from elodin_spark.errors import ConfigError, TooManyFailuresError
 from elodin_spark.fingerprints.dense import feature_bytes
 from elodin_spark.fingerprints.runtimes.network import vector_length
-from elodin_spark.fingerprints.weights import Weights, resolve_settings
+from elodin_spark.fingerprints.weights.resolve import Weights, resolve_settings
 from elodin_spark.images.listing import ImageFile, list_files
 from elodin_spark.planning.estimate import (
     Windows,
@@ -32,7 +33,6 @@ from elodin_spark.planning.machines import Machines, choose_machines, memory_nee
 from elodin_spark.planning.offers import dense_of, dense_settings, overrides_of
 from elodin_spark.planning.rates import Rates, measure
 from elodin_spark.progress import counted
-from elodin_spark.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -24,19 +24,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elodin_spark import schema
+from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import ConfigError, ElodinError, ImageError
-from elodin_spark.fingerprints.finish import Finish, FinishFile
 from elodin_spark.fingerprints.prototypes import Prototypes
 from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.fingerprints.transform import Finish, FinishFile
+from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.images.describe import describe_planes
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.planning.denserates import DenseRate, fingerprints_in, measure_dense
 from elodin_spark.planning.offers import dense_settings
 from elodin_spark.planning.sizes import TableSize, measure_table
-from elodin_spark.settings import FingerprintsSettings, Settings
 
 #: Windows cut of one image at most: enough to time it. Its other windows are taken to be alike.
 MOST_WINDOWS = 4096

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from elodin_spark.config.settings import Method
 from elodin_spark.errors import InputError
-from elodin_spark.settings import Method
 
 #: Called with the step ("pca", "tsne" or "umap") and the part of it that is done, 0 to 1.
 Progress = Callable[[str, float], None]

@@ -11,15 +11,15 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from elodin_spark.arrow import storage_of
+from elodin_spark.config.transform import Storage
 from elodin_spark.errors import InputError
 from elodin_spark.fingerprints.known import COLUMNS
-from elodin_spark.projection.stage import SampleKeySpec
-from elodin_spark.settings.finish import Storage
+from elodin_spark.sampling.stage import SampleKeySpec
 from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.tablefiles import Known, WriteTablesSpec, gather
 from elodin_spark.spark.verbs import as_tiled
 from elodin_spark.stage import StageSpec, fuse
-from elodin_spark.vectors import storage_of
 
 _GLOB = re.compile(r"[][*?{}\\]")
 
@@ -167,7 +167,7 @@ def sample_vectors(
     -------
     pyarrow.Table
         `cutout_id` and `vector` of the `n` cutouts whose keys are smallest; see
-        :func:`elodin_spark.projection.sample.sample_keys`. The same whatever the partitioning.
+        :func:`elodin_spark.sampling.sample.sample_keys`. The same whatever the partitioning.
     """
     rows = read_parts(spark, fingerprints, without).select("cutout_id", "vector")
     keyed = run_stage(rows, SampleKeySpec(seed))

@@ -19,10 +19,10 @@ from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.types import StructType
 
 from elodin_spark import schema
+from elodin_spark.config.base import Model, near_miss
+from elodin_spark.config.settings import ImagesSettings
 from elodin_spark.errors import ConfigError
 from elodin_spark.images.listing import ImageFile, files_to_batches, list_files
-from elodin_spark.settings import ImagesSettings
-from elodin_spark.settings.base import Model, near_miss
 from elodin_spark.spark.runner import SLICES_PER_CORE, pack
 from elodin_spark.spark.tables import spark_schema
 

@@ -20,9 +20,9 @@ from pyspark.resource import (
 )
 from pyspark.sql import SparkSession
 
+from elodin_spark.config.settings import SparkSettings
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.devices import use_cpu, use_gpu
-from elodin_spark.settings import SparkSettings
 
 #: Properties of the session that carry ``spark.gpus`` and ``spark.tasks_per_gpu``.
 GPUS, TASKS_PER_GPU = "spark.elodin.gpus", "spark.elodin.tasksPerGpu"

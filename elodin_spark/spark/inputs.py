@@ -14,10 +14,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from elodin_spark import schema
+from elodin_spark.config.settings import ColorSettings, Positions, Settings
 from elodin_spark.images.bands import BandGroup, group_bands
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import ColorSettings, Positions, Settings
 from elodin_spark.spark.runner import SLICES_PER_CORE, files_frame, run_stage
 from elodin_spark.spark.skyjoin import attach_targets, match_positions, positions_frame
 from elodin_spark.spark.tables import spark_schema

@@ -10,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from elodin_spark.neighbors.labelsearch import LabelQueries
-from elodin_spark.neighbors.labelstage import LabelScanSpec, LabelShardSpec
-from elodin_spark.projection.stage import SampleKeySpec
+from elodin_spark.neighbors.labels.index import LabelQueries
+from elodin_spark.neighbors.labels.stages import LabelScanSpec, LabelShardSpec
+from elodin_spark.sampling.stage import SampleKeySpec
 from elodin_spark.spark.batches import read_parts
 from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.shards import nearest_found, shard_jobs
@@ -46,7 +46,7 @@ def build_label_shards(
     jobs : mapping of Path to sequence of Path
         Folder of the shard to folders of the fingerprints table.
     labels, shares
-        See :class:`elodin_spark.neighbors.labelstage.LabelShardSpec`.
+        See :class:`elodin_spark.neighbors.labels.stages.LabelShardSpec`.
 
     Returns
     -------

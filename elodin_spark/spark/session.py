@@ -16,9 +16,9 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 import elodin_spark
-from elodin_spark.entry import kept_interrupts
+from elodin_spark.config.settings import SparkSettings
 from elodin_spark.errors import ElodinError, resource_error
-from elodin_spark.settings import SparkSettings
+from elodin_spark.exits import kept_interrupts
 from elodin_spark.spark.datasource import register_data_source
 from elodin_spark.spark.gpu import GPUS, TASKS_PER_GPU, gpu_conf
 from elodin_spark.spark.java import check_java

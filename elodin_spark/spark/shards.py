@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from elodin_spark.neighbors.stage import SHARD_JOBS, ScanSpec, ShardSpec
-from elodin_spark.projection.stage import SampleKeySpec
+from elodin_spark.neighbors.ivf.stages import SHARD_JOBS, ScanSpec, ShardSpec
+from elodin_spark.sampling.stage import SampleKeySpec
 from elodin_spark.spark.batches import folder_uri, read_parts
 from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.tables import spark_schema
@@ -49,7 +49,7 @@ def write_sample(
     Returns
     -------
     list of Path
-        The files in their order: by :func:`elodin_spark.projection.sample.sample_keys`, the same
+        The files in their order: by :func:`elodin_spark.sampling.sample.sample_keys`, the same
         rows in the same order whatever the partitioning.
     """
     table = read_parts(spark, fingerprints, without).select("cutout_id", "vector")
@@ -118,7 +118,7 @@ def nearest_found(found: pa.Table, queries: int, k: int) -> tuple[NDArray[np.int
     Parameters
     ----------
     found : pyarrow.Table
-        Of :data:`elodin_spark.neighbors.stage.SCANNED`, at least `k` rows of each query.
+        Of :data:`elodin_spark.neighbors.ivf.stages.SCANNED`, at least `k` rows of each query.
     queries : int
     k : int
 

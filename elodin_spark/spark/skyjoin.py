@@ -13,10 +13,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, LongType, StringType, StructField, StructType
 
 from elodin_spark import schema
+from elodin_spark.config.settings import Positions
 from elodin_spark.cutouts.cells import key_order
 from elodin_spark.cutouts.positions import image_keys, position_keys, sky_to_pixel
 from elodin_spark.cutouts.skycatalog import read_positions
-from elodin_spark.settings import Positions
 from elodin_spark.spark.tables import spark_schema
 
 _POSITIONS = StructType(

@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elodin_spark import schema
+from elodin_spark.arrow import with_storage
+from elodin_spark.config.transform import Storage
 from elodin_spark.diskfiles import describe_file
-from elodin_spark.settings.finish import Storage
 from elodin_spark.stage import Locate, Stage
-from elodin_spark.vectors import with_storage
 
 #: What the writing stage says of each file; by what it is known, see
 #: :func:`~elodin_spark.diskfiles.describe_file`, is JSON.

@@ -13,15 +13,15 @@ from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.functions import pandas_udf
 
+from elodin_spark.arrow import to_floats
+from elodin_spark.config.settings import FingerprintsSettings, Precision, RuntimeChoice
 from elodin_spark.errors import ImageError
 from elodin_spark.fingerprints.rows import Fingerprint
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_settings
-from elodin_spark.settings import FingerprintsSettings, Precision, RuntimeChoice
+from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.spark.gpu import session_gpus, take_gpu
 from elodin_spark.spark.pictures import Reader, reader
 from elodin_spark.spark.workers import forget_zip_finders
-from elodin_spark.vectors import to_floats
 
 #: What the UDF returns.
 RETURNS = "vector array<float>, labels array<int>, label_scores array<float>, error string"
@@ -194,7 +194,7 @@ def _words(outcome: Fingerprint | ImageError) -> str | None:
 def vector_udf() -> Callable[..., Any]:
     """Make a pandas UDF from the vectors of a catalog, in either storage, to ``ARRAY<FLOAT>``.
 
-    ``fingerprints.storage: float16`` keeps vectors as bytes, see :mod:`elodin_spark.vectors`.
+    ``fingerprints.storage: float16`` keeps vectors as bytes, see :mod:`elodin_spark.arrow`.
 
     Returns
     -------

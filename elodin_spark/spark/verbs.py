@@ -16,14 +16,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from elodin_spark import schema
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import FingerprintsSettings, Generator, Precision, RuntimeChoice, Step
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import ConfigError, ImageError
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_settings
+from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.images.listing import list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import FingerprintsSettings, Generator, Precision, RuntimeChoice, Step
 from elodin_spark.spark.runner import files_frame, run_stage
 from elodin_spark.stage import Locate, Stage, StageSpec, fuse
 

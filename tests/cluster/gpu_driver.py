@@ -17,8 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 from pyspark import TaskContext
 
+from elodin_spark.config.settings import SparkSettings
 from elodin_spark.fingerprints import devices
-from elodin_spark.settings import SparkSettings
 from elodin_spark.spark.runner import run_stage
 from elodin_spark.spark.session import start_session
 

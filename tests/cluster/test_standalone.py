@@ -11,7 +11,7 @@ import pytest
 from limits import HANG_S
 
 from elodin_spark import Catalog
-from elodin_spark.config import dump_settings
+from elodin_spark.config.load import dump_settings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.spark]
 
@@ -100,7 +100,7 @@ import sys
 
 sys.path.insert(0, {root!r})
 from elodin_spark import session
-from elodin_spark.settings import SparkSettings
+from elodin_spark.config.settings import SparkSettings
 
 with session(SparkSettings(master={url!r}, conf={{"spark.executor.memory": "1g"}})) as spark:
     images = spark.read.format("survey-images").options(hdu="IMAGE", slices=3).load({archive!r})

@@ -15,8 +15,8 @@ import pytest
 from limits import HANG_S
 
 from elodin_spark import Catalog
-from elodin_spark.cli import run_command
-from elodin_spark.config import dump_settings
+from elodin_spark.cli.main import run_command
+from elodin_spark.config.load import dump_settings
 from elodin_spark.schema import ANSWERS
 
 pytestmark = pytest.mark.e2e

@@ -12,7 +12,7 @@ import pytest
 from astropy.io import fits
 from firstday import WINDOWS, Day, begin, is_whole
 
-from elodin_spark.cli import run_command
+from elodin_spark.cli.main import run_command
 
 pytestmark = pytest.mark.e2e
 

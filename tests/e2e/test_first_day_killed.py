@@ -12,7 +12,7 @@ pytestmark = pytest.mark.e2e
 #: The command line, in a process that is killed as it is about to declare something done.
 KILLED = """
 import os, signal, sys
-from elodin_spark.catalog import store
+from elodin_spark.catalog.storage import store
 write, left = store.write_json, int(sys.argv[2])
 def write_or_die(path, value):
     global left
@@ -21,7 +21,7 @@ def write_or_die(path, value):
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, value)
 store.write_json = write_or_die
-from elodin_spark.cli import run_command
+from elodin_spark.cli.main import run_command
 sys.exit(run_command(sys.argv[3:]))
 """
 #: What each run dies over, in order, and at the how manieth time: the catalog, the finish, a batch, products.

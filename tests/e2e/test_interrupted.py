@@ -15,8 +15,8 @@ import pytest
 from limits import HANG_S
 
 from elodin_spark import Catalog
-from elodin_spark.config import dump_settings
-from elodin_spark.entry import STOPPED
+from elodin_spark.config.load import dump_settings
+from elodin_spark.exits import STOPPED
 
 pytestmark = pytest.mark.e2e
 

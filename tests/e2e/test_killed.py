@@ -13,7 +13,7 @@ import pytest
 from limits import HANG_S
 
 from elodin_spark import Catalog
-from elodin_spark.config import dump_settings
+from elodin_spark.config.load import dump_settings
 
 pytestmark = pytest.mark.e2e
 

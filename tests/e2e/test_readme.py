@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from limits import HANG_S
 
-from elodin_spark.simulate import simulate
+from elodin_spark.datasets import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -19,10 +19,10 @@ from oracles import (
 )
 
 from elodin_spark import Catalog
+from elodin_spark.config.settings import Blobs
 from elodin_spark.cutouts.steps import apply_steps, default_steps
 from elodin_spark.images.describe import read_pixels
 from elodin_spark.images.listing import list_files
-from elodin_spark.settings import Blobs
 
 pytestmark = pytest.mark.spark
 

@@ -11,7 +11,7 @@ import pytest
 from elodin_spark import Catalog, Query, register_vector_udf
 from elodin_spark.catalog.report import info_text
 from elodin_spark.errors import CatalogError, InputError, TooManyFailuresError
-from elodin_spark.fingerprints.finish import load_finish
+from elodin_spark.fingerprints.transform import load_finish
 from elodin_spark.spark.batches import read_parts
 
 pytestmark = pytest.mark.spark

@@ -15,7 +15,7 @@ import pytest
 from smallcatalog import change_json
 
 from elodin_spark import Catalog
-from elodin_spark.config import dump_settings
+from elodin_spark.config.load import dump_settings
 from elodin_spark.errors import CatalogError
 
 pytestmark = pytest.mark.spark
@@ -99,7 +99,7 @@ def test_an_index_of_another_recipe_or_training_is_refused(copy, made) -> None:
 
 HOLD = """
 import sys
-from elodin_spark.catalog.store import Store
+from elodin_spark.catalog.storage.store import Store
 with Store(sys.argv[1]).lock():
     print("locked", flush=True)
     sys.stdin.read()

@@ -19,10 +19,10 @@ from pyspark import cloudpickle
 from pyspark.sql import functions as F
 
 from elodin_spark import read_images, register_data_source, schema, tile
+from elodin_spark.config.settings import ImagesSettings, SlidingWindow
 from elodin_spark.errors import ConfigError, ImageError, InputError
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import ImagesSettings, SlidingWindow
 from elodin_spark.spark.datasource import (
     FILES_PER_SLICE,
     OPTIONS,

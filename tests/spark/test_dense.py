@@ -7,7 +7,7 @@ import pytest
 from elodin_spark import Catalog
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.dense import DenseSpec
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.stage import fuse, run_plain

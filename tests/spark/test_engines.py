@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from elodin_spark.config.settings import FingerprintsSettings, SlidingWindow
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.fingerprints.agreement import compare
 from elodin_spark.fingerprints.runtimes.base import ROUNDING
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import FingerprintsSettings, SlidingWindow
 from elodin_spark.spark.runner import files_frame, pack, run_stage
 from elodin_spark.stage import StageSpec, fuse, run_plain
 

@@ -11,7 +11,7 @@ from astropy.io import fits
 from PIL import Image
 
 from elodin_spark import Catalog, Query
-from elodin_spark.cli import run_command
+from elodin_spark.cli.main import run_command
 from elodin_spark.errors import InputError
 
 pytestmark = pytest.mark.spark

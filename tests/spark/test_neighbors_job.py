@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from elodin_spark import Catalog, Query
-from elodin_spark.jobs import neighbors_job
+from elodin_spark.cli.spark_jobs import neighbors_job
 
 pytestmark = pytest.mark.spark
 

@@ -13,11 +13,11 @@ import pytest
 from astropy.io import fits
 
 from elodin_spark import Catalog
-from elodin_spark.catalog.bulk import write_neighbors
-from elodin_spark.catalog.noise import measure_noise
+from elodin_spark.catalog.build.repeatability import measure_noise
 from elodin_spark.catalog.report import info_text
+from elodin_spark.catalog.search.batch import write_neighbors
 from elodin_spark.catalog.search.options import SearchOptions
-from elodin_spark.cli import run_command
+from elodin_spark.cli.main import run_command
 from elodin_spark.errors import CatalogError
 
 pytestmark = pytest.mark.spark

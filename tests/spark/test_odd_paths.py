@@ -8,9 +8,9 @@ import io
 import pytest
 
 from elodin_spark import Catalog
-from elodin_spark.cli import run_command
-from elodin_spark.config import write_yaml
-from elodin_spark.simulate import simulate
+from elodin_spark.cli.main import run_command
+from elodin_spark.config.load import write_yaml
+from elodin_spark.datasets import simulate
 
 pytestmark = pytest.mark.spark
 

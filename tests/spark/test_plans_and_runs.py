@@ -11,7 +11,8 @@ import pytest
 from astropy.io import fits
 
 from elodin_spark import Catalog
-from elodin_spark.config import dump_settings
+from elodin_spark.config.load import dump_settings
+from elodin_spark.config.settings import Settings
 from elodin_spark.images.listing import list_files
 from elodin_spark.planning import plan_config
 from elodin_spark.planning.estimate import estimate_windows
@@ -19,7 +20,6 @@ from elodin_spark.planning.headers import read_headers
 from elodin_spark.planning.rates import Rates, cut_one
 from elodin_spark.planning.report import plan_text
 from elodin_spark.planning.sizes import TableSize
-from elodin_spark.settings import Settings
 
 pytestmark = pytest.mark.spark
 

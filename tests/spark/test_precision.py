@@ -12,8 +12,8 @@ import pytest
 from astropy.table import Table
 
 from elodin_spark import Catalog
+from elodin_spark.catalog.build.sample import sample_windows
 from elodin_spark.catalog.report import info_text
-from elodin_spark.catalog.sample import sample_windows
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.precision import candidates
 from elodin_spark.fingerprints.runtimes import cpu

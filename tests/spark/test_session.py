@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from limits import HANG_S
 
+from elodin_spark.config.settings import SparkSettings
 from elodin_spark.errors import ResourceError
-from elodin_spark.settings import SparkSettings
 from elodin_spark.spark.session import ROWS_PER_BATCH, session, start_session
 
 pytestmark = pytest.mark.spark
@@ -114,7 +114,7 @@ SHARED = """
 import sys, threading
 from pyspark import SparkContext
 from elodin_spark import session
-from elodin_spark.settings import SparkSettings
+from elodin_spark.config.settings import SparkSettings
 
 first_is_over, second_has_begun = threading.Event(), threading.Event()
 counts = []
@@ -147,7 +147,7 @@ def test_a_session_that_two_threads_use_is_stopped_by_the_last_and_java_gives_no
 def test_a_session_knows_the_data_source_as_soon_as_somebody_wants_it():
     """In a process of its own: a session there is shared by those who want it and those who do not."""
     program = (
-        "from elodin_spark.settings import SparkSettings\n"
+        "from elodin_spark.config.settings import SparkSettings\n"
         "from elodin_spark.spark.session import session\n"
         "import tempfile\n"
         "settings = SparkSettings(master='local[1]')\n"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from elodin_spark import Catalog
+from elodin_spark.catalog.build.shardedindex import TRAINED_FILE
 from elodin_spark.catalog.report import info_text
-from elodin_spark.catalog.shardedindex import TRAINED_FILE
 from elodin_spark.errors import CatalogError, ConfigError
 
 pytestmark = pytest.mark.spark
@@ -144,7 +144,7 @@ def test_new_images_become_a_shard_under_the_same_trained_index(make, tiles) -> 
 def test_label_sets_sorted_into_lists_are_measured_and_cut_to_the_labels_wanted(
     make, tiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elodin_spark.catalog.labelindex.list_count", lambda count: 8)
+    monkeypatch.setattr("elodin_spark.catalog.build.labelindex.list_count", lambda count: 8)
     catalog = make("lists", tiles[:3], labels=12, recall=0.9)
     facts = catalog.info()["products"]["index"]["label_index"]
     assert (facts["lists"], 1 <= facts["nprobe"] <= 8) == (8, True)

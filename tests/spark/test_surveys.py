@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from elodin_spark import Catalog
-from elodin_spark.config import dump_settings
+from elodin_spark.config.load import dump_settings
 from elodin_spark.planning import plan_config
 
 pytestmark = [

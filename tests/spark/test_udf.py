@@ -14,10 +14,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from elodin_spark import fingerprint_udf, register_udfs
+from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
-from elodin_spark.settings import FingerprintsSettings
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 
 pytestmark = pytest.mark.spark
 NETWORK = {"weights": "random:1", "input_px": 32, "batch_size": 4}

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from elodin_spark import Catalog
-from elodin_spark.catalog import store as store_module
-from elodin_spark.catalog.bulk import write_neighbors
 from elodin_spark.catalog.report import info_text
+from elodin_spark.catalog.search.batch import write_neighbors
 from elodin_spark.catalog.search.options import SearchOptions
-from elodin_spark.cli import run_command
+from elodin_spark.catalog.storage import store as store_module
+from elodin_spark.cli.main import run_command
+from elodin_spark.config.settings import Metric
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
-from elodin_spark.settings import Metric
 
 pytestmark = pytest.mark.spark
 

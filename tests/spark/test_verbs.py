@@ -7,8 +7,8 @@ import pytest
 from pyspark.sql import functions as F
 
 from elodin_spark import fingerprint, fingerprint_udf, read_images, schema, tile
+from elodin_spark.config.settings import FullImage, SlidingWindow
 from elodin_spark.errors import ConfigError, InputError
-from elodin_spark.settings import FullImage, SlidingWindow
 from elodin_spark.spark.tables import spark_schema
 
 pytestmark = pytest.mark.spark

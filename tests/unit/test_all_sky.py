@@ -14,10 +14,10 @@ from astropy.wcs import WCS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from elodin_spark.config.settings import SlidingWindow
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import SlidingWindow
 from elodin_spark.stage import fuse, run_plain
 
 WIDTH, HEIGHT, WINDOW_PX = 72, 40, 8

@@ -17,17 +17,26 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "elodin_spark"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = ("errors", "ids", "schema", "stage", "settings", "config", "recipe", "progress", "entry", "vectors")
+BASE = ("errors", "ids", "schema", "stage", "config", "provenance", "progress", "exits", "arrow")
 BASE += ("diskfiles", "redaction", "terminal")
-DOMAIN = ("images", "cutouts", "fingerprints", "neighbors", "projection", "display", "simulate", "learning")
+DOMAIN = (
+    "images",
+    "cutouts",
+    "fingerprints",
+    "neighbors",
+    "sampling",
+    "projection",
+    "display",
+    "datasets",
+    "learning",
+)
 #: Outer rooms may import inner ones, never the other way.
 LAYERS = (
     BASE,
     DOMAIN,
     ("spark",),
     ("catalog",),
-    ("demo", "jobs", "web", "planning"),
-    ("cli_weights", "cli_pretrain"),
+    ("planning",),
     ("cli",),
     ("__main__",),
 )
@@ -105,8 +114,8 @@ def test_rooms_do_not_import_each_other_in_a_circle() -> None:
         ("openvino", ("fingerprints/runtimes/openvino.py",)),
         ("nncf", ("fingerprints/runtimes/quantize.py",)),
         ("petastorm", ("learning/feed.py",)),
-        ("sqlglot", ("catalog/conditions.py",)),
-        ("duckdb", ("catalog/conditions.py",)),
+        ("sqlglot", ("catalog/filters/conditions.py",)),
+        ("duckdb", ("catalog/filters/conditions.py",)),
     ],
 )
 def test_a_heavy_library_is_imported_in_its_room_only(library: str, homes: tuple[str, ...]) -> None:
@@ -134,7 +143,7 @@ def run_python(code: str) -> str:
 
 def test_importing_the_package_or_the_command_line_starts_neither_spark_nor_tensorflow() -> None:
     loaded = run_python(
-        "import elodin_spark, elodin_spark.cli, elodin_spark.jobs, sys\n"
+        "import elodin_spark, elodin_spark.cli.main, elodin_spark.cli.spark_jobs, sys\n"
         "heavy = ('pyspark', 'tensorflow', 'keras', 'openvino', 'faiss', 'matplotlib')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
@@ -167,9 +176,9 @@ from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.display.map import map_figure
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.projection.reduce import project
-from elodin_spark.settings import SlidingWindow
+from elodin_spark.config.settings import SlidingWindow
 from elodin_spark.stage import fuse, run_plain
 
 rng = np.random.default_rng(0)

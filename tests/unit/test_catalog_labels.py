@@ -10,13 +10,13 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from elodin_spark.catalog.labelindex import COUNTS_FILE, label_digest, read_label_counts
+from elodin_spark.catalog.build.labelindex import COUNTS_FILE, label_digest, read_label_counts
 from elodin_spark.catalog.search.query import by_id
 from elodin_spark.catalog.search.text import neighbors_csv, neighbors_table
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import Metric
 from elodin_spark.display.neighbors import DISTANCE_NAMES
 from elodin_spark.errors import CatalogError, ConfigError
-from elodin_spark.settings import Metric
 
 ROW: dict[str, Any] = {
     **{"query_id": 5, "neighbor_id": 7, "rank": 1, "distance": 0.25, "image": "a.fits"},

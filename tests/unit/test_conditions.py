@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elodin_spark.catalog.conditions import parse_condition, run_query
+from elodin_spark.catalog.filters.conditions import parse_condition, run_query
 from elodin_spark.errors import InputError
 
 NAN, INF = float("nan"), float("inf")

@@ -9,13 +9,12 @@ from typing import Any, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from elodin_spark.config import dump_settings, load_config, parse_settings
-from elodin_spark.errors import ConfigError
-from elodin_spark.settings import STEPS, Blobs, Crop, Settings, SlidingWindow, Sources, Step
-from elodin_spark.settings.base import models_in, parts_of
-from elodin_spark.settings.pretrain import PretrainSettings
-from elodin_spark.settings.quality import FractionRule
-from elodin_spark.settings.yamltext import (
+from elodin_spark.config.base import models_in, parts_of
+from elodin_spark.config.load import dump_settings, load_config, parse_settings
+from elodin_spark.config.pretrain import PretrainSettings
+from elodin_spark.config.quality import FractionRule
+from elodin_spark.config.settings import STEPS, Blobs, Crop, Settings, SlidingWindow, Sources, Step
+from elodin_spark.config.yamltext import (
     DEEPEST,
     MOST_ALIASED,
     MOST_BYTES,
@@ -23,6 +22,7 @@ from elodin_spark.settings.yamltext import (
     read_yaml,
     write_yaml,
 )
+from elodin_spark.errors import ConfigError
 
 
 @pytest.fixture

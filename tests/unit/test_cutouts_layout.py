@@ -14,7 +14,7 @@ from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 
 from elodin_spark import schema
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
 from elodin_spark.cutouts import picture
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images.listing import files_to_batches, list_files

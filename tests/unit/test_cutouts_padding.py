@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from elodin_spark.config.settings import QualitySettings, SlidingWindow, Sources
 from elodin_spark.cutouts import picture as pictures
 from elodin_spark.cutouts.layout import lay_windows
 from elodin_spark.cutouts.padding import padding_values
@@ -19,7 +20,6 @@ from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import QualitySettings, SlidingWindow, Sources
 from elodin_spark.stage import fuse, run_plain
 
 SIZE = 160

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from elodin_spark.config.settings import Step
 from elodin_spark.cutouts import picture
 from elodin_spark.cutouts.picture import HeldRows, LazyPicture, WholePicture
 from elodin_spark.cutouts.pixels import to_uint8
 from elodin_spark.cutouts.steps import apply_steps
-from elodin_spark.settings import Step
 
 ASINH, GRAY, RGB = (Step(type=kind) for kind in ("AsinhStretch", "GrayScale", "GrayToRGB"))
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from elodin_spark.config.quality import FractionRule, QualitySettings
 from elodin_spark.cutouts import quality as module
 from elodin_spark.cutouts.fill import fill_nodata
 from elodin_spark.cutouts.quality import (
@@ -22,7 +23,6 @@ from elodin_spark.cutouts.quality import (
 )
 from elodin_spark.cutouts.skylevel import CLIP_ROUNDS, MIN_SKY_PX, clipped_median_and_sigma
 from elodin_spark.errors import ImageError
-from elodin_spark.settings.quality import FractionRule, QualitySettings
 
 BITS = {"BAD": 0, "SAT": 1, "CR": 3, "EDGE": 7, "NEVER": 5}
 

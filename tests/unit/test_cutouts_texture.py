@@ -9,11 +9,11 @@ from PIL import Image
 from skimage.feature import graycomatrix, graycoprops
 
 from elodin_spark import schema
+from elodin_spark.config.settings import SlidingWindow
 from elodin_spark.cutouts.texture import LENGTHS, texture
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images.listing import list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import SlidingWindow
 from elodin_spark.stage import fuse, run_plain
 
 RNG = np.random.default_rng(5)

@@ -19,14 +19,14 @@ from PIL import Image
 from tiling import WINDOW, cutouts, failures, make_archive, pixels_of, run, stars, step
 
 from elodin_spark import ids, schema
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import Blobs, FullImage, SlidingWindow
 from elodin_spark.cutouts import tile
 from elodin_spark.cutouts.pixels import to_uint8
 from elodin_spark.cutouts.steps import apply_steps
 from elodin_spark.cutouts.tile import ROWS, TileSpec, thumbnail
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import Blobs, FullImage, SlidingWindow
 from elodin_spark.stage import Stage, StageSpec, fuse, run_plain
 
 

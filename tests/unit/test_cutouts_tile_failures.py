@@ -11,11 +11,11 @@ from astropy.io import fits
 from PIL import Image
 from tiling import WINDOW, cutouts, failures, make_archive, run, step
 
+from elodin_spark.config.settings import Blobs
 from elodin_spark.cutouts import tile
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import Blobs
 from elodin_spark.stage import run_plain
 
 

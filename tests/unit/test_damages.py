@@ -14,10 +14,10 @@ import smallcatalog
 
 from elodin_spark import Catalog, schema
 from elodin_spark.catalog.report import info_text
-from elodin_spark.catalog.store import Store
-from elodin_spark.cli import run_command
+from elodin_spark.catalog.storage.store import Store
+from elodin_spark.cli.main import run_command
 from elodin_spark.errors import CatalogError, ElodinError
-from elodin_spark.fingerprints.finish import Finish
+from elodin_spark.fingerprints.transform import Finish
 
 ROWS = smallcatalog.tables(images=6, across=4)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 import elodin_spark
 from elodin_spark import Catalog
-from elodin_spark.settings import STEPS, Blobs, FullImage, Positions, SlidingWindow, Sources
+from elodin_spark.config.settings import STEPS, Blobs, FullImage, Positions, SlidingWindow, Sources
 
 
 def public() -> Iterator[tuple[str, Any]]:

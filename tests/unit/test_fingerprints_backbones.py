@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from elodin_spark.config import parse_settings
+from elodin_spark.config.backbones import BACKBONES, get_backbone
+from elodin_spark.config.load import parse_settings
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.backbones import build_model, named_weights, preprocessing_of
 from elodin_spark.fingerprints.runtimes import cpu
@@ -21,9 +22,8 @@ from elodin_spark.fingerprints.runtimes.network import (
     vector_length,
 )
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
-from elodin_spark.recipe import make_recipe, network_id, recipe_id
-from elodin_spark.settings.backbones import BACKBONES, get_backbone
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.provenance import make_recipe, network_id, recipe_id
 
 CONSTRUCTORS = {name for name in dir(keras.applications) if name[0].isupper()}
 PX = 32

@@ -10,16 +10,16 @@ import sys
 import numpy as np
 import pytest
 
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError, MissingDependencyError
 from elodin_spark.fingerprints.backbones import PREPROCESSING
 from elodin_spark.fingerprints.runtimes import choose, cpu
-from elodin_spark.fingerprints.runtimes.choose import choose_runtime
 from elodin_spark.fingerprints.runtimes.framework import installed, load_keras
+from elodin_spark.fingerprints.runtimes.selection import choose_runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
-from elodin_spark.recipe import make_recipe, network_id, recipe_id
-from elodin_spark.settings import FingerprintsSettings
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.provenance import make_recipe, network_id, recipe_id
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ import sys
 import numpy as np
 from pathlib import Path
 from elodin_spark.fingerprints.runtimes import NetworkSpec, get_runtime
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 
 weights = resolve_weights("random:0", cache=Path(sys.argv[1]))
 windows = np.load(sys.argv[2])

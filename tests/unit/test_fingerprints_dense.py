@@ -17,10 +17,10 @@ from elodin_spark.fingerprints.runtimes import NetworkSpec, get_runtime
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.runtimes.openvino import convert_network
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import ImageFile
-from elodin_spark.recipe import make_recipe, recipe_id
+from elodin_spark.provenance import make_recipe, recipe_id
 from elodin_spark.schema import FINGERPRINTED, IMAGES, rows_to_batch
 from elodin_spark.stage import fuse, run_plain
 

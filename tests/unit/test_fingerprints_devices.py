@@ -142,7 +142,7 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from elodin_spark.fingerprints import devices
 from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, get_runtime
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 weights = resolve_weights("random:1")
 pixels = np.random.default_rng(0).integers(0, 255, (3, 32, 32), np.uint8)
 found = []

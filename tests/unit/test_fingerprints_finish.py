@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elodin_spark.config import parse_settings
+from elodin_spark.arrow import to_column, to_matrix, with_storage
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.transform import FinishSettings
 from elodin_spark.errors import CatalogError, ConfigError, ImageError
-from elodin_spark.fingerprints.finish import FLOOR, Finish, FinishFile, load_finish
 from elodin_spark.fingerprints.prototypes import Prototypes
 from elodin_spark.fingerprints.rows import as_fingerprints
-from elodin_spark.projection.stage import CutoutIdsSpec, KeepCutoutsSpec, SampleKeySpec
-from elodin_spark.recipe import make_recipe, recipe_id
+from elodin_spark.fingerprints.transform import FLOOR, Finish, FinishFile, load_finish
+from elodin_spark.provenance import make_recipe, recipe_id
+from elodin_spark.sampling.stage import CutoutIdsSpec, KeepCutoutsSpec, SampleKeySpec
 from elodin_spark.schema import CUTOUTS, FINGERPRINTS, TILED, rows_to_batch
-from elodin_spark.settings.finish import FinishSettings
 from elodin_spark.stage import run_plain
-from elodin_spark.vectors import to_column, to_matrix, with_storage
 
 
 def cloud(count: int = 60, length: int = 40, seed: int = 0) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from instructions import INT8
 
+from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints import precision as gate
 from elodin_spark.fingerprints.agreement import compare
@@ -18,8 +19,7 @@ from elodin_spark.fingerprints.runtimes import NetworkSpec, cpu, get_runtime
 from elodin_spark.fingerprints.runtimes.mixed import Sensitivity, quantized_operations
 from elodin_spark.fingerprints.runtimes.openvino import convert_network, load_openvino, read_model_file
 from elodin_spark.fingerprints.runtimes.quantize import _quantized, quantize
-from elodin_spark.fingerprints.weights import resolve_weights
-from elodin_spark.settings import FingerprintsSettings
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 
 PX = 32
 #: As far as the networks of these tests go: of a whole one, each of many trials takes seconds to compile.

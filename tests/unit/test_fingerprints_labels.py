@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from elodin_spark.catalog.precision import settle_finish
+from elodin_spark.catalog.build.resolve import settle_finish
+from elodin_spark.config.settings import FingerprintsSettings
+from elodin_spark.config.transform import AUTO_LABELS
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.labels import label_sets, settled_labels, top_labels
-from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.settings import FingerprintsSettings
-from elodin_spark.settings.finish import AUTO_LABELS
+from elodin_spark.fingerprints.weights.resolve import Weights
 
 # Few distinct values, so that ties are the rule; both zeros; the smallest and largest floats.
 VALUES = st.sampled_from([0.0, -0.0, 0.25, 0.5, 1.0, -1.0, -0.5, 1e-45, 3e38, -3e38])

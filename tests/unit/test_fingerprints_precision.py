@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError, WeightsError
 from elodin_spark.fingerprints.runtimes import NetworkSpec, get_runtime
 from elodin_spark.fingerprints.runtimes import cpu as cpu_room
-from elodin_spark.fingerprints.runtimes.choose import model_for
 from elodin_spark.fingerprints.runtimes.openvino import (
     adopt_model,
     convert_network,
@@ -20,8 +20,8 @@ from elodin_spark.fingerprints.runtimes.openvino import (
     read_model_file,
 )
 from elodin_spark.fingerprints.runtimes.quantize import quantize
-from elodin_spark.fingerprints.weights import resolve_weights
-from elodin_spark.settings import FingerprintsSettings
+from elodin_spark.fingerprints.runtimes.selection import model_for
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 
 PX, BATCH = 48, 4
 KEPT = "conv1_conv"

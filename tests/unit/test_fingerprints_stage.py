@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.backbones import build_model
-from elodin_spark.fingerprints.finish import Finish
 from elodin_spark.fingerprints.known import save_known
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.runtimes import Runtime
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.fingerprints.transform import Finish
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.schema import FINGERPRINTED, TILED, rows_to_batch
-from elodin_spark.settings import FingerprintsSettings
 from elodin_spark.stage import StageSpec, run_plain
 
 PX, BATCH, TOP = 32, 3, 10

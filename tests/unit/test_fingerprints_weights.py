@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
+from elodin_spark.config.backbones import get_backbone
 from elodin_spark.errors import ConfigError, WeightsError
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.runtimes.network import load_model
-from elodin_spark.fingerprints.weights import (
+from elodin_spark.fingerprints.weights.resolve import (
     Weights,
     _imagenet_labels,
     default_cache,
@@ -24,7 +25,6 @@ from elodin_spark.fingerprints.weights import (
     random_arrays,
     resolve_weights,
 )
-from elodin_spark.settings.backbones import get_backbone
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_cached_random_weights_are_found_without_starting_tensorflow(cache, head
     program = (
         "import sys; from pathlib import Path\n"
         "import elodin_spark.fingerprints.stage\n"
-        "from elodin_spark.fingerprints.weights import resolve_weights\n"
+        "from elodin_spark.fingerprints.weights.resolve import resolve_weights\n"
         "print(resolve_weights('random:0', cache=Path(sys.argv[1])).sha256)\n"
         "assert not {'tensorflow', 'keras', 'pyspark'} & set(sys.modules)\n"
     )
@@ -298,8 +298,8 @@ IMAGENET = """
 import hashlib, sys
 from pathlib import Path
 from elodin_spark.errors import WeightsError
-from elodin_spark.settings.backbones import get_backbone
-from elodin_spark.fingerprints.weights import resolve_weights
+from elodin_spark.config.backbones import get_backbone
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 
 home, cache = Path(sys.argv[1]), Path(sys.argv[2])
 try:
@@ -321,7 +321,7 @@ resnet.WEIGHTS_HASHES["resnet50"] = (digest, "")
 found = resolve_weights("imagenet", cache=cache)
 assert (found.name, found.classes, found.label_names) == ("imagenet", 1000, None)
 
-from elodin_spark.fingerprints.weights import digest_arrays
+from elodin_spark.fingerprints.weights.resolve import digest_arrays
 assert found.sha256 == digest_arrays({v.path: v.numpy() for v in model.variables})
 assert resolve_weights(str(path), cache=cache).sha256 == found.sha256
 print("LOADED")

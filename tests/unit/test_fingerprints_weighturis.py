@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
 from elodin_spark.errors import ConfigError, WeightsError
-from elodin_spark.fingerprints.weights import resolve_settings, resolve_weights
-from elodin_spark.fingerprints.weighturis import fetch
+from elodin_spark.fingerprints.weights.download import fetch
+from elodin_spark.fingerprints.weights.resolve import resolve_settings, resolve_weights
 
 
 class Server:

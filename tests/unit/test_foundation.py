@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from elodin_spark import ids, schema
 from elodin_spark.catalog import RunReport
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
 from elodin_spark.errors import ImageError
 from elodin_spark.progress import Progress, counted, step
-from elodin_spark.recipe import make_recipe, recipe_differences, recipe_id
+from elodin_spark.provenance import make_recipe, recipe_differences, recipe_id
 from elodin_spark.spark.java import check_java, java_version
 from elodin_spark.stage import AheadSpec, Stage, StageSpec, fuse, run_plain
 

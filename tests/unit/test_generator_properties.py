@@ -17,7 +17,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from elodin_spark import ids
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import Blobs, Generator, Positions, SlidingWindow, Sources
 from elodin_spark.cutouts.layout import Layout, lay_windows
 from elodin_spark.cutouts.picture import HeldRows, WholePicture
 from elodin_spark.cutouts.sources import detect_sources
@@ -25,7 +26,6 @@ from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images import sky
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import Blobs, Generator, Positions, SlidingWindow, Sources
 from elodin_spark.stage import fuse, run_plain
 
 Box = tuple[int, int, int, int]

@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
+from elodin_spark.config.backbones import get_backbone
 from elodin_spark.errors import WeightsError
 from elodin_spark.fingerprints.runtimes.framework import load_keras
-from elodin_spark.fingerprints.weightfiles import read_arrays
-from elodin_spark.settings.backbones import get_backbone
+from elodin_spark.fingerprints.weights.keras_files import read_arrays
 
 BACKBONE = get_backbone("mobilenet")
 

@@ -20,13 +20,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pyavm import AVM
 
+from elodin_spark.config.settings import SlidingWindow
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images import sky
 from elodin_spark.images.avm import MAX_PACKET_BYTES, avm_header
 from elodin_spark.images.describe import describe, read_pixels
 from elodin_spark.images.listing import ImageFile, files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import SlidingWindow
 from elodin_spark.stage import fuse, run_plain
 
 WIDTH, HEIGHT = 160, 120

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from elodin_spark import ids, schema
+from elodin_spark.config.color import ColorSettings, HeaderKeywords, NamePattern
 from elodin_spark.errors import ImageError
 from elodin_spark.images.bands import group_bands
 from elodin_spark.images.describe import describe, failed_row
 from elodin_spark.images.listing import ImageFile, list_files
-from elodin_spark.settings.color import ColorSettings, HeaderKeywords, NamePattern
 
 
 def row(path: str, hdu: int = 0, **columns: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from elodin_spark.config.color import ColorSettings
 from elodin_spark.cutouts.stretch import asinh_stretch
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
@@ -26,7 +27,6 @@ from elodin_spark.images.align import Alignment, Box, Grid, align
 from elodin_spark.images.color import ColorImage, ColorStretch, LazyPlane, compose
 from elodin_spark.images.photometry import FluxUnit, flux_unit
 from elodin_spark.images.planes import open_plane
-from elodin_spark.settings.color import ColorSettings
 
 SCALE = 0.4 / 3600  # deg a px
 

@@ -16,7 +16,7 @@ import pytest
 from astropy.io import fits
 
 from elodin_spark import ids, schema
-from elodin_spark.config import apply_override, parse_settings
+from elodin_spark.config.load import apply_override, parse_settings
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
 from elodin_spark.images.bands import group_bands

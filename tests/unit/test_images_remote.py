@@ -181,10 +181,10 @@ def test_a_folder_that_has_changed_is_listed_anew(s3: Served) -> None:
 
 
 def test_a_remote_folder_is_listed_described_and_cut_like_a_local_one(s3: Served) -> None:
+    from elodin_spark.config.settings import SlidingWindow
     from elodin_spark.cutouts.tile import TileSpec
     from elodin_spark.images.listing import archive_root, files_to_batches, list_files
     from elodin_spark.images.stage import DescribeSpec
-    from elodin_spark.settings import SlidingWindow
     from elodin_spark.stage import fuse, run_plain
 
     paths = [f"{s3.uri}/plain.fits"]

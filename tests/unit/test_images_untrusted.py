@@ -15,7 +15,7 @@ import pytest
 from astropy.io import fits
 from servers import Served, refusal
 
-from elodin_spark.config import dump_settings, parse_settings
+from elodin_spark.config.load import dump_settings, parse_settings
 from elodin_spark.cutouts import tablefiles
 from elodin_spark.errors import ImageError, InputError
 from elodin_spark.images import remote

@@ -31,7 +31,7 @@ SPARK = ("pyspark", "py4j")
 
 RUN = """
 import json, sys
-from elodin_spark.cli import run_command
+from elodin_spark.cli.main import run_command
 code = run_command(sys.argv[2:])
 loaded = {name.partition(".")[0] for name in sys.modules}
 print(json.dumps([code, sorted(loaded & set(sys.argv[1].split(",")))]))
@@ -89,7 +89,7 @@ def test_a_command_imports_no_more_than_it_needs(folder, command, code, unneeded
 
 def test_pyarrow_still_makes_data_frames_after_pandas_was_kept_from_it():
     code = (
-        "import sys\nfrom elodin_spark.entry import without_pandas\nwithout_pandas()\n"
+        "import sys\nfrom elodin_spark.exits import without_pandas\nwithout_pandas()\n"
         "import pyarrow as pa\nassert 'pandas' not in sys.modules\n"
         "frame = pa.table({'a': [1, 2]}).to_pandas()\nimport pandas\n"
         "assert isinstance(frame, pandas.DataFrame) and pa.array(pandas.Series([1.0, None])).null_count == 1"

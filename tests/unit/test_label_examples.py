@@ -14,10 +14,10 @@ from PIL import Image
 from smallcatalog import Rows, tables, write_catalog
 
 from elodin_spark import Catalog
-from elodin_spark.catalog.answers import panels_of, with_label_pictures
-from elodin_spark.catalog.examples import draw_sheet, make_examples
-from elodin_spark.catalog.store import Store
-from elodin_spark.cli import run_command
+from elodin_spark.catalog.build.label_sheets import draw_sheet, make_examples
+from elodin_spark.catalog.search.figures import panels_of, with_label_pictures
+from elodin_spark.catalog.storage.store import Store
+from elodin_spark.cli.main import run_command
 from elodin_spark.display.labels import LabelPictures, labels_figure
 from elodin_spark.display.neighbors import neighbors_figure
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from learning import READERS, encoded, feed, numbers, picture, with_petastorm, write_set
 from limits import HANG_S
 
+from elodin_spark.config.feed import FeedSettings
 from elodin_spark.errors import ConfigError, ElodinError, InputError, MissingDependencyError
 from elodin_spark.fingerprints.runtimes.framework import installed
 from elodin_spark.learning import feed as feed_module
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.feed import Feed, petastorm_pass
 from elodin_spark.learning.readers import arrow_pass, shuffled
-from elodin_spark.settings.feed import FeedSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -256,7 +256,7 @@ import sys
 sys.modules["petastorm"] = sys.modules["tensorflow"] = None
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.feed import Feed
-from elodin_spark.settings.feed import FeedSettings
+from elodin_spark.config.feed import FeedSettings
 from elodin_spark.errors import MissingDependencyError
 cutouts = CutoutSet.read({str(folder)!r})
 feed = Feed(cutouts)

@@ -17,16 +17,16 @@ import pytest
 from learning import encoded, write_set
 from limits import HANG_S
 
+from elodin_spark.config.pretrain import PretrainSettings
 from elodin_spark.errors import ConfigError, InputError, WeightsError
 from elodin_spark.fingerprints.backbones import build_model, named_weights
-from elodin_spark.fingerprints.packing import pack_weights
 from elodin_spark.fingerprints.runtimes.framework import installed, load_keras
+from elodin_spark.fingerprints.weights.shipped import pack_weights
 from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.history import HISTORY, append_history, cut_history, read_history
 from elodin_spark.learning.objective import contrastive_loss, kind_loss, shape_loss
 from elodin_spark.learning.pretrain import learning_rate, pretrain
-from elodin_spark.settings.pretrain import PretrainSettings
 
 
 def test_the_contrastive_loss_is_that_of_its_definition() -> None:

@@ -19,7 +19,7 @@ from elodin_spark.learning.quality import (
     score,
     shares_of_same,
 )
-from elodin_spark.neighbors.jaccard import JaccardIndex
+from elodin_spark.neighbors.labels.flat import JaccardIndex
 
 # Whole numbers, so that many distances are equal and each is exact.
 NUMBERS = st.integers(-3, 3).map(np.float32)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from learning import feed, write_set
 
+from elodin_spark.config.pretrain import PretrainSettings
+from elodin_spark.datasets.stamps import draw_stamps
 from elodin_spark.learning.batches import ViewBatch, view_batches
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.views import Place, choose_place, view, whole
-from elodin_spark.settings.pretrain import PretrainSettings
-from elodin_spark.simulate.stamps import draw_stamps
 
 STAMPS = draw_stamps(0, 12, 40, 0)
 

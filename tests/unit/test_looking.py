@@ -11,9 +11,9 @@ import pytest
 from smallcatalog import SIDE, STEP, Rows, tables, write_catalog
 
 from elodin_spark import Catalog
+from elodin_spark.catalog.build.typical import Typical, measure_typical
 from elodin_spark.catalog.search.query import Query
-from elodin_spark.catalog.typical import Typical, measure_typical
-from elodin_spark.cli import run_command
+from elodin_spark.cli.main import run_command
 from elodin_spark.errors import InputError
 
 WIDTH = 3 * STEP + SIDE  # px, of an image of four windows on a side

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
-from elodin_spark.neighbors.accuracy import calibrate, measure
-from elodin_spark.neighbors.approximate import ApproximateL2Index, Search
-from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.recipes import Store, choose_recipe
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.factory import Store, choose_recipe
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index, Search
+from elodin_spark.neighbors.ivf.shard import Shard, add_shard, compact, merge_shards
+from elodin_spark.neighbors.ivf.training import Trained, train
+from elodin_spark.neighbors.ivf.tuning import calibrate, measure
 from elodin_spark.neighbors.search import neighbors_of
-from elodin_spark.neighbors.shards import Shard, add_shard, compact, merge_shards
-from elodin_spark.neighbors.trained import Trained, train
 
 N, D = 1500, 48
 Answer = tuple[NDArray[np.int64], NDArray[np.float64]]

@@ -20,15 +20,15 @@ from elodin_spark.catalog.search.engine import NeighborSearch
 from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.cutouts.cells import position_cells
 from elodin_spark.errors import InputError, UnknownCutoutError
-from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.filtered import only
-from elodin_spark.neighbors.jaccard import JaccardIndex
-from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.recipes import choose_recipe
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+from elodin_spark.neighbors.ivf.shard import add_shard
+from elodin_spark.neighbors.ivf.training import train
+from elodin_spark.neighbors.labels.flat import JaccardIndex
+from elodin_spark.neighbors.regions import PlacedWindows, directions, within_cone, within_moc
 from elodin_spark.neighbors.search import Index, TieBroken
-from elodin_spark.neighbors.shards import add_shard
-from elodin_spark.neighbors.skyfilter import PlacedWindows, directions, within_cone, within_moc
-from elodin_spark.neighbors.trained import train
 
 N, D, LABELS = 3000, 24, 40
 
@@ -188,7 +188,7 @@ def test_separation_and_overlap_are_told_apart(exact, ids) -> None:
 
 
 def test_places_that_are_not_known_are_near_nothing() -> None:
-    from elodin_spark.neighbors.overlap import WindowTable
+    from elodin_spark.neighbors.suppression import WindowTable
 
     xyz = directions(np.array([10.0, np.nan, 10.0]), np.array([5.0, np.nan, 5.0]))
     edges = np.arange(3)

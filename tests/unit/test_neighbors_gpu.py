@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from elodin_spark.neighbors import gpu
-from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.recipes import choose_recipe
-from elodin_spark.neighbors.trained import Trained, train
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.training import Trained, train
 
 needs_gpu = pytest.mark.skipif(gpu.gpu_count() == 0, reason="FAISS sees no GPU: GPU search is NOT tested")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
-from elodin_spark.neighbors.jaccard import JaccardIndex
+from elodin_spark.neighbors.labels.flat import JaccardIndex
 
 
 def jaccard(a: set[int], b: set[int]) -> Fraction:

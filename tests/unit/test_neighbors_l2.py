@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
-from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.flat import L2Index
 
 
 def brute_force(

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
-from elodin_spark.neighbors.jaccard import JaccardIndex
-from elodin_spark.neighbors.labelcenters import LabelCenters, hamming, list_count, train_centers
-from elodin_spark.neighbors.labelsearch import LabelIndex
-from elodin_spark.neighbors.labelsets import encode
-from elodin_spark.neighbors.labelshards import LabelShard, add_label_shard
+from elodin_spark.neighbors.labels.bitcodes import encode
+from elodin_spark.neighbors.labels.clustering import LabelCenters, hamming, list_count, train_centers
+from elodin_spark.neighbors.labels.flat import JaccardIndex
+from elodin_spark.neighbors.labels.index import LabelIndex
+from elodin_spark.neighbors.labels.shard import LabelShard, add_label_shard
 
 LABELS = 70
 
@@ -114,8 +114,8 @@ def test_sets_of_one_size_are_compared_as_numbers_of_labels_with_the_same_answer
 def test_a_filter_among_lists_leaves_what_is_allowed_in_them(
     archive, one, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elodin_spark.neighbors.labelsearch._EXACT_BELOW", 0)
-    monkeypatch.setattr("elodin_spark.neighbors.labelsearch._MOST_WIDENING", 1)
+    monkeypatch.setattr("elodin_spark.neighbors.labels.index._EXACT_BELOW", 0)
+    monkeypatch.setattr("elodin_spark.neighbors.labels.index._MOST_WIDENING", 1)
     allowed = np.random.default_rng(3).choice(archive.ids, 450, replace=False)
     one.nprobe = 4
     try:

@@ -15,21 +15,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from elodin_spark.errors import InputError, UnknownCutoutError
-from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.cosine import ApproximateCosine, CosineIndex, cosine_distances
 from elodin_spark.neighbors.explain import label_weights, shared_labels
 from elodin_spark.neighbors.filtered import only
+from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.fusion import DEPTH, RankFusion
-from elodin_spark.neighbors.jaccard import JaccardIndex
-from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.labelcenters import train_centers
-from elodin_spark.neighbors.labelsearch import LabelIndex
-from elodin_spark.neighbors.labelshards import LabelShard, add_label_shard
+from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+from elodin_spark.neighbors.ivf.shard import add_shard
+from elodin_spark.neighbors.ivf.training import train
+from elodin_spark.neighbors.labels.clustering import train_centers
+from elodin_spark.neighbors.labels.flat import JaccardIndex
+from elodin_spark.neighbors.labels.index import LabelIndex
+from elodin_spark.neighbors.labels.shard import LabelShard, add_label_shard
 from elodin_spark.neighbors.outside import FromOutside, Outside
-from elodin_spark.neighbors.recipes import choose_recipe
 from elodin_spark.neighbors.search import Index, TieBroken
-from elodin_spark.neighbors.shards import add_shard
-from elodin_spark.neighbors.trained import train
 
 
 def squared_cosine(a: list[int], b: list[int]) -> Fraction:

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elodin_spark.errors import ConfigError
-from elodin_spark.neighbors.recipes import STORES, Store, choose_recipe, in_words, list_count, memory_table
+from elodin_spark.neighbors.ivf.factory import (
+    STORES,
+    Store,
+    choose_recipe,
+    in_words,
+    list_count,
+    memory_table,
+)
 
 GIB = 1 << 30
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from elodin_spark.catalog.search.engine import NeighborSearch
 from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.errors import InputError
-from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.repeats import Repeats
 
 N = 24

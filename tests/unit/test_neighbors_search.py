@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
-from elodin_spark.neighbors.jaccard import JaccardIndex
-from elodin_spark.neighbors.l2 import L2Index
-from elodin_spark.neighbors.overlap import WindowTable, suppress_overlaps
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.labels.flat import JaccardIndex
 from elodin_spark.neighbors.search import Index, TieBroken, neighbors_of
+from elodin_spark.neighbors.suppression import WindowTable, suppress_overlaps
 from elodin_spark.schema import NEIGHBORS
 
 Box = tuple[int, int, int, int, int]  # image_id, x0, y0, x1, y1

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.recipes import choose_recipe
-from elodin_spark.neighbors.shards import Shard, add_shard, compact, merge_shards
-from elodin_spark.neighbors.trained import Trained, train, training_record
+from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+from elodin_spark.neighbors.ivf.shard import Shard, add_shard, compact, merge_shards
+from elodin_spark.neighbors.ivf.training import Trained, train, training_record
 
 N, D = 1200, 48
 FACTORY = "PCAR32,IVF16,RaBitQ"
@@ -110,7 +110,7 @@ def test_little_memory_gives_the_same_answers(
     vectors: NDArray[np.float32],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("elodin_spark.neighbors.codes._FEWEST", 300)  # so that 1,200 are many
+    monkeypatch.setattr("elodin_spark.neighbors.ivf.inverted_lists._FEWEST", 300)  # so that 1,200 are many
     batches = [(ids[at : at + 150], vectors[at : at + 150]) for at in range(0, N, 150)]
     add_shard(tmp_path / "spilt", trained, batches, memory_bytes=1)
     assert len(list((tmp_path / "spilt").glob("codes*.index"))) == 4

@@ -15,6 +15,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from servers import refusal
 
+from elodin_spark.config.settings import FullImage, QualitySettings, Sources
 from elodin_spark.cutouts.layout import lay_windows
 from elodin_spark.cutouts.picture import open_picture
 from elodin_spark.cutouts.skycatalog import read_positions
@@ -25,7 +26,6 @@ from elodin_spark.images.describe import describe, describe_planes, read_pixels
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.planes import open_plane
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.settings import FullImage, QualitySettings, Sources
 from elodin_spark.stage import fuse, run_plain
 
 

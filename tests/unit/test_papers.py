@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import elodin_spark
-from elodin_spark.config import load_config, parse_settings
-from elodin_spark.entry import EXIT_CODES
+from elodin_spark.config.load import load_config, parse_settings
+from elodin_spark.exits import EXIT_CODES
 from elodin_spark.spark.java import HOW_TO_GET, MINIMUM_JAVA
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from oracles import sliding_count
 
 from elodin_spark import schema
-from elodin_spark.cli import run_command
-from elodin_spark.config import dump_settings, parse_settings
+from elodin_spark.cli.main import run_command
+from elodin_spark.config.load import dump_settings, parse_settings
+from elodin_spark.config.settings import Blobs, FullImage, Positions, SlidingWindow, Sources, Step
 from elodin_spark.cutouts.picture import WHOLE_PIXELS
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import CatalogError, ConfigError, ImageError, InputError, TooManyFailuresError
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.neighbors.recipes import choose_recipe
+from elodin_spark.neighbors.ivf.factory import choose_recipe
 from elodin_spark.planning import plan_config
 from elodin_spark.planning.counts import COUNTED, CountSpec, count_windows
 from elodin_spark.planning.estimate import count_tasks, estimate_seconds, estimate_windows, index_bytes
@@ -33,7 +34,6 @@ from elodin_spark.planning.plan import _settled
 from elodin_spark.planning.rates import CutImage, Rates
 from elodin_spark.planning.report import plan_text
 from elodin_spark.planning.sizes import TableSize, measure_table
-from elodin_spark.settings import Blobs, FullImage, Positions, SlidingWindow, Sources, Step
 from elodin_spark.stage import run_plain
 
 GIB = 2**30
@@ -238,8 +238,8 @@ def test_tasks_are_no_more_than_files_nor_than_slices() -> None:
 
 
 def test_an_index_takes_the_bytes_that_its_file_has(tmp_path: Path) -> None:
-    from elodin_spark.neighbors.jaccard import JaccardIndex
-    from elodin_spark.neighbors.l2 import L2Index
+    from elodin_spark.neighbors.flat import L2Index
+    from elodin_spark.neighbors.labels.flat import JaccardIndex
 
     ids = np.arange(1, 301)
     vectors = np.random.default_rng(0).normal(size=(300, 40)).astype(np.float32)
@@ -251,8 +251,8 @@ def test_an_index_takes_the_bytes_that_its_file_has(tmp_path: Path) -> None:
 
 
 def test_label_sets_take_the_bytes_that_their_files_have(tmp_path: Path) -> None:
-    from elodin_spark.neighbors.labelcenters import train_centers
-    from elodin_spark.neighbors.labelshards import add_label_shard
+    from elodin_spark.neighbors.labels.clustering import train_centers
+    from elodin_spark.neighbors.labels.shard import add_label_shard
 
     rows = 5000
     sets = np.argsort(np.random.default_rng(0).random((rows, 100)), axis=1)[:, :10].tolist()

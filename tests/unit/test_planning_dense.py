@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from elodin_spark import schema
-from elodin_spark.config import parse_settings
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import Settings
 from elodin_spark.fingerprints.dense import FeatureMap, seen_pixels
 from elodin_spark.planning.counts import COUNTED, CountSpec
 from elodin_spark.planning.denserates import DenseRate
@@ -19,7 +20,6 @@ from elodin_spark.planning.machines import Machines
 from elodin_spark.planning.offers import dense_settings, overrides_of
 from elodin_spark.planning.rates import CutImage, Rates
 from elodin_spark.planning.sizes import TableSize
-from elodin_spark.settings import Settings
 from elodin_spark.stage import run_plain
 
 GENERATOR = {"kind": "sliding_window", "size": 64, "step": 32, "edge": "drop"}

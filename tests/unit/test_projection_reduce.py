@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from elodin_spark.config.settings import Method
 from elodin_spark.errors import InputError
 from elodin_spark.projection.reduce import _principal, project
-from elodin_spark.settings import Method
 
 METHODS: tuple[Method, ...] = ("tsne", "umap")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elodin_spark.errors import InputError
-from elodin_spark.projection.sample import sample_keys, stable_sample
+from elodin_spark.sampling.sample import sample_keys, stable_sample
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 seeds = st.integers(0, 2**31 - 1)

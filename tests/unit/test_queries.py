@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from smallcatalog import DIMENSION, SCALE, SIDE, Rows, tables, write_catalog
 
 from elodin_spark import Catalog
-from elodin_spark.catalog.places import within
+from elodin_spark.catalog.search.positions import within
 from elodin_spark.catalog.search.query import Query
-from elodin_spark.cli import run_command
+from elodin_spark.cli.main import run_command
 from elodin_spark.errors import InputError, UnknownCutoutError
 from elodin_spark.fingerprints.labels import label_sets
 

@@ -15,9 +15,9 @@ from fsspec.spec import AbstractFileSystem
 
 from elodin_spark import schema
 from elodin_spark.cutouts.tablefiles import read_tables
-from elodin_spark.entry import guarded
 from elodin_spark.errors import ElodinError, ImageError
-from elodin_spark.fingerprints.weighturis import fetch
+from elodin_spark.exits import guarded
+from elodin_spark.fingerprints.weights.download import fetch
 from elodin_spark.images.listing import ImageFile, files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.redaction import HIDDEN, remember_secrets, without_secrets

@@ -21,7 +21,7 @@ from smallcatalog import DIMENSION, Rows, tables, write_catalog
 
 from elodin_spark import Catalog, Neighbors, Query, SearchOptions
 from elodin_spark.catalog.search.options import Cone, options_of_flags, search_flags
-from elodin_spark.cli import run_command
+from elodin_spark.cli.main import run_command
 from elodin_spark.errors import InputError, UnknownCutoutError
 from elodin_spark.images.sky import header_text, pixel_to_sky, wcs_of
 from elodin_spark.schema import ANSWERS

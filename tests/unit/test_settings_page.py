@@ -15,11 +15,11 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from elodin_spark.settings import STEPS, Settings
-from elodin_spark.settings.base import models_in
-from elodin_spark.settings.feed import FeedSettings
-from elodin_spark.settings.mistakes import known_settings
-from elodin_spark.settings.pretrain import PretrainSettings, Stretch
+from elodin_spark.config.base import models_in
+from elodin_spark.config.feed import FeedSettings
+from elodin_spark.config.mistakes import known_settings
+from elodin_spark.config.pretrain import PretrainSettings, Stretch
+from elodin_spark.config.settings import STEPS, Settings
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")

@@ -18,8 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from elodin_spark.errors import ConfigError, InputError, MissingDependencyError
-from elodin_spark.simulate import (
+from elodin_spark.datasets import (
     ARTIFACT_TYPES,
     FAINT_TYPES,
     SKY_TYPES,
@@ -27,7 +26,8 @@ from elodin_spark.simulate import (
     SimulatedSurvey,
     simulate,
 )
-from elodin_spark.simulate.layout import STREAM_TILE, Layout, stream
+from elodin_spark.datasets.layout import STREAM_TILE, Layout, stream
+from elodin_spark.errors import ConfigError, InputError, MissingDependencyError
 
 pytest.importorskip("galsim", reason="GalSim is not installed")
 
@@ -292,8 +292,8 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_another_survey(tmp_path
 
 
 def test_a_tile_drawn_on_its_own_is_the_one_in_the_survey(survey: Survey) -> None:
-    from elodin_spark.simulate.sky import Conditions
-    from elodin_spark.simulate.tile import draw_tile
+    from elodin_spark.datasets.sky import Conditions
+    from elodin_spark.datasets.tile import draw_tile
 
     layout = Layout(12, SIZE)
     rng = stream(SEED, STREAM_TILE, 5)
@@ -367,5 +367,5 @@ def test_without_galsim_the_message_names_the_extra(tmp_path: Path, monkeypatch:
 
 
 def test_importing_the_room_does_not_import_galsim() -> None:
-    code = "import sys, elodin_spark.simulate; sys.exit('galsim' in sys.modules)"
+    code = "import sys, elodin_spark.datasets; sys.exit('galsim' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elodin_spark.simulate import ARTIFACT_TYPES, artifacts
-from elodin_spark.simulate.layout import Layout, _Crowd
-from elodin_spark.simulate.morphology import Grid, lensed_source, spiral_disk, tidal_tail
-from elodin_spark.simulate.survey import _objects_by_tile
+from elodin_spark.datasets import ARTIFACT_TYPES, artifacts
+from elodin_spark.datasets.layout import Layout, _Crowd
+from elodin_spark.datasets.morphology import Grid, lensed_source, spiral_disk, tidal_tail
+from elodin_spark.datasets.survey import _objects_by_tile
 
 pytest.importorskip("galsim", reason="GalSim is not installed")
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elodin_spark.simulate.hubble import Frame, Galaxy, sersic
-from elodin_spark.simulate.radio import radio_source
-from elodin_spark.simulate.stamps import SHAPES, STAMP_KINDS, draw_stamps
+from elodin_spark.datasets.hubble import Frame, Galaxy, sersic
+from elodin_spark.datasets.radio import radio_source
+from elodin_spark.datasets.stamps import SHAPES, STAMP_KINDS, draw_stamps
 
 
 @settings(max_examples=8, deadline=None)

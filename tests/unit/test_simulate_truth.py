@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elodin_spark.demo import choose_queries
-from elodin_spark.simulate import ARTIFACT_TYPES, FAINT_TYPES, SKY_TYPES
-from elodin_spark.simulate.truth import NAMES, SKY, Truth, write_share
+from elodin_spark.cli.demo import choose_queries
+from elodin_spark.datasets import ARTIFACT_TYPES, FAINT_TYPES, SKY_TYPES
+from elodin_spark.datasets.truth import NAMES, SKY, Truth, write_share
 
 HEAD = "object_id,type,tile,x,y,ra,dec,radius_px,mag,ellipticity,position_angle_deg"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from elodin_spark.datasets.stamps import STAMP_KINDS
 from elodin_spark.errors import MissingDependencyError
 from elodin_spark.learning import stamppool
 from elodin_spark.learning.stamppool import KINDS, stamp_pool, tile_stamps
-from elodin_spark.simulate.stamps import STAMP_KINDS
 
-windows_module = pytest.importorskip("elodin_spark.simulate.windows", reason="GalSim is not installed")
+windows_module = pytest.importorskip("elodin_spark.datasets.windows", reason="GalSim is not installed")
 draw_windows, TILE_WINDOWS = windows_module.draw_windows, windows_module.TILE_WINDOWS
 
 

@@ -12,8 +12,8 @@ from astropy.io import fits
 from PIL import Image
 from smallcatalog import tables, write_catalog
 
+from elodin_spark.catalog.build.run import RunReport
 from elodin_spark.catalog.report import info_text
-from elodin_spark.catalog.run import RunReport
 from elodin_spark.catalog.skyreport import SkyCounts, sky_lines
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec

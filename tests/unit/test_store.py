@@ -14,16 +14,16 @@ from limits import HANG_S
 from smallcatalog import change_json
 
 from elodin_spark import schema
-from elodin_spark.catalog.checks import recipe_of, require_recipe
-from elodin_spark.catalog.precision import settle_finish, settled_network
-from elodin_spark.catalog.store import Commit, Store
-from elodin_spark.config import parse_settings
+from elodin_spark.catalog.build.checks import recipe_of, require_recipe
+from elodin_spark.catalog.build.resolve import settle_finish, settled_network
+from elodin_spark.catalog.storage.store import Commit, Store
+from elodin_spark.config.load import parse_settings
+from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.diskfiles import read_json
 from elodin_spark.errors import CatalogError
-from elodin_spark.fingerprints.finish import Finish, FinishFile, load_finish
-from elodin_spark.fingerprints.weights import Weights
-from elodin_spark.recipe import make_recipe, recipe_id
-from elodin_spark.settings import FingerprintsSettings
+from elodin_spark.fingerprints.transform import Finish, FinishFile, load_finish
+from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.provenance import make_recipe, recipe_id
 
 WEIGHTS = Weights("random:0", "/cache/w.weights.h5", "0" * 64, "resnet50")
 SETTINGS = parse_settings({"images": {"paths": "/data"}})

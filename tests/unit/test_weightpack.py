@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from limits import HANG_S
 
-from elodin_spark.cli import run_command
+from elodin_spark.cli.main import run_command
+from elodin_spark.config.settings import FingerprintsSettings, shipped
 from elodin_spark.errors import ConfigError, InputError, WeightsError
 from elodin_spark.fingerprints.backbones import build_model, named_weights, preprocessing_of
-from elodin_spark.fingerprints.packing import pack_weights
 from elodin_spark.fingerprints.runtimes.network import load_model
-from elodin_spark.fingerprints.weightpack import encode, read_header, read_pack, write_pack
-from elodin_spark.fingerprints.weights import digest_arrays, resolve_weights
-from elodin_spark.settings import FingerprintsSettings, shipped
+from elodin_spark.fingerprints.weights.packed import encode, read_header, read_pack, write_pack
+from elodin_spark.fingerprints.weights.resolve import digest_arrays, resolve_weights
+from elodin_spark.fingerprints.weights.shipped import pack_weights
 
 WAY = {"mode": "caffe", **vars(preprocessing_of("resnet50"))}
 ARRAYS = {
@@ -273,7 +273,7 @@ def test_the_checksum_of_the_package_is_that_of_what_is_kept_so_that_the_network
     assert resolve_weights("survey", cache=cache).sha256 == described.arrays_sha256
     again = (
         "import sys; from pathlib import Path\n"
-        "from elodin_spark.fingerprints.weights import resolve_weights\n"
+        "from elodin_spark.fingerprints.weights.resolve import resolve_weights\n"
         "resolve_weights('survey', cache=Path(sys.argv[1])); assert 'keras' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", again, str(cache)], check=True, timeout=HANG_S)

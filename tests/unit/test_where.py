@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from smallcatalog import LABELS, Rows, tables, write_catalog
 
 from elodin_spark import Catalog
-from elodin_spark.catalog.conditions import parse_condition, run_query
-from elodin_spark.catalog.store import Store
-from elodin_spark.catalog.where import Where, label_number, score_sql
-from elodin_spark.cli import run_command
+from elodin_spark.catalog.filters.conditions import parse_condition, run_query
+from elodin_spark.catalog.filters.where import Where, label_number, score_sql
+from elodin_spark.catalog.storage.store import Store
+from elodin_spark.cli.main import run_command
 from elodin_spark.errors import InputError
 
 Row = dict[str, Any]
@@ -97,7 +97,7 @@ CONDITIONS: dict[str, Callable[[Row], bool]] = {
 def test_a_condition_keeps_what_the_joined_rows_say(
     store: Store, rows: Rows, condition: str, batch_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elodin_spark.catalog.where._BATCH_ROWS", batch_rows)
+    monkeypatch.setattr("elodin_spark.catalog.filters.where._BATCH_ROWS", batch_rows)
     expected = sorted(row["cutout_id"] for row in joined(rows) if CONDITIONS[condition](row))
     assert condition == "null" or len(expected) > 0
     assert Where(store, condition).ids().tolist() == expected

@@ -10,14 +10,14 @@ import pytest
 
 from elodin_spark.catalog.search.engine import NeighborSearch
 from elodin_spark.catalog.search.options import SearchOptions
-from elodin_spark.neighbors.approximate import ApproximateL2Index
-from elodin_spark.neighbors.jaccard import JaccardIndex
-from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+from elodin_spark.neighbors.ivf.shard import add_shard
+from elodin_spark.neighbors.ivf.training import train
+from elodin_spark.neighbors.labels.flat import JaccardIndex
 from elodin_spark.neighbors.outside import Outside
-from elodin_spark.neighbors.recipes import choose_recipe
 from elodin_spark.neighbors.search import Index, TieBroken
-from elodin_spark.neighbors.shards import add_shard
-from elodin_spark.neighbors.trained import train
 
 
 @pytest.fixture(scope="module", params=["l2", "approximate", "jaccard"])

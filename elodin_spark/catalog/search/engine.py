@@ -8,19 +8,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.catalog.removed import Removed
 from elodin_spark.catalog.search.options import SearchOptions
+from elodin_spark.catalog.storage.tombstones import Removed
 from elodin_spark.errors import UnknownCutoutError
-from elodin_spark.neighbors.approximate import ApproximateL2Index
 from elodin_spark.neighbors.duplicates import DuplicateWindows, folded_duplicates
 from elodin_spark.neighbors.filtered import only
-from elodin_spark.neighbors.l2 import L2Index
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.lookup import ids_array
 from elodin_spark.neighbors.outside import FromOutside, Outside
-from elodin_spark.neighbors.overlap import Windows, WindowTable
+from elodin_spark.neighbors.regions import PlacedWindows, directions, within_cone, within_moc
 from elodin_spark.neighbors.repeats import Repeats, RepeatWindows
 from elodin_spark.neighbors.search import Index, WindowsOf, neighbors_of
-from elodin_spark.neighbors.skyfilter import PlacedWindows, directions, within_cone, within_moc
+from elodin_spark.neighbors.suppression import Windows, WindowTable
 from elodin_spark.schema import NEIGHBORS
 
 #: Columns of the cutouts table that answers take.

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import pyarrow as pa
 
+from elodin_spark.catalog.build.typical import Typical
 from elodin_spark.catalog.search.html import html_table, inline_picture
 from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.catalog.search.query import ResolvedQuery
 from elodin_spark.catalog.search.text import flat, neighbors_csv, neighbors_table
-from elodin_spark.catalog.typical import Typical
 from elodin_spark.errors import InputError
 
 if TYPE_CHECKING:

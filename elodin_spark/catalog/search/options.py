@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_o
 from pydantic import BeforeValidator, Field, ValidationError
 
 from elodin_spark.catalog.search.coordinates import arcsec_of, degrees_of
+from elodin_spark.config.base import Model, parts_of
+from elodin_spark.config.mistakes import explain
+from elodin_spark.config.settings import Metric
 from elodin_spark.errors import InputError
-from elodin_spark.settings import Metric
-from elodin_spark.settings.base import Model, parts_of
-from elodin_spark.settings.mistakes import explain
 
 #: What becomes of known repeats.
 RepeatsRule = Literal["keep", "leave-out", "group"]

@@ -13,21 +13,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.catalog.pixels import nearest_to_pixel, parsed_pixel
-from elodin_spark.catalog.places import Places, checked_radius, within
+from elodin_spark.arrow import to_matrix
 from elodin_spark.catalog.search.coordinates import arcsec_of, degrees_of
 from elodin_spark.catalog.search.html import inline_picture
-from elodin_spark.catalog.store import Store
+from elodin_spark.catalog.search.pixels import nearest_to_pixel, parsed_pixel
+from elodin_spark.catalog.search.positions import Places, checked_radius, within
+from elodin_spark.catalog.storage.store import Store
+from elodin_spark.config.settings import FullImage, Settings, SlidingWindow
 from elodin_spark.errors import InputError
-from elodin_spark.fingerprints.finish import load_finish
 from elodin_spark.fingerprints.labels import label_sets
-from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.fingerprints.transform import load_finish
+from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.images.listing import files_to_batches, is_fits, list_files
 from elodin_spark.neighbors.outside import Outside, checked_vector
 from elodin_spark.progress import counted
-from elodin_spark.settings import FullImage, Settings, SlidingWindow
 from elodin_spark.stage import StageSpec, fuse, run_plain
-from elodin_spark.vectors import to_matrix
 
 Way = Literal["id", "position", "pixel", "vector", "image"]
 
@@ -194,7 +194,7 @@ def by_pixel(
     contains: Callable[[ArrayLike], NDArray[np.bool_]],
     pixel: tuple[str, float | None, float | None],
 ) -> ResolvedQuery:
-    """Ask by the cutout that shows a pixel best: :func:`~elodin_spark.catalog.pixels.nearest_to_pixel`."""
+    """Ask by the cutout that shows a pixel best: see `nearest_to_pixel`."""
     cutout, said = nearest_to_pixel(store, windows, contains, pixel)
     return ResolvedQuery(f"cutout {cutout}, {said}", (cutout,))
 
@@ -286,7 +286,7 @@ def _network(store: Store, settings: Settings, weights: Weights) -> list[StageSp
     # Here, not above: other questions need nothing that reads images.
     from elodin_spark.cutouts.tile import TileSpec
     from elodin_spark.fingerprints.dense import DenseSpec
-    from elodin_spark.fingerprints.runtimes.choose import choose_runtime
+    from elodin_spark.fingerprints.runtimes.selection import choose_runtime
     from elodin_spark.fingerprints.stage import FingerprintSpec
 
     cutouts, network = settings.cutouts, settings.fingerprints

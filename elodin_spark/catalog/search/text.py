@@ -7,10 +7,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from elodin_spark.catalog.build.typical import Typical
 from elodin_spark.catalog.search.query import ResolvedQuery
-from elodin_spark.catalog.typical import Typical
+from elodin_spark.config.settings import Metric
 from elodin_spark.schema import ANSWERS, MEASURES, MORE_ANSWERS
-from elodin_spark.settings import Metric
 from elodin_spark.terminal import plain
 
 

@@ -12,12 +12,12 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.settings import CELL_PX, Precision
 from elodin_spark.fingerprints.backbones import preprocessing_of
 from elodin_spark.fingerprints.devices import chosen_device
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
-from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.fingerprints.windows import resize_window
-from elodin_spark.settings import CELL_PX, Precision
 
 Vectors: TypeAlias = NDArray[np.float32]
 RuntimeName = Literal["tensorflow", "openvino", "keras"]
@@ -42,7 +42,7 @@ class NetworkSpec:
     weights : Weights
         ``weights.path`` is a file on this machine, where the runtime reads it.
     backbone : str
-        A name in :data:`~elodin_spark.settings.backbones.BACKBONES`.
+        A name in :data:`~elodin_spark.config.backbones.BACKBONES`.
     input_px : int
         Windows are resized to this side, px.
     batch_size : int

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from elodin_spark.config.settings import Precision
 from elodin_spark.errors import WeightsError
-from elodin_spark.settings import Precision
 
 
 @dataclass(frozen=True)

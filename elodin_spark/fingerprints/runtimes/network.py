@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.backbones import get_backbone
+from elodin_spark.config.base import near_misses
 from elodin_spark.errors import ConfigError, WeightsError
 from elodin_spark.fingerprints.backbones import Preprocessing, build_model, named_weights
 from elodin_spark.fingerprints.runtimes.framework import load_keras
-from elodin_spark.fingerprints.weights import Weights, digest_arrays
-from elodin_spark.settings.backbones import get_backbone
-from elodin_spark.settings.base import near_misses
+from elodin_spark.fingerprints.weights.resolve import Weights, digest_arrays
 
 #: Name of what joins the vectors of several layers.
 _JOINED = "joined_layers"

@@ -26,7 +26,7 @@ from elodin_spark.errors import MissingDependencyError, WeightsError
 from elodin_spark.fingerprints.runtimes.base import Run, RunFeatures, RunHead, Runtime, Vectors
 from elodin_spark.fingerprints.runtimes.cpu import require_bf16
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile, digest_files
-from elodin_spark.fingerprints.weights import Weights, default_cache, new_file
+from elodin_spark.fingerprints.weights.resolve import Weights, default_cache, new_file
 
 #: Part of the cache key of converted networks: raise it when :func:`_convert` changes.
 CONVERSION_VERSION = 1
@@ -182,7 +182,7 @@ def convert_network(
     ----------
     weights : Weights
     backbone : str
-        A name in :data:`~elodin_spark.settings.backbones.BACKBONES`.
+        A name in :data:`~elodin_spark.config.backbones.BACKBONES`.
     input_px : int
         Side of its input, px.
     cache : Path, optional

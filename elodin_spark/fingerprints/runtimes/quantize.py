@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError, MissingDependencyError
 from elodin_spark.fingerprints.backbones import preprocessing_of
 from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
@@ -24,9 +25,8 @@ from elodin_spark.fingerprints.runtimes.openvino import (
     store_model,
     without_telemetry,
 )
-from elodin_spark.fingerprints.weights import Weights
+from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.fingerprints.windows import resize_window
-from elodin_spark.settings import FingerprintsSettings
 
 #: What the overlap must exceed the floor by on the windows a network was quantized with.
 MARGIN = 0.01
@@ -64,7 +64,7 @@ def quantize(
     windows : sequence of ndarray of uint8, shape (h, w) or (h, w, 3)
         To calibrate with: some hundred windows like those that will be fingerprinted.
     backbone, input_px, layer
-        As in :class:`~elodin_spark.settings.FingerprintsSettings`.
+        As in :class:`~elodin_spark.config.settings.FingerprintsSettings`.
     keep : sequence of str
         Layers of the Keras network that are not quantized, such as ``conv1_conv``.
     keep_precision : str

@@ -1,0 +1,274 @@
+"""What is made from the tables of a catalog: the indices, the maps, the figures.
+
+Each product is made whole in a folder of its own and then recorded with a digest of what
+it was made from, so it is made again only when that has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from elodin_spark import schema
+from elodin_spark.catalog.build.labelindex import (
+    COUNTS_FILE,
+    label_digest,
+    make_label_files,
+    make_label_shards,
+    open_label_shards,
+)
+from elodin_spark.catalog.storage.rowfilter import among
+from elodin_spark.catalog.build.shardedindex import make_shards, open_shards, wanted_recipe
+from elodin_spark.catalog.storage.store import Store
+from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.progress import Progress
+from elodin_spark.config.settings import Settings
+from elodin_spark.arrow import to_matrix
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
+
+#: Of the index product.
+L2_FILE = "l2.index"
+
+_BATCH_ROWS = 4096
+
+
+def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
+    """Build the indices over all committed fingerprints.
+
+    The L2 index is always built: it holds the vectors, and Jaccard ties are broken by it. It is the
+    exact one where ``neighbors.recipe`` and ``neighbors.memory_gb`` allow it.
+
+    Returns
+    -------
+    bool
+        False where the indices were up to date.
+    """
+    count = store.n_rows("fingerprints")
+    if not count:
+        return False
+    dataset = store.dataset("fingerprints", ["vector"])
+    dimension = to_matrix(dataset.head(1, columns=["vector"]).column("vector").combine_chunks()).shape[1]
+    recipe = wanted_recipe(settings.neighbors, count, dimension)
+    asked = [] if recipe.exact else [recipe.factory, recipe.store, settings.neighbors.recall, "built"]
+    digest = product_digest(
+        store, sorted(settings.neighbors.metrics), *asked, *label_digest(settings.neighbors)
+    )
+    if up_to_date(store, "index", digest):
+        return False
+    started = time.monotonic()
+    record: dict[str, Any] = {
+        "digest": digest,
+        "rows": count,
+        "dimension": dimension,
+        "metrics": settings.neighbors.metrics,
+    }
+    record["set_size"] = settings.neighbors.labels
+    if not recipe.exact:
+        record |= make_shards(store, settings, spark, recipe)
+        record |= make_label_shards(store, settings, spark, store.label_count(dimension))
+    folder = store.new_product("index")
+    if recipe.exact:
+        record["rows"] = _build_exact(dataset, dimension, count, folder)
+        make_label_files(store, settings.neighbors, folder, store.label_count(dimension))
+    elif "label_index" in record:
+        np.save(folder / COUNTS_FILE, open_label_shards(store, record["label_index"]).label_counts())
+    commit_index(store, folder, {**record, "seconds": _since(started)})
+    return True
+
+
+def commit_index(store: Store, folder: Path, record: dict[str, Any]) -> None:
+    """Declare an index done, with the recipe by which it is known when it is opened."""
+    store.commit_product("index", folder, {**record, "recipe_id": store.meta["recipe_id"]})
+
+
+def checked_index(store: Store) -> tuple[Path, dict[str, Any]]:
+    """Folder and record of the index.
+
+    Raises
+    ------
+    CatalogError
+        There is none, a file is missing or damaged, or its vectors are of another recipe.
+    """
+    folder, record = store.product_folder("index"), store.product("index") or {}
+    again = f"delete {store.path}/products/index.json and run the catalog again"
+    if record.get("recipe_id") != store.meta["recipe_id"]:
+        raise CatalogError(
+            f"{folder} holds an index of recipe {record.get('recipe_id')}, and the catalog is of "
+            f"{store.meta['recipe_id']}: {again}"
+        )
+    store.product_file("index", "")
+    return folder, record
+
+
+def load_l2(store: Store) -> L2Index | ApproximateL2Index:
+    """The L2 index, exact or of shards, without what was removed.
+
+    Raises
+    ------
+    CatalogError
+        It has not been built, or a file of it is damaged.
+    """
+    folder, record = checked_index(store)
+    if "trained" in record:
+        return open_shards(store, record)
+    return L2Index.load(folder / L2_FILE, without=store.removed.cutouts)
+
+
+def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) -> int:
+    with Progress(count, "indexing L2", "vectors") as progress:
+
+        def vectors() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+            for batch in dataset.to_batches(columns=["cutout_id", "vector"], batch_size=_BATCH_ROWS):
+                if not batch.num_rows:  # the file of a batch whose images were all refused
+                    continue
+                yield batch.column("cutout_id").to_numpy(), to_matrix(batch.column("vector"))
+                progress.add(len(batch))
+
+        l2 = L2Index.build(vectors(), dimension, expected=count)
+    l2.save(folder / L2_FILE)
+    return len(l2)
+
+
+def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
+    """Project a stable sample of the fingerprints to the plane, once per method.
+
+    Returns
+    -------
+    bool
+        False where the maps were up to date, or there are too few cutouts for one.
+    """
+    chosen = settings.projection
+    digest = product_digest(store, chosen.model_dump(mode="json"), settings.seed, *removed_digest(store))
+    count = store.n_rows("fingerprints")
+    if not chosen.methods or not count or up_to_date(store, "projection", digest):
+        return False
+    started = time.monotonic()
+    folder = store.new_product("projection")
+    from elodin_spark.projection.reduce import project
+    from elodin_spark.spark.batches import sample_vectors
+
+    parts, gone = store.parts("fingerprints"), store.removed_file
+    sample = sample_vectors(spark(), parts, chosen.sample, settings.seed, gone)
+    vectors = to_matrix(sample.column("vector").combine_chunks())
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        log.warning("%d vectors that are not finite are left out of the maps", int((~finite).sum()))
+        sample, vectors = sample.filter(pa.array(finite)), vectors[finite]
+    ids = sample.column("cutout_id")
+    made = []
+    with Progress(len(chosen.methods), f"projecting {len(ids)} of {count} cutouts", "maps") as progress:
+        for method in chosen.methods:
+            try:
+                xy = project(
+                    vectors,
+                    method,
+                    pca=chosen.pca,
+                    perplexity=chosen.perplexity,
+                    n_neighbors=chosen.n_neighbors,
+                    min_dist=chosen.min_dist,
+                    seed=settings.seed,
+                )
+            except InputError as error:
+                log.warning("no %s map: %s", method, error)
+                continue
+            columns = [ids.combine_chunks(), pa.array(xy[:, 0]), pa.array(xy[:, 1])]
+            pq.write_table(pa.table(columns, schema=schema.PROJECTION), folder / f"{method}.parquet")
+            made.append(method)
+            progress.add()
+    record: dict[str, Any] = {"digest": digest, "rows": len(ids), "methods": made, "seed": settings.seed}
+    store.commit_product("projection", folder, {**record, "seconds": _since(started)})
+    return True
+
+
+def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
+    """Draw the maps, the sky where any cutout has a position, and labels that have no name.
+
+    Returns
+    -------
+    bool
+        False where the figures were up to date or are not wanted.
+    """
+    projection, examples = store.product("projection"), store.product("examples")
+    digest = product_digest(
+        store, projection and projection["digest"], examples and examples["digest"], *removed_digest(store)
+    )
+    if not settings.run.figures or not store.n_rows("cutouts") or up_to_date(store, "figures", digest):
+        return False
+    started = time.monotonic()
+    folder = store.new_product("figures")
+    from elodin_spark.catalog.build.label_sheets import draw_sheet
+    from elodin_spark.display.map import map_figure
+    from elodin_spark.display.sky import sky_figure
+    from elodin_spark.display.style import save_figure
+
+    methods = projection["methods"] if projection else []
+    with Progress(len(methods) + 2, "drawing", "figures") as progress:
+        for method in methods:
+            points = pq.read_table(store.product_file("projection", f"{method}.parquet"))
+            thumbnails = thumbnails_of(store, points.column("cutout_id"))
+            xy = np.column_stack([points.column("x").to_numpy(), points.column("y").to_numpy()])
+            figure = map_figure(xy, thumbnails, method=method, subtitle=store.describe())
+            save_figure(figure, folder / f"map_{method}.png")
+            progress.add()
+        columns = ["ra", "dec", "cutout_id"]
+        cutouts = store.dataset("cutouts", columns).to_table(columns=columns).sort_by("cutout_id")
+        ra, dec = (cutouts.column(name).to_numpy().astype(np.float64) for name in ("ra", "dec"))
+        if (np.isfinite(ra) & np.isfinite(dec)).any():
+            save_figure(sky_figure(ra, dec, subtitle=store.describe()), folder / "sky.png")
+        else:
+            log.info("no figure of the sky: no cutout has a position")
+        progress.add()
+        draw_sheet(store, folder / f"{store.labels}.png")
+        progress.add()
+    store.commit_product("figures", folder, {"digest": digest, "seconds": _since(started)})
+    return True
+
+
+def thumbnails_of(store: Store, ids: pa.Array | pa.ChunkedArray) -> list[bytes | None]:
+    """Thumbnails of cutouts, in the order of `ids`; None for one that has none."""
+    wanted = store.dataset("cutouts", ["thumbnail"]).to_table(
+        columns=["cutout_id", "thumbnail"],
+        filter=among("cutout_id", ids.to_pylist()),
+    )
+    columns = (wanted.column(name).to_pylist() for name in ("cutout_id", "thumbnail"))
+    found: dict[int, bytes] = dict(zip(*columns, strict=True))
+    return [found.get(i) for i in ids.to_pylist()]
+
+
+def product_digest(store: Store, *settings: Any, table: str = "fingerprints") -> str:
+    """Hash of what a product is made from: the parts of a table as they were made, and settings."""
+    parts = [commit.identities(table) for commit in store.commits()]
+    return hashlib.sha256(json.dumps([parts, *settings]).encode()).hexdigest()
+
+
+def removed_digest(store: Store) -> list[str]:
+    """For the digest of products that are made again without what was removed; empty before."""
+    removed = store.removed.cutouts
+    return [hashlib.sha256(removed.tobytes()).hexdigest()] if removed.size else []
+
+
+def up_to_date(store: Store, name: str, digest: str) -> bool:
+    """Whether a product was made from just that."""
+    record = store.product(name)
+    return record is not None and record["digest"] == digest
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)

@@ -1,0 +1,121 @@
+"""Some cutouts of an archive before it is run: what the precision of the network is measured on."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from elodin_spark import schema
+from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.errors import ImageError
+from elodin_spark.fingerprints.rows import window_of
+from elodin_spark.ids import stable_id
+from elodin_spark.images.listing import ImageFile, files_to_batches, list_files
+from elodin_spark.images.stage import DescribeSpec
+from elodin_spark.sampling.sample import sample_keys
+from elodin_spark.config.settings import Positions, Settings
+from elodin_spark.stage import fuse
+
+#: Images the sample comes from, where each has enough windows.
+IMAGES = 32
+#: Windows of one image that it is chosen from: its other windows are taken to be alike.
+MOST_WINDOWS = 4096
+
+Window = NDArray[Any]
+#: A window with what it is chosen by.
+_Keyed = tuple[int, int, Window]
+
+
+def sample_windows(settings: Settings, root: str | None, count: int) -> list[Window]:
+    """Cut a sample, in this process.
+
+    The images come in the order of a hash of their paths, and so do the windows of an image and
+    those of the sample: the same archive and seed give the same windows. Images that cannot be
+    used are passed over.
+
+    Parameters
+    ----------
+    settings : Settings
+        Color images and catalogs of positions are put together on Spark.
+    root : str or None
+        Archive root.
+    count : int
+        Windows wanted. As many images as that are looked at, at most.
+
+    Returns
+    -------
+    list of ndarray of uint8, shape (h, w) or (h, w, 3)
+        At most `count`; without structure or not, but none that a rule of quality rejects.
+    """
+    files = list_files(settings.images.paths, root, settings.images.storage)
+    keys = sample_keys([stable_id(file.path) for file in files], settings.seed)
+    ordered = [file for _, file in sorted(zip(keys.tolist(), files, strict=True))]
+    # Of few images more each than their share, for some may have less.
+    share = math.ceil(2 * count / max(1, min(2 * IMAGES, len(files))))
+    found: list[_Keyed] = []
+    for rows in itertools.islice(_images(ordered, settings), count):
+        found += _chosen(rows, settings.seed, share)
+        if len(found) >= count:
+            break
+    return [window for *_, window in sorted(found, key=lambda keyed: keyed[:2])[:count]]
+
+
+def _images(files: list[ImageFile], settings: Settings) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Batches of ``schema.TILED`` of each file or, where images are put together, of each image."""
+    tile = TileSpec.from_settings(settings)
+    if settings.images.color is None and not isinstance(settings.cutouts.generator, Positions):
+        spec = fuse(DescribeSpec.from_settings(settings.images), tile)
+        for file in files:
+            yield iter(spec.build(str)(files_to_batches([file])))
+        return
+    for row in _joined(files, settings):
+        yield iter(tile.build(str)(iter([schema.rows_to_batch([row], schema.TARGETED)])))
+
+
+def _joined(files: list[ImageFile], settings: Settings) -> Iterator[dict[str, Any]]:
+    """Rows of ``schema.TARGETED`` in the order of a hash."""
+    # Here, not above: other archives need no Spark for this.
+    from elodin_spark.spark.inputs import input_batches
+    from elodin_spark.spark.session import session
+
+    # The planes of a color image may be in any of the files; positions lie on some of any image's.
+    some = files if settings.images.color is not None else files[: 2 * IMAGES]
+    whole = settings.run.model_copy(update={"batch_images": max(1, len(some))})
+    with session(settings.spark, data_source=False) as spark:
+        batches = input_batches(spark, some, settings.model_copy(update={"run": whole}))
+        rows = [row for batch in batches for row in batch.rows.toArrow().to_pylist()]
+    usable = [row for row in rows if row["status"] == "ok"]
+    keys = sample_keys([row["image_id"] for row in usable], settings.seed).tolist()
+    for _, _, row in sorted((key, row["image_id"], row) for key, row in zip(keys, usable, strict=True)):
+        yield {name: row.get(name) for name in schema.TARGETED.names}
+
+
+def _chosen(batches: Iterator[pa.RecordBatch], seed: int, share: int) -> list[_Keyed]:
+    """Up to `share` windows of an image, those with the smallest keys."""
+    kept: list[tuple[int, int, Window]] = []
+    seen = 0
+    for batch in batches:
+        rows = batch.filter(batch.column("pixels").is_valid())
+        keys = sample_keys(rows.column("cutout_id").to_numpy(), seed).tolist()
+        for i, key in enumerate(keys):
+            entry = (-key, rows.column("cutout_id")[i].as_py())
+            if len(kept) == share and entry < kept[0][:2]:
+                continue
+            pixels, shape = rows.column("pixels")[i].as_buffer(), rows.column("pixel_shape")[i].as_py()
+            try:
+                window = window_of(pixels, shape)
+            except ImageError:
+                continue
+            # A copy: the window must not keep its whole batch in memory.
+            push = heapq.heappush if len(kept) < share else heapq.heappushpop
+            push(kept, (*entry, window.copy()))
+        seen += batch.num_rows
+        if seen >= MOST_WINDOWS:
+            break
+    return [(-key, cutout, window) for key, cutout, window in kept]

@@ -1,0 +1,134 @@
+"""What was taken out of a catalog: IDs that stay taken out, whatever is run or rewritten later.
+
+``removed-<hash>.parquet`` in the folder of the catalog is the one record of it, and ``catalog.json`` names
+it: so it replaces the one before in one step, a cutout is in all answers or in none, and a record that is
+lost or put back from another day is seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from elodin_spark.catalog.storage.rowfilter import among
+from elodin_spark.errors import CatalogError, UnknownCutoutError
+from elodin_spark.neighbors.files import written_whole
+from elodin_spark.neighbors.lookup import ids_array, some_ids
+
+_FILE = "removed.parquet"
+_COLUMNS = pa.schema([pa.field("kind", pa.string()), pa.field("id", pa.int64())])
+_EMPTY = np.empty(0, np.int64)
+#: The column by which rows of a table are left out; tables that are not named keep all rows.
+_COLUMN = {"images": "image_id", "cutouts": "cutout_id", "fingerprints": "cutout_id"}
+
+
+@dataclass(frozen=True, eq=False)
+class Removed:
+    """IDs that were taken out.
+
+    Attributes
+    ----------
+    cutouts, images : ndarray of int64
+        Ascending, each once.
+    """
+
+    cutouts: NDArray[np.int64] = field(default_factory=lambda: _EMPTY)
+    images: NDArray[np.int64] = field(default_factory=lambda: _EMPTY)
+
+    def of(self, table: str) -> NDArray[np.int64]:
+        """IDs whose rows are left out of a table."""
+        return {"image_id": self.images, "cutout_id": self.cutouts}.get(_COLUMN.get(table, ""), _EMPTY)
+
+    def kept(self, table: str) -> pc.Expression | None:
+        """The rows of a table that are not taken out; None where that is all of them."""
+        ids = self.of(table)
+        return ~among(_COLUMN[table], ids) if ids.size else None
+
+    def refuse(self, cutout_ids: ArrayLike, source: str) -> None:
+        """Raise UnknownCutoutError where a cutout was taken out; `source` is the catalog."""
+        asked = ids_array(cutout_ids)
+        gone = np.unique(asked[np.isin(asked, self.cutouts)])
+        if gone.size:
+            raise UnknownCutoutError(
+                f"cutout {some_ids(gone)} was removed from {source}; take another of its cutouts table"
+            )
+
+
+def removed_path(catalog: Path, record: Mapping[str, Any] | None) -> Path | None:
+    """The file that a record of ``catalog.json`` names; None before there is anything."""
+    if record is not None:
+        return catalog / str(record["file"])
+    file = catalog / _FILE  # of catalogs from before catalog.json named it
+    return file if file.exists() else None
+
+
+def read_removed(catalog: Path, record: Mapping[str, Any] | None) -> Removed:
+    """What was taken out of a catalog so far.
+
+    Parameters
+    ----------
+    catalog : Path
+    record : mapping or None
+        From :func:`write_removed`.
+
+    Raises
+    ------
+    CatalogError
+        The file is missing or damaged.
+    """
+    file = removed_path(catalog, record)
+    if file is None:
+        return Removed()
+    if record is not None:
+        return _read(file, str(record["sha256"]))
+    return _read(file, None, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _read(file: Path, sha256: str | None, _mtime_ns: int = 0) -> Removed:
+    try:
+        content = file.read_bytes()
+        if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+            raise ValueError("its bytes are others than were written")
+        rows = pq.read_table(pa.BufferReader(content), schema=_COLUMNS)
+    except (OSError, ValueError) as error:
+        raise CatalogError(
+            f"{file} is missing or damaged ({str(error)[:200]}): put it back from a copy; without it what "
+            "was removed is in the answers again. Where there is none, delete the catalog and run it again"
+        ) from None
+    kinds, ids = rows.column("kind"), rows.column("id")
+    cutouts, images = (ids.filter(pc.equal(kinds, kind)).to_numpy() for kind in ("cutout", "image"))
+    return Removed(np.unique(cutouts), np.unique(images))
+
+
+def write_removed(catalog: Path, removed: Removed) -> dict[str, Any]:
+    """Write what is taken out to a file, which counts once ``catalog.json`` names it.
+
+    Returns
+    -------
+    dict
+        For ``catalog.json``: `file`, its `sha256`, and the numbers of `cutouts` and `images`.
+    """
+    kinds = pa.concat_arrays(
+        [pa.repeat("cutout", removed.cutouts.size), pa.repeat("image", removed.images.size)]
+    )
+    ids = np.concatenate([removed.cutouts, removed.images])
+    content = io.BytesIO()
+    pq.write_table(pa.table([kinds, ids], schema=_COLUMNS), content)
+    sha256 = hashlib.sha256(content.getvalue()).hexdigest()
+    file = catalog / f"removed-{sha256[:12]}.parquet"
+    with written_whole(file) as temporary:
+        temporary.write_bytes(content.getvalue())
+    counts = {"cutouts": int(removed.cutouts.size), "images": int(removed.images.size)}
+    return {"file": file.name, "sha256": sha256, **counts}

@@ -1,0 +1,87 @@
+"""``elodin-spark pretrain``: a backbone trained on the cutouts of a survey, without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from elodin_spark.learning.cutoutset import CutoutSet
+
+
+def pretrain(
+    cutouts: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CATALOG_OR_CUTOUTS]",
+            help="Folder of a catalog, or Parquet files with a column jpeg, png, thumbnail or pixels.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Checkpoints, history, figure and weights.")
+    ] = Path("pretraining"),
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE.yaml", help="Settings of the training.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. learning_rate=5e-4."),
+    ] = None,
+    column: Annotated[str | None, typer.Option(help="Column that holds the images.")] = None,
+    watch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="Labeled cutouts whose neighbors are checked on the way, and never learned from: a "
+            "folder with a folder for each class, or a CSV of file,label.",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the network; all cores by default.")
+    ] = None,
+) -> None:
+    """Train ResNet50 on cutouts without labels, and on simulated objects of known shape.
+
+    Killed at any time, the same command goes on from the last checkpoint. KERAS_BACKEND names what
+    trains: torch, the fastest on CPUs and on GPUs, tensorflow or jax. What comes out, FOLDER/weights.npz,
+    is taken by fingerprints.weights.
+
+    Example: elodin-spark pretrain runs/coadds --out runs/backbone
+
+    Example: elodin-spark pretrain cutouts.parquet --config conf/pretrain.yaml --watch efigi=efigi/labels.csv
+
+    Example: elodin-spark pretrain cutouts.parquet --set 'stretches=[{px: 64, steps: 20000}]'
+    """
+    from elodin_spark.config.load import load_model
+    from elodin_spark.config.pretrain import PretrainSettings
+    from elodin_spark.errors import ConfigError
+
+    settings = load_model(PretrainSettings, config, overrides or [])
+    from elodin_spark.learning.labeled import read_set
+    from elodin_spark.learning.trained import train_and_pack
+
+    sets = []
+    for text in watch or []:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise ConfigError(f"--watch takes NAME=PATH, got {text!r}")
+        sets.append(read_set(name, Path(path)))
+    if settings.cutouts and cutouts is None:
+        raise ConfigError(
+            "name a catalog or Parquet files of cutouts, or learn from simulated objects alone: "
+            "--set cutouts=0"
+        )
+    found = _cutouts(cutouts, column) if cutouts is not None and settings.cutouts else None
+    packed = train_and_pack(found, out, settings, watched=sets, threads=threads)
+    typer.echo(f"{packed}: set fingerprints.weights={packed}")
+
+
+def _cutouts(path: Path, column: str | None) -> CutoutSet:
+    from elodin_spark.catalog import Catalog
+    from elodin_spark.learning.cutoutset import CutoutSet
+
+    if (path / "catalog.json").exists():
+        return Catalog.open(path).cutout_set(column)
+    return CutoutSet.read(path, column)

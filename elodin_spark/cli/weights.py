@@ -1,0 +1,98 @@
+"""``elodin-spark weights``: trained networks as small files."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+
+app = typer.Typer(
+    name="weights",
+    help="Pack the weights of a network into a small file, or show what one holds.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class Encoding(StrEnum):
+    """How kernels are stored."""
+
+    float16 = "float16"
+    int8 = "int8"
+    float32 = "float32"
+
+
+@app.command()
+def pack(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Weights as Keras saved them, e.g. x.weights.h5.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT.npz", help="File to write; OUT.json is written too.")],
+    input_px: Annotated[
+        int, typer.Option("--input-px", min=32, max=1024, help="Side of the images it was trained on, px.")
+    ],
+    backbone: Annotated[str, typer.Option(help="The network, as in fingerprints.backbone.")] = "resnet50",
+    encoding: Annotated[Encoding, typer.Option(help="How kernels are stored.")] = Encoding.float16,
+    card: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Data, recipe, seeds and scores, kept with them.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer whose output is the vector; several are joined by +.")
+    ] = None,
+    turns: Annotated[int, typer.Option(help="Turns of a window to average by default: 1, 4 or 8.")] = 1,
+) -> None:
+    """Pack the weights of a trained network, without its head, into a small file.
+
+    fingerprints.weights takes that file like any other.
+
+    Example: elodin-spark weights pack mine.weights.h5 mine.npz --input-px 64 --card card.json
+    """
+    from elodin_spark.errors import InputError
+    from elodin_spark.fingerprints.weights.shipped import pack_weights
+
+    try:
+        facts = {} if card is None else json.loads(card.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError) as error:
+        raise InputError(f"the card {card} cannot be read as a JSON object: {error}") from None
+    if turns not in (1, 4, 8):
+        raise InputError(f"--turns is 1, 4 or 8, got {turns}")
+    packed = pack_weights(
+        model,
+        out,
+        facts,
+        input_px=input_px,
+        backbone=backbone,
+        encoding=encoding.value,
+        layer=layer,
+        turns=cast("Literal[1, 4, 8]", turns),
+    )
+    typer.echo(f"{out}: {packed.size_bytes:,} bytes, SHA-256 {packed.sha256}")
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="A packed file.")],
+) -> None:
+    """Check each array of a packed file, and print what the file says of itself, as JSON.
+
+    Example: elodin-spark weights show mine.npz
+    """
+    from elodin_spark.fingerprints.weights.download import file_sha256, local_path
+    from elodin_spark.fingerprints.weights.packed import read_header, read_pack
+
+    path = local_path(str(file))
+    header = read_header(path)
+    arrays = read_pack(path, header)
+    facts = {
+        "file": str(file),
+        "size_bytes": path.stat().st_size,
+        "sha256": file_sha256(path),
+        "parameters": sum(array.size for array in arrays.values()),
+        **header.model_dump(mode="json", exclude={"arrays"}),
+    }
+    typer.echo(json.dumps(facts, indent=1))

@@ -1,0 +1,1 @@
+"""Settings: the models, and how they are read from YAML."""

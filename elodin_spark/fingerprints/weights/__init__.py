@@ -1,0 +1,1 @@
+"""Weights of networks: found, downloaded, checked, packed."""

@@ -1,0 +1,159 @@
+"""Packing trained weights for users, and finding those that come with the package."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from elodin_spark.config import shipped
+from elodin_spark.config.backbones import Backbone, get_backbone
+from elodin_spark.config.shipped import SURVEY, ShippedWeights, shipped_weights
+from elodin_spark.errors import InputError, WeightsError
+from elodin_spark.fingerprints.backbones import HEAD_LAYER, preprocessing_of
+from elodin_spark.fingerprints.weights.download import file_sha256
+from elodin_spark.fingerprints.weights.keras_files import in_network_order, read_arrays
+from elodin_spark.fingerprints.weights.packed import Encoding, PackHeader, write_pack
+
+log = logging.getLogger(__name__)
+
+
+def pack_weights(
+    model: Any,
+    path: Path,
+    card: Mapping[str, Any],
+    *,
+    input_px: int,
+    backbone: str = "resnet50",
+    encoding: Encoding = "float16",
+    layer: str | None = None,
+    turns: Literal[1, 4, 8] = 1,
+) -> ShippedWeights:
+    """Write trained weights as one small file, and beside it a JSON file that describes it.
+
+    Parameters
+    ----------
+    model : keras.Model, path, or mapping of str to ndarray
+        The network as :func:`~elodin_spark.fingerprints.backbones.build_model` makes it, a file of
+        Keras, or arrays by ``layer/variable``. A head is left out.
+    path : Path
+        To write to, ``NAME.npz``; ``NAME.json`` is written beside.
+    card : mapping
+        Where they come from and how good they are; plain values that survive JSON.
+    input_px : int
+        Side of the images they were trained with, px.
+    backbone : str
+    encoding : {"float16", "int8", "float32"}
+        Of kernels, see :mod:`elodin_spark.fingerprints.weights.packed`. ``int8`` takes half the bytes of
+        ``float16`` and changes neighbors; docs/fingerprints.md has figures.
+    layer : str, optional
+        Whose output makes the better vectors, or several joined by +: the default of
+        ``fingerprints.layer`` where these are the weights of the package.
+    turns : {1, 4, 8}
+        Likewise of ``fingerprints.turns``.
+
+    Returns
+    -------
+    ShippedWeights
+        What the JSON file says.
+
+    Raises
+    ------
+    WeightsError
+        The weights are not of that network, or hold numbers that cannot be stored.
+    InputError
+        `path` does not end in ``.npz``, or the card is not plain.
+    ConfigError
+        There is no such layer.
+    """
+    if layer is not None:
+        from elodin_spark.fingerprints.runtimes.network import vector_length
+
+        vector_length(backbone, layer)
+    entry, path = get_backbone(backbone), Path(path)
+    if path.suffix != ".npz":
+        raise InputError(f"packed weights are named NAME.npz, got {path}")
+    try:
+        plain = json.loads(json.dumps(dict(card), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the card of weights holds what JSON cannot write: {error}") from None
+    arrays = _arrays_of(model, entry)
+    if any(name.startswith(f"{HEAD_LAYER}/") for name in arrays):
+        log.info("the head of the network is left out: packed weights make vectors")
+        arrays = {name: array for name, array in arrays.items() if not name.startswith(f"{HEAD_LAYER}/")}
+    arrays = in_network_order(arrays, path, entry)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header: PackHeader = write_pack(
+        path,
+        arrays,
+        encoding,
+        backbone=entry.name,
+        input_px=input_px,
+        preprocessing={"mode": entry.mode, **asdict(preprocessing_of(entry.name))},
+        card=plain,
+    )
+    described = ShippedWeights(
+        file=path.name,
+        size_bytes=path.stat().st_size,
+        sha256=file_sha256(path),
+        arrays_sha256=header.arrays_sha256,
+        backbone=entry.name,
+        input_px=input_px,
+        encoding=encoding,
+        layer=layer,
+        turns=turns,
+        card=plain,
+    )
+    path.with_suffix(".json").write_text(described.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return described
+
+
+def _arrays_of(model: Any, backbone: Backbone) -> dict[str, Any]:
+    if isinstance(model, Mapping):
+        return dict(model)
+    if isinstance(model, str | Path):
+        return read_arrays(Path(model), backbone)
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = Path(scratch) / "model.weights.h5"
+        model.save_weights(str(saved))
+        return read_arrays(saved, backbone)
+
+
+def find_shipped(backbone: Backbone) -> tuple[Path, ShippedWeights]:
+    """The weights file of the package, checked against its checksum.
+
+    Raises
+    ------
+    WeightsError
+        There is none, it is damaged, or it is of another network.
+    """
+    known = shipped_weights()
+    if known is None:
+        raise WeightsError(
+            f"this installation of elodin_spark comes without weights of its own ({shipped.STEM}.npz is not "
+            f"in {shipped.FOLDER}): set fingerprints.weights to imagenet, or to random:0 (not trained), or "
+            "train some and name their file, see docs/model-card.md"
+        )
+    if known.backbone != backbone.name:
+        raise WeightsError(
+            f"weights {SURVEY} are of {get_backbone(known.backbone).title}, not of {backbone.title}: set "
+            f"fingerprints.backbone={known.backbone}, or fingerprints.weights to imagenet, random:0 or a file"
+        )
+    path = Path(str(shipped.FOLDER / known.file))
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise WeightsError(
+            f"weights {SURVEY}: {path} cannot be read ({error.strerror}), though the package should hold it; "
+            "install elodin_spark again"
+        ) from None
+    if found != known.sha256:
+        raise WeightsError(
+            f"weights {SURVEY}: {path} is damaged or truncated: {path.stat().st_size:,} bytes with SHA-256 "
+            f"{found}, not {known.size_bytes:,} with {known.sha256}; install elodin_spark again"
+        )
+    return path, known

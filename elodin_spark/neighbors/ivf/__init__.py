@@ -1,0 +1,1 @@
+"""The sharded index of vectors: inverted lists, trained, built and tuned."""

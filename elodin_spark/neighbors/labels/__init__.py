@@ -1,0 +1,1 @@
+"""Indices of label sets, by Jaccard distance."""

@@ -1,0 +1,368 @@
+"""Neighbors by their labels among shards of label sets.
+
+What is in the lists nearest to a query is compared exactly, whatever the sizes of the sets; which lists
+these are follows from the centers alone. So answers do not depend on how sets are dealt to shards, and
+with all lists they are those of the exact index.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from elodin_spark.errors import CatalogError
+from elodin_spark.neighbors.labels.bitcodes import LabelSets, encode, set_sizes
+from elodin_spark.neighbors.labels.clustering import LabelCenters, hamming
+from elodin_spark.neighbors.labels.flat import TieBreak, jaccard_distance, ranked
+from elodin_spark.neighbors.labels.shard import LabelShard, Piece, rows_at, take
+from elodin_spark.neighbors.lookup import checked_k, held, ids_array, some_ids, unknown_cutouts
+
+_EXACT_BELOW = 20_000  # allowed cutouts, which are all compared
+_CHECKED_ON_OPENING = 4 << 20  # IDs
+_MOST_WIDENING = 64  # of the lists, for a filter
+
+#: Of a piece of a shard and (k, distance): which are among the k nearest in it and at most so far, and
+#: perhaps a few more, and how far these are; float64, shape (m,).
+_Compare: TypeAlias = Callable[[LabelShard, Piece, int, float], tuple[NDArray[np.int64], NDArray[np.float64]]]
+#: Which distance: of the sets, or of the shares of their scores.
+LabelMetric = Literal["jaccard", "label_scores"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelQueries:
+    """What is compared with the sets of an index; see :meth:`LabelIndex.queries_of`.
+
+    Attributes
+    ----------
+    codes : ndarray of uint8, shape (q, bytes)
+        Bit codes of the sets.
+    shares : tuple of ndarray, or None
+        Labels, int64, and their shares of the scores, float64, both of shape (q, w): for the label distance.
+    """
+
+    codes: NDArray[np.uint8]
+    shares: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+
+    def compare(self, n_labels: int) -> list[_Compare]:
+        """How far the sets of a shard are from each query."""
+        if self.shares is None:
+            return [_by_jaccard(code) for code in self.codes]
+        return [_by_shares(*row, n_labels) for row in zip(*self.shares, strict=True)]
+
+
+class LabelIndex:
+    """Shards of label sets searched as one; the methods are those of JaccardIndex.
+
+    Parameters
+    ----------
+    centers : LabelCenters
+    shards : iterable of LabelShard
+    nprobe : int, optional
+        Lists that a query is compared with; all by default, which is exact.
+
+    Raises
+    ------
+    CatalogError
+        An ID is in two shards (looked for up to 4 million sets).
+    """
+
+    def __init__(
+        self, centers: LabelCenters, shards: Iterable[LabelShard], nprobe: int | None = None
+    ) -> None:
+        self.centers = centers
+        self.shards = list(shards)
+        self.nprobe = len(centers) if nprobe is None else min(max(1, nprobe), len(centers))
+        ids = self.ids if len(self.shards) > 1 and len(self) <= _CHECKED_ON_OPENING else np.empty(0, np.int64)
+        twice = np.unique(ids[1:][ids[1:] == ids[:-1]])
+        if twice.size:
+            raise CatalogError(
+                f"collision: {twice.size} cutout ID(s) are in more than one shard of label sets "
+                f"({some_ids(twice)}); the same cutouts were added twice: remove one of the shards"
+            )
+
+    @classmethod
+    def open(
+        cls,
+        centers: str | Path,
+        shards: Sequence[str | Path],
+        *,
+        nprobe: int | None = None,
+        without: ArrayLike = (),
+    ) -> LabelIndex:
+        """Open centers and shards.
+
+        Parameters
+        ----------
+        centers : str or Path
+        shards : sequence of str or Path
+        nprobe : int, optional
+        without : array_like of int64, shape (m,), optional
+            IDs to leave out.
+
+        Raises
+        ------
+        CatalogError
+            A file is missing or damaged, or a shard is of other centers.
+        """
+        known = LabelCenters.load(centers)
+        return cls(known, [LabelShard(shard, known, without) for shard in shards], nprobe)
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self.shards)
+
+    @property
+    def n_labels(self) -> int:
+        """Size of the universe."""
+        return self.centers.n_labels
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """All cutout IDs in ascending order, int64, shape (n,)."""
+        return np.sort(np.concatenate([np.empty(0, np.int64), *(shard.ids for shard in self.shards)]))
+
+    def contains(self, ids: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each of `ids`, shape (m,), is indexed; bool, shape (m,)."""
+        return self._locate(ids_array(ids))[0] >= 0
+
+    def label_counts(self) -> NDArray[np.int64]:
+        """How many sets hold each label, int64, shape (n_labels,)."""
+        return np.sum([np.zeros(self.n_labels, np.int64), *(s.counts for s in self.shards)], axis=0)
+
+    def sets_of(self, ids: ArrayLike) -> list[NDArray[np.int32]]:
+        """Return stored label sets, each ascending; int32.
+
+        Raises
+        ------
+        UnknownCutoutError
+            An ID is not indexed.
+        """
+        return [
+            np.flatnonzero(np.unpackbits(code, bitorder="little")).astype(np.int32)
+            for code in self._codes_of(ids_array(ids))
+        ]
+
+    def search_ids(
+        self,
+        ids: ArrayLike,
+        k: int,
+        tie_break: TieBreak | None = None,
+        *,
+        metric: LabelMetric = "jaccard",
+        allowed: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Nearest cutouts of cutouts; each finds itself among its own, if it is allowed.
+
+        Parameters and results as for :meth:`search`, the queries given by ID, int64, shape (q,).
+
+        Parameters
+        ----------
+        ids : array_like of int64, shape (q,)
+        k : int
+        tie_break : callable, optional
+        metric : {'jaccard', 'label_scores'}, optional
+            1 - Jaccard index of the sets; or the Euclidean distance of the scores of their labels,
+            each divided by their sum, which is 0 for labels that a set does not hold.
+        allowed : array_like of int64, shape (m,), optional
+
+        Raises
+        ------
+        UnknownCutoutError
+            An ID is not indexed.
+        InputError
+            `k` is below 1.
+        CatalogError
+            The label distance is asked for, and scores were not kept.
+        """
+        queries = ids_array(ids)
+        return self.compare(self.queries_of(queries, metric), k, tie_break, allowed=allowed)
+
+    def search(
+        self,
+        sets: LabelSets,
+        k: int,
+        tie_break: TieBreak | None = None,
+        *,
+        allowed: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Nearest cutouts of label sets, ordered by (distance, tie break, ID).
+
+        Parameters
+        ----------
+        sets : q label sets
+        k : int
+            Neighbors wanted; all ``n`` come back where `k` is larger.
+        tie_break : callable, optional
+            As for :meth:`elodin_spark.neighbors.labels.flat.JaccardIndex.search`.
+        allowed : array_like of int64, shape (m,), optional
+            Only these; those not indexed are ignored.
+
+        Returns
+        -------
+        ids : ndarray of int64, shape (q, min(k, n))
+            ``n`` counts the allowed ones where some are given.
+        distances : ndarray of float64, shape (q, min(k, n))
+
+        Raises
+        ------
+        CatalogError
+            A label outside the universe.
+        InputError
+            `k` is below 1.
+        """
+        queries = LabelQueries(encode(sets, self.n_labels, "the query"))
+        return self.compare(queries, k, tie_break, allowed=allowed)
+
+    def queries_of(self, ids: ArrayLike, metric: LabelMetric = "jaccard") -> LabelQueries:
+        """What a metric compares of cutouts.
+
+        Parameters
+        ----------
+        ids : array_like of int64, shape (q,)
+        metric : {'jaccard', 'label_scores'}, optional
+
+        Raises
+        ------
+        UnknownCutoutError
+            An ID is not indexed.
+        CatalogError
+            The label distance is asked for, and scores were not kept.
+        """
+        shard, row = self._locate(ids_array(ids))
+        codes = self._codes_of(ids_array(ids))
+        if metric == "jaccard" or not row.size:
+            return LabelQueries(codes)
+        found = [self.shards[s].shares([np.array([r])]) for s, r in zip(shard, row, strict=True)]
+        width = max(labels.shape[1] for labels, _ in found)
+        labels, shares = np.full((row.size, width), self.n_labels), np.zeros((row.size, width))
+        for at, (some, parts) in enumerate(found):
+            labels[at, : some.shape[1]], shares[at, : some.shape[1]] = some[0], parts[0]
+        return LabelQueries(codes, (labels, shares))
+
+    def compare(
+        self,
+        queries: LabelQueries,
+        k: int,
+        tie_break: TieBreak | None = None,
+        *,
+        allowed: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Nearest cutouts of queries; see :meth:`search`."""
+        codes = queries.codes
+        only = None if allowed is None else held(self, allowed)
+        count = len(self) if only is None else only.size
+        k = min(checked_k(k), count)
+        ids = np.empty((len(codes), k), np.int64)
+        distances = np.empty((len(codes), k), np.float64)
+        if k == 0 or not len(codes):
+            return ids, distances
+        nprobe = self.nprobe
+        if only is not None:
+            nprobe = min(len(self.centers), math.ceil(nprobe * min(_MOST_WIDENING, len(self) / count)))
+        every = nprobe >= len(self.centers) or (only is not None and only.size <= _EXACT_BELOW)
+        near = None if every else self.centers.nearest(codes, nprobe)
+        for row, distance_to in enumerate(queries.compare(self.n_labels)):
+            found = self._nearest(distance_to, k, None if near is None else near[row], only)
+            if found[0].size < k:  # the lists nearest to this one hold fewer
+                found = self._nearest(distance_to, k, None, only)
+            best = ranked(row, *found, tie_break)[:k]
+            ids[row], distances[row] = found[0][best], found[1][best]
+        return ids, distances
+
+    def _nearest(
+        self,
+        distance_to: _Compare,
+        k: int,
+        lists: NDArray[np.int64] | None,
+        only: NDArray[np.int64] | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(IDs, distances) of all at most as far as the k-th nearest of some lists, or of all."""
+        ids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        distances: list[NDArray[np.float64]] = [np.empty(0)]
+        kth = np.inf
+        for shard in self.shards:
+            for piece in shard.pieces(lists, only):
+                near, far = distance_to(shard, piece, k, kth)
+                ids.append(shard.row_ids[rows_at(piece, near)] if near.size else near)
+                distances.append(far)
+                ids, distances, kth = _closer(ids, distances, k)
+        return np.concatenate(ids), np.concatenate(distances)
+
+    def _locate(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Shard and row of each ID, shape (m,); -1 where it is in none."""
+        shard, row = np.full((2, ids.size), -1, np.int64)
+        for number, each in enumerate(self.shards):
+            at = each.find(ids)
+            shard[at >= 0], row[at >= 0] = number, at[at >= 0]
+        return shard, row
+
+    def _codes_of(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+        shard, row = self._locate(ids)
+        if (shard < 0).any():
+            raise unknown_cutouts("the index of label sets", ids[shard < 0])
+        codes = np.empty((ids.size, self.centers.codes.shape[1]), np.uint8)
+        for number in np.unique(shard):
+            here = shard == number
+            codes[here] = self.shards[number].codes[row[here]]
+        return codes
+
+
+def _closer(
+    ids: list[NDArray[np.int64]], distances: list[NDArray[np.float64]], k: int
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]], float]:
+    """What is at most as far as the k-th nearest so far, and how far that is."""
+    every, far = np.concatenate(ids), np.concatenate(distances)
+    if far.size < k:
+        return [every], [far], np.inf
+    kth = float(np.partition(far, k - 1)[k - 1])
+    near = far <= kth
+    return [every[near]], [far[near]], kth
+
+
+def _by_jaccard(code: NDArray[np.uint8]) -> _Compare:
+    size = int(set_sizes(code[np.newaxis])[0])
+
+    def distances(
+        shard: LabelShard, piece: Piece, k: int, limit: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        apart = hamming(code[np.newaxis], take(shard.codes, piece))[0]
+        if shard.size is None:
+            far = jaccard_distance(size, take(shard.sizes, piece).astype(np.int64), apart)
+            near = np.flatnonzero(far <= limit)
+            return near, far[near]
+        steps = jaccard_distance(size, shard.size, np.arange(size + shard.size + 1))
+        farthest = int(np.searchsorted(steps, limit, side="right")) - 1
+        below = np.cumsum(np.bincount(apart))  # sets at most so far apart
+        near = np.flatnonzero(apart <= min(farthest, int(np.searchsorted(below, k))))
+        return near, steps[apart[near]]
+
+    return distances
+
+
+def _by_shares(labels: NDArray[np.int64], shares: NDArray[np.float64], n_labels: int) -> _Compare:
+    """Sums squares of the labels of a row, and of those labels of the query that it lacks.
+
+    Nothing is subtracted from sums, so equal rows are 0 apart.
+    """
+    whole = np.zeros(n_labels + 1)
+    whole[labels] = shares
+    whole[n_labels] = 0
+    own = np.flatnonzero(whole)
+    byte, bit = own // 8, (own % 8).astype(np.uint8)
+
+    def distances(
+        shard: LabelShard, piece: Piece, k: int, limit: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        theirs, parts = shard.shares(piece)
+        lacking = ((take(shard.codes, piece)[:, byte] >> bit) & 1) == 0
+        common = np.square(parts - whole[theirs]).sum(axis=1)
+        far = np.sqrt(common + np.where(lacking, np.square(whole[own]), 0).sum(axis=1))
+        near = np.flatnonzero(far <= limit)
+        return near, far[near]
+
+    return distances

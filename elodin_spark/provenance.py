@@ -1,0 +1,233 @@
+"""What a fingerprint depends on, and the hash that names it.
+
+Vectors of two recipes never share a catalog: two runs with the same recipe and the same
+files give the same cutouts and the same fingerprints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from elodin_spark.config.settings import FingerprintsSettings, Precision, Settings, Step
+from elodin_spark.config.transform import LabelsKind
+
+#: What recipes call them.
+PRECISIONS: dict[Precision, str] = {"f32": "float32", "bf16": "bfloat16", "int8": "int8"}
+
+
+def make_recipe(
+    settings: Settings,
+    weights: str,
+    weights_sha256: str,
+    runtime: str | None = None,
+    model_sha256: str | None = None,
+    finish_sha256: str | None = None,
+    units: bool = False,
+) -> dict[str, Any]:
+    """Collect what the fingerprints of a run depend on.
+
+    Parameters
+    ----------
+    settings : Settings
+    weights : str
+        Name of the network weights, for people.
+    weights_sha256 : str
+        Hash of their content.
+    runtime : str, optional
+        What runs the network, ``auto`` resolved; needed for a precision other than f32.
+    model_sha256 : str, optional
+        Hash of the quantized network, for int8.
+    finish_sha256 : str, optional
+        Hash of the fitted finish; None before it is fitted.
+    units : bool, optional
+        Labels are units of the vector though the network has a head.
+
+    Returns
+    -------
+    dict
+        Nested plain values that survive JSON.
+    """
+    fingerprints = settings.fingerprints
+    steps, color = settings.images.steps, settings.images.color
+    return {
+        "images": {
+            "hdu": settings.images.hdu,
+            "bands": settings.images.bands,
+            "color": color and color.model_dump(mode="json"),
+            "steps": steps if steps == "auto" else [_full(step) for step in steps],
+        },
+        "cutouts": {
+            "generator": settings.cutouts.generator.model_dump(mode="json"),
+            "steps": [_full(step) for step in settings.cutouts.steps],
+            "quality": settings.cutouts.quality.model_dump(mode="json"),
+            "texture": list(settings.cutouts.texture),
+        },
+        "fingerprints": {
+            "backbone": fingerprints.backbone,
+            "weights": weights,
+            "weights_sha256": weights_sha256,
+            **_input(fingerprints),
+            **_layer(fingerprints.layer, fingerprints.turns),
+            "top_labels": fingerprints.top_labels,
+            **_arithmetic(fingerprints.arithmetic, runtime, model_sha256),
+            **({"labels": "units"} if units else {}),
+            **_stored(settings, finish_sha256),
+        },
+    }
+
+
+def _input(settings: FingerprintsSettings) -> dict[str, Any]:
+    """What the network sees: resized windows, or blocks of the image."""
+    if settings.mode == "window":
+        return {"input_px": settings.input_px}
+    return {"mode": settings.mode, "block_px": settings.block_px, "halo_px": settings.halo_px}
+
+
+def _stored(settings: Settings, finish_sha256: str | None) -> dict[str, Any]:
+    """What is made of the network's vector before it is written; nothing where it is written as it is."""
+    chosen = settings.fingerprints
+    stored: dict[str, Any] = {} if chosen.storage == "float32" else {"storage": chosen.storage}
+    if not chosen.fitted:
+        return stored
+    fitted = {"sample": chosen.pca_sample, "seed": settings.seed, "sha256": finish_sha256}
+    finish = "none" if chosen.finish == "auto" else chosen.finish
+    prototypes = chosen.prototypes if chosen.labels == "prototypes" else None
+    if (finish, chosen.exponent, prototypes) == ("none", 1, None):
+        # As it was before there was a choice, so that catalogs keep their recipe.
+        return stored | {"pca": {"components": chosen.pca, **fitted}}
+    how = {
+        "kind": finish,
+        "power": chosen.exponent,
+        "components": chosen.components,
+        "prototypes": prototypes,
+    }
+    return stored | {"finish": {**how, **fitted}}
+
+
+def finish_of(recipe: dict[str, Any]) -> dict[str, Any]:
+    """How vectors of a recipe are finished: `kind`, `power`, `components` and `prototypes` (or None)."""
+    stored = recipe["fingerprints"]
+    plain = {"kind": "none", "power": 1.0, "components": None, "prototypes": None}
+    return plain | stored.get("pca", {}) | stored.get("finish", {})
+
+
+def labels_of(recipe: dict[str, Any], classes: int | None) -> LabelsKind:
+    """What the labels of a recipe are.
+
+    Parameters
+    ----------
+    recipe : dict
+    classes : int or None
+        Length of the head of its weights; None without one.
+    """
+    if finish_of(recipe)["prototypes"] is not None:
+        return "prototypes"
+    return "units" if classes is None or "labels" in recipe["fingerprints"] else "classes"
+
+
+def settled_of(recipe: dict[str, Any], classes: int | None) -> dict[str, Any]:
+    """Settings of the section ``fingerprints`` that may be left open, as a recipe has settled them.
+
+    Parameters
+    ----------
+    recipe, classes
+        As of :func:`labels_of`.
+
+    Returns
+    -------
+    dict
+        `finish`, `power`, `labels` and `precision`.
+    """
+    finish = finish_of(recipe)
+    held = recipe["fingerprints"].get("precision", PRECISIONS["f32"])
+    return {
+        "finish": finish["kind"],
+        "power": finish["power"],
+        "labels": labels_of(recipe, classes),
+        "precision": next(name for name, long in PRECISIONS.items() if long == held),
+    }
+
+
+def wants_finish(recipe: dict[str, Any]) -> bool:
+    """Whether vectors of a recipe are finished by what is fitted to their archive."""
+    return not {"pca", "finish"}.isdisjoint(recipe["fingerprints"])
+
+
+def with_finish(recipe: dict[str, Any], sha256: str) -> dict[str, Any]:
+    """A recipe whose finish is fitted, and has this hash."""
+    fitted: dict[str, Any] = json.loads(json.dumps(recipe))
+    stored = fitted["fingerprints"]
+    stored["finish" if "finish" in stored else "pca"]["sha256"] = sha256
+    return fitted
+
+
+def network_id(
+    weights_sha256: str,
+    precision: Precision,
+    runtime: str | None = None,
+    model_sha256: str | None = None,
+    layer: str | None = None,
+    turns: int = 1,
+) -> str:
+    """Twelve hexadecimal digits that name a network, its layer, its arithmetic and how it looks."""
+    if precision == "f32" and layer is None and turns == 1:
+        return weights_sha256[:12]
+    arithmetic = _arithmetic(precision, runtime, model_sha256)
+    text = json.dumps([weights_sha256, arithmetic | _layer(layer, turns)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _layer(layer: str | None, turns: int) -> dict[str, Any]:
+    # Nothing of the plain case, so that catalogs from before there was a choice keep their recipe.
+    named: dict[str, Any] = {} if layer is None else {"layer": layer}
+    return named if turns == 1 else named | {"turns": turns}
+
+
+def _arithmetic(precision: Precision, runtime: str | None, model_sha256: str | None) -> dict[str, Any]:
+    """What of the arithmetic changes a vector by more than about 1e-4.
+
+    In float32 all runtimes agree to that; below it each rounds in places of its own, and a
+    quantized network depends on the windows it was calibrated with.
+    """
+    if precision == "f32":
+        return {"precision": PRECISIONS[precision]}
+    if runtime in (None, "auto") or (precision == "int8" and model_sha256 is None):
+        raise ValueError(f"a recipe in {precision} needs the runtime and, for int8, the quantized network")
+    model = {} if precision == "bf16" else {"model_sha256": model_sha256}
+    return {"precision": PRECISIONS[precision], "runtime": runtime, **model}
+
+
+def recipe_id(recipe: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that name a recipe.
+
+    The name of the weights does not count, their content does.
+    """
+    counted = json.loads(json.dumps(recipe))
+    counted["fingerprints"].pop("weights")
+    text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def recipe_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """One line for each setting in which two recipes differ: ``key: ours, not theirs``."""
+    left, right = _flat(ours), _flat(theirs)
+    return [
+        f"{key}: {left.get(key)!r}, not {right.get(key)!r}"
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key) != right.get(key)
+    ]
+
+
+def _full(step: Step) -> dict[str, Any]:
+    return {"type": step.type, "parameters": step.model().model_dump(mode="json")}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, below in value.items():
+        flat.update(_flat(below, f"{prefix}.{key}" if prefix else key))
+    return flat

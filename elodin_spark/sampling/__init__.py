@@ -1,0 +1,1 @@
+"""Stable samples by hash."""

@@ -1,6 +1,0 @@
-"""A synthetic survey with known truth, as FITS."""
-
-from elodin_spark.simulate.layout import ARTIFACT_TYPES, FAINT_TYPES, SKY_TYPES
-from elodin_spark.simulate.survey import TRUTH_COLUMNS, SimulatedSurvey, simulate
-
-__all__ = ["ARTIFACT_TYPES", "FAINT_TYPES", "SKY_TYPES", "TRUTH_COLUMNS", "SimulatedSurvey", "simulate"]
