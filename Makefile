@@ -37,7 +37,7 @@ test-all: test test-slow  ## run all tests: these two, one after the other
 test-petastorm: java  ## run the tests of petastorm and of Spark in petastorm's older environment
 	@sh conf/make-venv.sh $(PETASTORM_VENV) conf/petastorm.lock
 	@$(PETASTORM_VENV)/bin/python -c "from elodin_spark.learning.feed import load_petastorm; load_petastorm()"
-	@$(PETASTORM_VENV)/bin/python -m pytest tests/unit/test_learning_feed.py tests/spark $(PYTEST_ARGS)
+	@$(PETASTORM_VENV)/bin/python -m pytest tests/unit/learning/test_feed.py tests/spark $(PYTEST_ARGS)
 
 test-elsewhere: java venv  ## run the tests of every day as on a plainer machine: AVX2, LANG=C, no home, no data beside
 	@sh conf/test-elsewhere.sh $(VENV) -m "not slow" $(PYTEST_ARGS)

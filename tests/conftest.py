@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import javastart
 import pytest
+from helpers import javastart
+from helpers.order import SLOW_FIRST, is_slow
 from hypothesis import settings
-from order import SLOW_FIRST, is_slow
 
 from elodin_spark.config.load import parse_settings
 from elodin_spark.config.settings import Settings

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pyspark
 import pytest
-from limits import HANG_S
+from helpers.limits import HANG_S
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
 
 

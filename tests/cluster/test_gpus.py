@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from limits import HANG_S
+from helpers.limits import HANG_S
 
 pytestmark = [pytest.mark.cluster, pytest.mark.spark]
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from limits import HANG_S
+from helpers.limits import HANG_S
+from helpers.paths import ROOT
 
 from elodin_spark import Catalog
 from elodin_spark.config.load import dump_settings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.spark]
 
-ROOT = Path(__file__).resolve().parents[2]
 SUBMIT = Path(sys.executable).with_name("spark-submit")
 
 

@@ -6,13 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from limits import HANG_S
-
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.limits import HANG_S
+from helpers.paths import ROOT
 
 pytestmark = pytest.mark.e2e
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limits import HANG_S
+from helpers.limits import HANG_S
 
 from elodin_spark import Catalog
 from elodin_spark.cli.main import run_command

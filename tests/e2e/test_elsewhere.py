@@ -6,16 +6,15 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from limits import HANG_S
+from helpers.limits import HANG_S
+from helpers.paths import ROOT
 
 from elodin_spark.fingerprints.runtimes.cpu import BEYOND, cpu_flags
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = ("test_fingerprints_runtime.py", "test_foundation.py", "test_images_raster.py")
 
 

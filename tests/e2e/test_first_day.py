@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from firstday import WINDOWS, Day, begin, is_whole
+from helpers.firstday import WINDOWS, Day, begin, is_whole
 
 from elodin_spark.cli.main import run_command
 

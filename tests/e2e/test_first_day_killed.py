@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from firstday import begin, is_whole
+from helpers.firstday import begin, is_whole
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from limits import HANG_S
+from helpers.limits import HANG_S
 
 from elodin_spark import Catalog
 from elodin_spark.config.load import dump_settings

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from limits import HANG_S
-from order import EVERY_DAY, SLOW_FIRST, SLOW_UNITS
+from helpers.limits import HANG_S
+from helpers.order import EVERY_DAY, SLOW_FIRST, SLOW_UNITS
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 JAVA_ADVICE = "Install one: 'sudo apt install openjdk-17-jre-headless'"
 
 pytestmark = pytest.mark.e2e

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from limits import HANG_S
+from helpers.limits import HANG_S
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))

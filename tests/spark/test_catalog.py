@@ -10,7 +10,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
-from oracles import (
+from helpers.oracles import (
     brute_force_jaccard,
     brute_force_l2,
     overlap,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from smallcatalog import change_json
+from helpers.smallcatalog import change_json
 
 from elodin_spark import Catalog
 from elodin_spark.config.load import dump_settings

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from limits import HANG_S
+from helpers.limits import HANG_S
 
 pytestmark = pytest.mark.spark
 
@@ -27,7 +27,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 
 import numpy as np
-from docexamples import failed_examples
+from helpers.docexamples import failed_examples
 
 import elodin_spark
 from elodin_spark.catalog.reading import Contents

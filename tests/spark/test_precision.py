@@ -6,10 +6,10 @@ import json
 import logging
 import shutil
 
-import instructions
 import numpy as np
 import pytest
 from astropy.table import Table
+from helpers import instructions
 
 from elodin_spark import Catalog
 from elodin_spark.catalog.build.sample import sample_windows

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from limits import HANG_S
+from helpers.limits import HANG_S
 
 from elodin_spark.config.settings import SparkSettings
 from elodin_spark.errors import ResourceError

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hostile
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
+from helpers import hostile
 
 from elodin_spark import Catalog
 from elodin_spark.config.load import dump_settings

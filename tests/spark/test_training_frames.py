@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from learning import READERS, encoded, feed, numbers, picture
+from helpers.learning import READERS, encoded, feed, numbers, picture
 
 from elodin_spark.errors import InputError
 from elodin_spark.learning.frames import from_frame

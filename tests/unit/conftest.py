@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from fitsforms import FORMS, write
+from helpers.fitsforms import FORMS, write
+from helpers.servers import NAMES, QuietHandler, RangeHandler, Served, Traffic, wide_image
 from PIL import Image
-from servers import NAMES, QuietHandler, RangeHandler, Served, Traffic, wide_image
 
 
 @pytest.fixture(scope="session")

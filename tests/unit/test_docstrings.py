@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docexamples import MODULES, failed_examples
+from helpers.docexamples import MODULES, failed_examples
 from numpydoc.docscrape import FunctionDoc
 from pydantic import BaseModel
 

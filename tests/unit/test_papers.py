@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from order import SLOW_FIRST
+from helpers.order import SLOW_FIRST
+from helpers.paths import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -17,7 +18,6 @@ from elodin_spark.config.load import load_config, parse_settings
 from elodin_spark.exits import EXIT_CODES
 from elodin_spark.spark.java import HOW_TO_GET, MINIMUM_JAVA
 
-ROOT = Path(__file__).resolve().parents[2]
 PAPERS = [ROOT / name for name in ("CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md")]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAPERS, *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += sorted((ROOT / "docs" / "reference").glob("*.md"))

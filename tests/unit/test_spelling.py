@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("elodin_spark", "docs", "tests", "jobs", "conf", "benchmarks", "notebooks", ".github")
 FILES = sorted(
     file

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from limits import HANG_S
+from helpers.limits import HANG_S
 
 TESTS = Path(__file__).resolve().parents[1]
 #: Waiting for a number of seconds, or a limit on those that passed.
