@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from typing import Any
-
 import pytest
-from helpers.limits import HANG_S
+from helpers.benchmarks import result
 from helpers.paths import ROOT
 
 pytestmark = pytest.mark.e2e
-
-
-def result(program: str, *arguments: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / program, *arguments, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
-    assert {"cpu", "cores", "python", "OPENBLAS_CORETYPE"} <= set(found["machine"])
-    assert {"machine", "settings", "rows"} <= set(found)
-    return found
 
 
 def test_cutting_makes_the_pixels_and_thumbnails_of_the_loop() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from test_benchmarks import result
+from helpers.benchmarks import result
 
 pytestmark = pytest.mark.e2e
 

@@ -12,8 +12,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from helpers.benchmarks import result
+from helpers.paths import ROOT
 from PIL import Image
-from test_benchmarks import ROOT, result
 
 from elodin_spark.errors import ElodinError
 
