@@ -87,6 +87,28 @@ def test_no_room_imports_one_further_out() -> None:
     assert not wrong
 
 
+def dotted(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_files(file: Path) -> set[str]:
+    """Modules of the package that a file imports, wherever in it; ``from package import name`` is of `name`."""
+    known = {dotted(other) for other in MODULES}
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in known else str(node.module) for name in names}
+    return (found & known) - {dotted(file)}
+
+
+def test_files_do_not_import_each_other_in_a_circle() -> None:
+    graph = {dotted(file): imported_files(file) for file in MODULES}
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError where there is one
+
+
 def test_rooms_do_not_import_each_other_in_a_circle() -> None:
     graph: dict[str, set[str]] = {room: set() for room in RANK}
     for file in MODULES:
