@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import javastart
-from helpers.order import SLOW_FIRST, is_slow
+from helpers import javastart, order
 from hypothesis import settings
 
 from elodin_spark.config.load import parse_settings
@@ -34,12 +33,19 @@ for _name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "GNUMAKEFLAGS", "MAKEOVERRIDES
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that records durations."""
+    parser.addoption("--store-durations", action="store_true", help="record seconds in tests/durations.json")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let Java start quickly: what that takes is made once, by the first run of many processes."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         with tempfile.TemporaryDirectory() as scratch:
             javastart.make_archive(Path(scratch))
     os.environ.setdefault("SPARK_SUBMIT_OPTS", javastart.options())
+    if config.getoption("store_durations") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(order.Recorder())
 
 
 # A loaded machine is no defect: time is measured by benchmarks, never by tests.
@@ -55,10 +61,9 @@ def file_of(item: pytest.Item) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests, and put slow files first; the order within a file, and of all others, stays."""
     for item in items:
-        if is_slow(file_of(item)):
+        if order.is_slow(file_of(item)):
             item.add_marker("slow")
-    rank = {name: place for place, name in enumerate(SLOW_FIRST)}
-    items.sort(key=lambda item: rank.get(file_of(item), len(rank)))
+    items.sort(key=lambda item: order.rank(file_of(item)))
 
 
 @pytest.fixture(scope="session")

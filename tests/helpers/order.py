@@ -1,7 +1,19 @@
-"""Which tests are for every day, and which test files are begun first."""
+"""Which tests are for every day, and which test files are begun first, by durations that were recorded.
+
+``python -m pytest --store-durations`` records those of the files it runs in ``tests/durations.json``.
+"""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+FILE = Path(__file__).parents[1] / "durations.json"
+#: Seconds of each test file, named from the folder ``tests``.
+SECONDS: dict[str, float] = json.loads(FILE.read_text(encoding="utf-8"))
 #: Beside the tests of ``tests/unit``: one of each kind, the first of which does what a user does first.
 EVERY_DAY = (
     "e2e/test_first_day.py",
@@ -9,61 +21,37 @@ EVERY_DAY = (
     "spark/test_engines.py",
     "spark/test_verbs.py",
 )
-#: Files of ``tests/unit`` that build many networks, or start many processes: minutes each.
-SLOW_UNITS = (
-    "unit/fingerprints/test_backbones.py",
-    "unit/fingerprints/runtimes/test_selection.py",
-    "unit/fingerprints/test_dense.py",
-    "unit/fingerprints/test_devices.py",
-    "unit/fingerprints/test_precision_gate.py",
-    "unit/fingerprints/runtimes/test_reduced.py",
-    "unit/fingerprints/runtimes/test_network.py",
-    "unit/fingerprints/weights/test_resolve.py",
-    "unit/images/test_hostile_files.py",
-    "unit/learning/test_pretrain.py",
-    "unit/fingerprints/weights/test_packed.py",
-)
+#: Of a file of ``tests/unit``: longer ones build many networks, or start many processes.
+SLOW_S = 60.0
 
 
 def is_slow(file: str) -> bool:
     """Whether ``make test`` leaves a file, named from the folder ``tests``, to ``make test-slow``."""
-    return file in SLOW_UNITS or not (file.startswith("unit/") or file in EVERY_DAY)
+    if file.startswith("unit/"):
+        return SECONDS.get(file, 0.0) > SLOW_S
+    return file not in EVERY_DAY
 
 
-#: Files that take longest, longest first: begun last, one of them would keep a single process busy at the
-#: end. Each is dealt whole to a process (``--dist=loadfile``), in this order (``--no-loadscope-reorder``).
-SLOW_FIRST = (
-    "e2e/test_first_day.py",
-    "e2e/test_first_day_killed.py",
-    "spark/test_other_defaults.py",
-    "e2e/test_readme.py",
-    "spark/test_sharded_index.py",
-    "spark/test_upkeep.py",
-    "e2e/test_killed.py",
-    "spark/test_precision.py",
-    "spark/test_neighbors_job.py",
-    "unit/fingerprints/test_precision_gate.py",
-    "e2e/test_cli.py",
-    "e2e/test_notebook.py",
-    "cluster/test_standalone.py",
-    "cluster/test_gpus.py",
-    "spark/test_catalog.py",
-    "spark/test_surveys.py",
-    "spark/test_components.py",
-    "spark/test_engines.py",
-    "spark/test_plans_and_runs.py",
-    "spark/test_image_queries.py",
-    "unit/images/test_hostile_files.py",
-    "unit/fingerprints/weights/test_resolve.py",
-    "unit/fingerprints/runtimes/test_reduced.py",
-    "spark/test_udf.py",
-    "unit/fingerprints/test_backbones.py",
-    "unit/fingerprints/runtimes/test_network.py",
-    "unit/fingerprints/weights/test_packed.py",
-    "unit/fingerprints/test_dense.py",
-    "unit/fingerprints/runtimes/test_selection.py",
-    "spark/test_noise_floor.py",
-    "spark/test_datasource.py",
-    "e2e/test_benchmarks.py",
-    "e2e/test_benchmarks_fingerprint.py",
-)
+def rank(file: str) -> float:
+    """By which files are begun, longest first: the last ones to end are short.
+
+    Each is dealt whole to a process (``--dist=loadfile``), in this order (``--no-loadscope-reorder``).
+    """
+    return -SECONDS.get(file, 0.0)
+
+
+class Recorder:
+    """Plugin that stores what each file took, beside those of files that did not run."""
+
+    def __init__(self) -> None:
+        self._found: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add a set-up, a test or a tear-down to its file."""
+        self._found[report.nodeid.partition("::")[0].removeprefix("tests/")] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the file, without tests that are gone."""
+        found = SECONDS | {file: round(seconds, 1) for file, seconds in self._found.items()}
+        there = {file: found[file] for file in sorted(found) if (FILE.parent / file).is_file()}
+        FILE.write_text(json.dumps(there, indent=1) + "\n", encoding="utf-8")

@@ -92,7 +92,7 @@ def dotted(file: Path) -> str:
 
 
 def imported_files(file: Path) -> set[str]:
-    """Modules of the package that a file imports, wherever in it; ``from package import name`` is of `name`."""
+    """Modules of the package that a file imports, wherever in it stands the import."""
     known = {dotted(other) for other in MODULES}
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
