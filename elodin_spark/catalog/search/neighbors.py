@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 _SHOWN, _LABELS_SHOWN = 20, 3
+_PICTURED = 5  # cutouts that are asked with
 _FORMATS = {".vot": "votable", ".xml": "votable", ".fits": "fits", ".ecsv": "ascii.ecsv"}
 
 Row = dict[str, Any]
@@ -168,10 +169,10 @@ class Neighbors(Sequence[Row]):
         return neighbors_table(rows, asked, self.options.metric, self.described, self._typical) + more
 
     def _repr_html_(self) -> str:
+        from elodin_spark.display.neighbors import DISTANCE_NAMES
+
         rows = self._rows[:_SHOWN]
-        ids = [row["neighbor_id"] for row in rows]
-        pictures = [None] * len(rows) if self._thumbnails is None else self._thumbnails(ids)
-        several = len(self.query.cutout_ids) > 1
+        pictures = self._pictures([row["neighbor_id"] for row in rows])
         head = ["rank", "", "neighbor_id", "distance", "image", "window (px)", "RA, Dec (deg)", "labels"]
         cells = [
             [
@@ -186,13 +187,23 @@ class Neighbors(Sequence[Row]):
             ]
             for row, picture in zip(rows, pictures, strict=True)
         ]
-        if several:
+        if self.options.explain:
+            head = [*head, "shares"]
+            shares = [
+                ", ".join(f"{each['label']} {each['weight']:.2f}" for each in r["explain"]) for r in rows
+            ]
+            cells = [[*line, escape(text)] for line, text in zip(cells, shares, strict=True)]
+        if len(self.query.cutout_ids) > 1:
             head = ["query_id", *head]
             cells = [[str(row["query_id"]), *line] for row, line in zip(rows, cells, strict=True)]
         more = f"<p>and {len(self) - _SHOWN:,} more</p>" if len(self) > _SHOWN else ""
-        about = f"nearest neighbors of {self.query.name} by {self.options.metric}"
-        title = f"<p>{escape(about)}<br/><small>{escape(self.described)}</small></p>"
+        asked = "".join(map(inline_picture, self._pictures(self.query.cutout_ids[:_PICTURED])))
+        about = f"nearest neighbors of {self.query.name} ({DISTANCE_NAMES[self.options.metric]})"
+        title = f"<p>{asked}<br/>{escape(about)}<br/><small>{escape(self.described)}</small></p>"
         return f"{title}{html_table(head, cells)}{more}"
+
+    def _pictures(self, cutout_ids: Sequence[int]) -> Sequence[bytes | None]:
+        return [None] * len(cutout_ids) if self._thumbnails is None else self._thumbnails(cutout_ids)
 
 
 def _asked(rows: Sequence[Row]) -> set[int]:

@@ -185,7 +185,13 @@ def test_what_is_shown_in_a_notebook_is_escaped_and_has_pictures(catalog, ids, f
         assert "<script" not in shown
     assert "&lt;script&gt;" in found._repr_html_()
     pictures = re.findall(r'src="data:image/png;base64,(iVBOR[A-Za-z0-9+/=]+)"', found._repr_html_())
-    assert len(pictures) == len(found)
+    assert len(pictures) == len(found.query.cutout_ids) + len(found), "of the queries, and one each"
+    explained = catalog.neighbors(ids[0], 3, explain=True)
+    assert all(
+        f"{each['label']} {each['weight']:.2f}" in explained._repr_html_()
+        for row in explained
+        for each in row["explain"]
+    )
     assert "nearest neighbors of cutout" in repr(found)
     many = catalog.neighbors(ids, 10, allow_overlap=True)
     assert f"and {len(many) - 20} more" in repr(many)
