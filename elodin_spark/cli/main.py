@@ -32,8 +32,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=f"Exit codes: {EXIT_CODES}. ELODIN_DEBUG=1 shows tracebacks.",
 )
-app.add_typer(weights.app)
-app.command()(pretrain.pretrain)
 
 
 class Format(StrEnum):
@@ -84,7 +82,7 @@ def demo(
     tiles: Annotated[int, typer.Option(min=1, help="Tiles of the simulated survey.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the survey and of everything after it.")] = 0,
 ) -> None:
-    """Simulate a small survey and run the main job on it.
+    """Simulate a small survey, and find look-alikes in it.
 
     It ends with the neighbors of three objects and an artifact, how many of these are of the same type,
     figures, and commands to type next. Run again in the same folder, it keeps what is there.
@@ -97,33 +95,30 @@ def demo(
 
 
 @app.command()
-def run(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings of the run.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a setting, e.g. cutouts.generator.step=64."
-        ),
-    ] = None,
-    retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train the sharded index again and rebuild its shards.")
-    ] = False,
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write to.")],
+    tiles: Annotated[int, typer.Option(min=1, help="Number of FITS tiles.")] = 12,
+    size: Annotated[int, typer.Option(min=128, help="Side of a tile, px.")] = 512,
+    seed: Annotated[int, typer.Option(min=0, help="Of the survey; the same seed gives the same bytes.")] = 0,
 ) -> None:
-    """Run the main job: images to cutouts, fingerprints, indices, maps and figures.
+    """Write a simulated survey with known truth.
 
-    Makes the catalog that the settings name. A run that was stopped goes on where it stopped; a
-    finished one does nothing.
+    Writes overlapping FITS tiles with a mask plane, and truth.csv: ellipticals, spirals, edge-on disks,
+    irregulars, mergers, lenses, stars and artifacts at 0.2 arcsec/px.
 
-    Example: elodin-spark run conf/local.yaml --set images.paths=/data/coadds --set catalog=runs/coadds
+    Example: elodin-spark simulate /tmp/survey --tiles 30 --size 1024 --seed 7
     """
-    from elodin_spark.config.load import load_config
+    from elodin_spark.datasets import simulate as make_survey
+    from elodin_spark.progress import Progress, counted
 
-    load_config(config, overrides or [])  # a mistake is told before what runs is imported
-    with step("starting"):
-        from elodin_spark.catalog import run_config
-
-    report = run_config(config, overrides or [], retrain=retrain)
-    typer.echo(report.text())
+    with Progress(tiles, "simulating", "tiles") as progress:
+        survey = make_survey(
+            out, tiles=tiles, size_px=size, seed=seed, progress=lambda done, total: progress.to(done)
+        )
+    typer.echo(
+        f"{counted(len(survey.tiles), 'tile')} and {counted(survey.n_objects, 'object')} in {out}; "
+        f"the truth is {survey.truth}"
+    )
 
 
 @app.command()
@@ -149,7 +144,7 @@ def plan(
         str | None, typer.Option(metavar="SIZE", help="Memory of each executor, all in all, e.g. 16g.")
     ] = None,
 ) -> None:
-    """Say what a run would do and cost, before it starts.
+    """Estimate what a run would do and cost.
 
     Counts files, images and windows from headers alone, then cuts and fingerprints a few images to
     measure times, table sizes and memory. Prints the spark-submit line. Writes nothing to the catalog.
@@ -174,6 +169,68 @@ def plan(
         executor_memory=executor_memory,
     )
     typer.echo(json.dumps(facts, indent=1) if as_json else plain(plan_text(facts), lines=True))
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings of the run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a setting, e.g. cutouts.generator.step=64."
+        ),
+    ] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train the sharded index again and rebuild its shards.")
+    ] = False,
+) -> None:
+    """Run the main job on an archive, or go on with it.
+
+    Cuts images into windows, gives each its fingerprint, and makes indices, maps and figures of them.
+    Makes the catalog that the settings name. A run that was stopped goes on where it stopped; a
+    finished one does nothing.
+
+    Example: elodin-spark run conf/local.yaml --set images.paths=/data/coadds --set catalog=runs/coadds
+    """
+    from elodin_spark.config.load import load_config
+
+    load_config(config, overrides or [])  # a mistake is told before what runs is imported
+    with step("starting"):
+        from elodin_spark.catalog import run_config
+
+    report = run_config(config, overrides or [], retrain=retrain)
+    typer.echo(report.text())
+
+
+@app.command()
+def info(
+    catalog: CatalogPath,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="First compare every byte with what was written.")
+    ] = False,
+) -> None:
+    """Show what a catalog holds.
+
+    Tables, counts, recipe, timings, failures and disk use.
+
+    Example: elodin-spark info runs/coadds
+
+    Example: elodin-spark info runs/coadds --check
+    """
+    with step("starting"):
+        without_pandas()
+        from elodin_spark.catalog import Catalog
+        from elodin_spark.catalog.report import info_text
+
+    opened = Catalog.open(catalog)
+    if check:
+        with step("checking every file"):
+            opened.check()
+        typer.echo("all files are as they were written", err=True)
+    with step("reading the catalog"):
+        facts = opened.info()
+    typer.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))
 
 
 @app.command()
@@ -203,7 +260,7 @@ def neighbors(
     image: Annotated[
         str | None, typer.Option(metavar="FILE", help="Ask with an image, fingerprinted whole.")
     ] = None,
-    output: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = Format.table,
+    output: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.table,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw query and neighbors.")] = None,
     out: Annotated[
         Path | None,
@@ -211,7 +268,7 @@ def neighbors(
     ] = None,
     **options: Any,
 ) -> None:
-    """Print the nearest neighbors of a cutout, nearest first.
+    """Find what looks like a cutout, nearest first.
 
     The cutout is given by its ID, a position or a pixel; a vector or an image file can be asked with too.
     Positions are ICRS degrees, windows px (x0 <= x < x1), distances Euclidean (l2),
@@ -294,7 +351,9 @@ def cutout(
     cutout_id: Annotated[int, typer.Argument(metavar="CUTOUT_ID", help="Of the catalog.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.fits", help="The file to write.")],
 ) -> None:
-    """Write the pixels of a cutout, as the archive has them, as a FITS file with their WCS.
+    """Write a cutout to a FITS file with its WCS.
+
+    Pixels are those of the archive.
 
     Example: elodin-spark cutout runs/coadds 4611686018427387904 -o lens.fits
     """
@@ -303,35 +362,6 @@ def cutout(
         from elodin_spark.catalog import Catalog
 
     typer.echo(f"written: {Catalog.open(catalog).cutout(cutout_id).write(out)}")
-
-
-@app.command()
-def info(
-    catalog: CatalogPath,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="First compare every byte with what was written.")
-    ] = False,
-) -> None:
-    """Show what a catalog holds: tables, counts, recipe, timings, failures, disk use.
-
-    Example: elodin-spark info runs/coadds
-
-    Example: elodin-spark info runs/coadds --check
-    """
-    with step("starting"):
-        without_pandas()
-        from elodin_spark.catalog import Catalog
-        from elodin_spark.catalog.report import info_text
-
-    opened = Catalog.open(catalog)
-    if check:
-        with step("checking every file"):
-            opened.check()
-        typer.echo("all files are as they were written", err=True)
-    with step("reading the catalog"):
-        facts = opened.info()
-    typer.echo(json.dumps(facts, indent=1) if as_json else info_text(facts))
 
 
 @app.command()
@@ -347,9 +377,10 @@ def remove(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
 ) -> None:
-    """Take images or cutouts out of a catalog: no answer has them, and no run brings them back.
+    """Take images or cutouts out of a catalog.
 
-    Options may be repeated. The tables and indices keep their size until 'compact'.
+    No answer has them after that, and no run brings them back. Options may be repeated. The tables and
+    indices keep their size until 'compact'.
 
     Example: elodin-spark remove runs/coadds --image tract9/patch-3,4.fits --cutout 4611686018427387904
 
@@ -373,9 +404,10 @@ def remove(
 
 @app.command()
 def compact(catalog: CatalogPath) -> None:
-    """Rewrite a catalog without what was removed, and merge small shards of its index.
+    """Free the space of what was removed.
 
-    Answers stay the same. If it is killed, call it again.
+    Rewrites the tables, and merges small shards of the index. Answers stay the same. If it is killed,
+    call it again.
 
     Example: elodin-spark compact runs/coadds
     """
@@ -386,31 +418,8 @@ def compact(catalog: CatalogPath) -> None:
     typer.echo(compaction.text())
 
 
-@app.command()
-def simulate(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write to.")],
-    tiles: Annotated[int, typer.Option(min=1, help="Number of FITS tiles.")] = 12,
-    size: Annotated[int, typer.Option(min=128, help="Side of a tile, px.")] = 512,
-    seed: Annotated[int, typer.Option(min=0, help="Of the survey; the same seed gives the same bytes.")] = 0,
-) -> None:
-    """Write a synthetic survey with known truth: FITS tiles and truth.csv.
-
-    Ellipticals, spirals, edge-on disks, irregulars, mergers, lenses, stars and artifacts
-    at 0.2 arcsec/px, on overlapping tiles with a mask plane.
-
-    Example: elodin-spark simulate /tmp/survey --tiles 30 --size 1024 --seed 7
-    """
-    from elodin_spark.datasets import simulate as make_survey
-    from elodin_spark.progress import Progress, counted
-
-    with Progress(tiles, "simulating", "tiles") as progress:
-        survey = make_survey(
-            out, tiles=tiles, size_px=size, seed=seed, progress=lambda done, total: progress.to(done)
-        )
-    typer.echo(
-        f"{counted(len(survey.tiles), 'tile')} and {counted(survey.n_objects, 'object')} in {out}; "
-        f"the truth is {survey.truth}"
-    )
+app.command()(pretrain.pretrain)
+app.add_typer(weights.app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -42,11 +42,11 @@ def pretrain(
         int | None, typer.Option(min=1, help="Threads of the network; all cores by default.")
     ] = None,
 ) -> None:
-    """Train ResNet50 on cutouts without labels, and on simulated objects of known shape.
+    """Train ResNet50 on cutouts without labels.
 
-    Killed at any time, the same command goes on from the last checkpoint. KERAS_BACKEND names what
-    trains: torch, the fastest on CPUs and on GPUs, tensorflow or jax. What comes out, FOLDER/weights.npz,
-    is taken by fingerprints.weights.
+    Simulated objects of known shape are among them. Killed at any time, the same command goes on from the
+    last checkpoint. KERAS_BACKEND names what trains: torch, the fastest on CPUs and on GPUs, tensorflow
+    or jax. What comes out, FOLDER/weights.npz, is taken by fingerprints.weights.
 
     Example: elodin-spark pretrain runs/coadds --out runs/backbone
 

@@ -11,7 +11,7 @@ import typer
 
 app = typer.Typer(
     name="weights",
-    help="Pack the weights of a network into a small file, or show what one holds.",
+    help="Pack weights of a network into a small file.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
