@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from elodin_spark.catalog.build.checks import (
     check_index,
-    keep_config,
     recipe_of,
     refuse_remote,
     require_recipe,
@@ -89,6 +88,7 @@ class Catalog(Contents):
     def __init__(self, store: Store, settings: Settings, weights: Weights | None = None) -> None:
         super().__init__(store)
         self.settings = settings
+        self._to_keep: Settings | None = None  # those that the next run writes
         self._filtered: dict[str, NDArray[np.int64]] = {}
         self._taken_out = store.meta.get("removed")
         if weights is not None:
@@ -143,12 +143,13 @@ class Catalog(Contents):
             recipe = recipe_of(settled, weights, runtime)
         measured = None if gate is None else gate.record()
         store = Store.create(path, settings, recipe, weights, root, runtime, measured)
-        keep_network(store, network)
+        with store.lock():
+            keep_network(store, network)
         return cls(store, settled, weights)
 
     @classmethod
     def open(cls, path: str | Path, settings: Settings | None = None) -> Catalog:
-        """Open a catalog.
+        """Open a catalog. Nothing is written: the settings given are kept when it is run.
 
         Parameters
         ----------
@@ -164,8 +165,7 @@ class Catalog(Contents):
         Raises
         ------
         CatalogError
-            There is none at `path`, `settings` are of another recipe, or they are others than those that
-            a run is writing it with.
+            There is none at `path`, or `settings` are of another recipe.
 
         Examples
         --------
@@ -181,9 +181,9 @@ class Catalog(Contents):
             weights = resolve_settings(settings.fingerprints)
         settled = settled_network(store, settings.model_copy(update={"catalog": str(path)}))
         require_recipe(store, settled, weights)
-        asked = settled.model_copy(update={"fingerprints": settings.fingerprints})
-        keep_config(store, asked)
-        return cls(store, settled, weights)
+        opened = cls(store, settled, weights)
+        opened._to_keep = settled.model_copy(update={"fingerprints": settings.fingerprints})
+        return opened
 
     @cached_property
     def _weights(self) -> Weights:
@@ -224,7 +224,9 @@ class Catalog(Contents):
         from elodin_spark.catalog.build.run import RUN_STAGES, run_catalog
 
         stages = RUN_STAGES if stages is None else stages
-        report = run_catalog(self._store, self.settings, self._weights, stages, retrain=retrain)
+        report = run_catalog(
+            self._store, self.settings, self._weights, stages, retrain=retrain, config=self._to_keep
+        )
         self._forget()
         return report
 

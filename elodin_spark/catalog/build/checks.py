@@ -6,14 +6,12 @@ from typing import Any
 
 from elodin_spark.catalog.build.shardedindex import wanted_recipe
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.config.load import dump_settings
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.labels import check_labels
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime, model_for
 from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.weights.resolve import Weights
-from elodin_spark.neighbors.files import written_whole
 from elodin_spark.provenance import make_recipe, recipe_differences, recipe_id
 from elodin_spark.config.settings import Settings
 
@@ -31,15 +29,6 @@ def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
             f"{store.path} was made by another recipe ({different}): vectors of two recipes cannot be "
             "compared. Use those settings, or choose another folder"
         )
-
-
-def keep_config(store: Store, settings: Settings) -> None:
-    """Keep the settings of a run, once no other run writes the catalog."""
-    file, text = store.path / "config.yaml", dump_settings(settings)
-    if file.exists() and file.read_text(encoding="utf-8") == text:
-        return
-    with store.lock(), written_whole(file) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def check_index(settings: Settings) -> None:

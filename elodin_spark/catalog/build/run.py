@@ -105,6 +105,7 @@ def run_catalog(
     stages: Sequence[RunStage] = RUN_STAGES,
     *,
     retrain: bool = False,
+    config: Settings | None = None,
 ) -> RunReport:
     """Do what is missing.
 
@@ -119,6 +120,8 @@ def run_catalog(
         which pixels never leave the worker; cutouts alone are written with their pixels.
     retrain : bool, optional
         Train the index of shards again and rebuild them; the old ones answer until the new are whole.
+    config : Settings, optional
+        What ``config.yaml`` is to hold from now on; by default it stays as it is.
 
     Returns
     -------
@@ -141,6 +144,8 @@ def run_catalog(
         store.refresh()
         store.mend()
         store.sweep()
+        if config is not None:
+            store.keep_config(config)
         if retrain:
             retire(store)
 
