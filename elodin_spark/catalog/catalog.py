@@ -12,15 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.build.checks import (
-    check_index,
-    recipe_of,
-    refuse_remote,
-    require_recipe,
-)
 from elodin_spark.catalog.build.products import load_l2, thumbnails_of
 from elodin_spark.catalog.build.repeatability import noise_floor
-from elodin_spark.catalog.build.resolve import keep_network, settle_network, settled_network
+from elodin_spark.catalog.build.resolve import begin, check_index, network_of, require_recipe, settled_network
 from elodin_spark.catalog.build.typical import Typical, typical_of
 from elodin_spark.catalog.cutout import Cutout
 from elodin_spark.catalog.reading import Contents
@@ -45,10 +39,10 @@ from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.load import load_config
 from elodin_spark.config.settings import Metric, Settings
-from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.fingerprints.runtimes.selection import choose_runtime
+from elodin_spark.errors import CatalogError, ConfigError, InputError
+from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.weights.resolve import Weights, resolve_settings
-from elodin_spark.images.listing import archive_root
+from elodin_spark.images.listing import ImageFile
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.repeats import Repeats
@@ -89,6 +83,7 @@ class Catalog(Contents):
         super().__init__(store)
         self.settings = settings
         self._to_keep: Settings | None = None  # those that the next run writes
+        self._files: list[ImageFile] | None = None  # of the archive, as it has just been listed
         self._filtered: dict[str, NDArray[np.int64]] = {}
         self._taken_out = store.meta.get("removed")
         if weights is not None:
@@ -127,24 +122,7 @@ class Catalog(Contents):
         >>> catalog.path.name
         'another'
         """
-        refuse_remote(str(path))
-        if (Path(path) / "catalog.json").exists():
-            raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
-        root = archive_root(settings.images.paths, settings.images.root, settings.images.storage)
-        settings = settings.model_copy(update={"catalog": str(path)})
-        with step("reading the weights"):
-            weights = resolve_settings(settings.fingerprints)
-        check_index(settings)
-        with step("settling the precision of the network"):
-            network, gate = settle_network(settings, weights, root)
-        settled = settings.model_copy(update={"fingerprints": network})
-        with step("preparing the network"):
-            runtime = choose_runtime(network).runtime
-            recipe = recipe_of(settled, weights, runtime)
-        measured = None if gate is None else gate.record()
-        store = Store.create(path, settings, recipe, weights, root, runtime, measured)
-        with store.lock():
-            keep_network(store, network)
+        store, settled, weights, _ = begin(path, settings)
         return cls(store, settled, weights)
 
     @classmethod
@@ -189,6 +167,10 @@ class Catalog(Contents):
     def _weights(self) -> Weights:
         return resolve_settings(self.settings.fingerprints)
 
+    @cached_property
+    def _network(self) -> ResolvedNetwork:
+        return network_of(self._store, self.settings, self._weights)
+
     def run(self, stages: Sequence[RunStage] | None = None, *, retrain: bool = False) -> RunReport:
         """Do what is missing: a run that was stopped goes on where it stopped.
 
@@ -224,8 +206,15 @@ class Catalog(Contents):
         from elodin_spark.catalog.build.run import RUN_STAGES, run_catalog
 
         stages = RUN_STAGES if stages is None else stages
+        files, self._files = self._files, None
         report = run_catalog(
-            self._store, self.settings, self._weights, stages, retrain=retrain, config=self._to_keep
+            self._store,
+            self.settings,
+            lambda: self._network,
+            stages,
+            retrain=retrain,
+            config=self._to_keep,
+            files=files,
         )
         self._forget()
         return report
@@ -389,8 +378,7 @@ class Catalog(Contents):
         if query.way == "vector":
             return by_vector(self._store, self.settings, query.value, self._l2.dimension)
         if query.way == "image":
-            require_recipe(self._store, self.settings, self._weights)
-            return by_image(self._store, self.settings, self._weights, query.value)
+            return by_image(self._store, self.settings, self._network, query.value)
         return by_id(query.value)
 
     @with_search_options
@@ -734,7 +722,8 @@ class Catalog(Contents):
         """
         from elodin_spark.catalog.search.figures import draw
 
-        return draw(self, self._store, self.neighbors(query, k, metric, **options), path)
+        found = self.neighbors(query, k, metric, **options)
+        return draw(self._store, found, self.describe_cutouts(found.query.cutout_ids[:2]), path)
 
     # ---- what a query needs, loaded once ----------------------------------------------------
 
@@ -779,3 +768,41 @@ class Catalog(Contents):
     def _windows(self) -> pa.Table:
         cutouts = self._store.dataset("cutouts", WINDOW_COLUMNS)
         return cutouts.to_table(columns=WINDOW_COLUMNS).sort_by("cutout_id")
+
+
+def open_or_create(path: str | Path, settings: Settings) -> Catalog:
+    """Open the catalog at `path`, or make it, to run it at once."""
+    if (Path(path) / "catalog.json").exists():
+        return Catalog.open(path, settings)
+    store, settled, weights, files = begin(path, settings)
+    made = Catalog(store, settled, weights)
+    made._files = files
+    return made
+
+
+def run_config(
+    config: str | Path,
+    overrides: Iterable[str] = (),
+    stages: Sequence[RunStage] | None = None,
+    *,
+    retrain: bool = False,
+) -> RunReport:
+    """Run a configuration file: make its catalog, or take up what a run before left.
+
+    Parameters
+    ----------
+    config : str or Path
+        YAML with at least `catalog` and `images.paths`.
+    overrides : iterable of str
+        ``section.key=value``.
+    stages, retrain
+        As of :meth:`Catalog.run`.
+
+    Returns
+    -------
+    RunReport
+    """
+    settings = load_config(config, overrides)
+    if settings.catalog is None:
+        raise ConfigError(f"{config} names no catalog; add 'catalog: FOLDER' or --set catalog=FOLDER")
+    return open_or_create(settings.catalog, settings).run(stages, retrain=retrain)

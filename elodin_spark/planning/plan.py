@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elodin_spark.catalog.build.checks import require_recipe
-from elodin_spark.catalog.build.resolve import settle_finish, settled_network
+from elodin_spark.catalog.build.resolve import require_recipe, settle_finish, settled_network
 from elodin_spark.catalog.build.shardedindex import wanted_recipe
 from elodin_spark.catalog.report import size_text
 from elodin_spark.catalog.storage.store import Store

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.build.products import commit_index, load_l2, removed_digest
 from elodin_spark.catalog.build.crossmatch import PAIRS
+from elodin_spark.catalog.build.products import commit_index, load_l2, removed_digest
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.sampling.sample import sample_keys
 
 _PAIRS = 20_000  # at most, of which distances are taken

@@ -54,7 +54,7 @@ def test_settings_are_kept_by_the_run_they_are_given_for(
     assert kept.seed == 7
     assert kept.fingerprints == others.fingerprints, "what was left open stays open"
     changed = state(made.path)[made.path / "config.yaml"]
-    run_catalog(opened._store, opened.settings, weights, ["positions"], config=kept)
+    run_catalog(opened._store, opened.settings, lambda: opened._network, ["positions"], config=kept)
     assert state(made.path)[made.path / "config.yaml"] == changed, "the same settings are not written again"
 
 
