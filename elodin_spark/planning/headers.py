@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elodin_spark.catalog.build.pipeline import from_files
-from elodin_spark.catalog.skyreport import SkyCounts
+from elodin_spark.catalog.report import SkyCounts
 from elodin_spark.config.settings import Positions, Settings
 from elodin_spark.images.listing import ImageFile, files_to_batches
 from elodin_spark.planning.counts import CountSpec

@@ -71,7 +71,7 @@ def plan_config(
         Plain values: `config`, `catalog`, `held` (what the catalog holds already, or None),
         `files`, `files_left`, `batches`, `tasks`, `bytes_to_read`, `images` (`rows`, `usable`,
         `megapixels`, `refused`, `messages`), `sky` (see
-        :meth:`~elodin_spark.catalog.skyreport.SkyCounts.facts`), `windows` (`count`, `fingerprinted`, `how`,
+        :meth:`~elodin_spark.catalog.report.SkyCounts.facts`), `windows` (`count`, `fingerprinted`, `how`,
         `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `recipe`, bytes of `l2`,
         `jaccard` and `labels`), `projection` (`points`, `methods`), `seconds` (see
         :func:`~elodin_spark.planning.estimate.estimate_seconds`) and `rates` (both None without a

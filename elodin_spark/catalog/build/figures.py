@@ -61,5 +61,7 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
         progress.add()
         draw_sheet(store, folder / f"{store.labels}.png")
         progress.add()
-    store.commit_product("figures", folder, {"digest": digest, "seconds": round(time.monotonic() - started, 3)})
+    store.commit_product(
+        "figures", folder, {"digest": digest, "seconds": round(time.monotonic() - started, 3)}
+    )
     return True

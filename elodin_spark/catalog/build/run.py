@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 from elodin_spark.catalog.build.crossmatch import make_positions, make_repeats
 from elodin_spark.catalog.build.figures import make_figures
 from elodin_spark.catalog.build.label_sheets import make_examples
-from elodin_spark.catalog.build.maskbits import UnnamedBits
 from elodin_spark.catalog.build.pipeline import (
     cutting,
     fingerprinting,
@@ -32,11 +31,10 @@ from elodin_spark.catalog.build.pipeline import (
     require_windows,
 )
 from elodin_spark.catalog.build.products import make_index, make_projection
-from elodin_spark.catalog.build.repeatability import measure_noise
 from elodin_spark.catalog.build.shardedindex import retire
 from elodin_spark.catalog.build.transform import fit_to_cutouts, fit_to_files
-from elodin_spark.catalog.build.typical import measure_typical
-from elodin_spark.catalog.skyreport import SKY_COLUMNS, SkyCounts, sky_lines
+from elodin_spark.catalog.build.typical import measure_noise, measure_typical
+from elodin_spark.catalog.report import SKY_COLUMNS, SkyCounts, sky_lines
 from elodin_spark.catalog.storage.store import Commit, Store
 from elodin_spark.config.settings import Settings
 from elodin_spark.errors import CatalogError, ConfigError, TooManyFailuresError
@@ -57,6 +55,7 @@ RunStage = Literal["cutouts", "fingerprints", "positions", "repeats", "index", "
 RUN_STAGES: tuple[RunStage, ...] = get_args(RunStage)
 
 _REASONS_SHOWN = 3
+_BITS_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class RunReport:
     seconds : float
         Wall time of this run.
     sky : mapping
-        Images without a position and notes, see :meth:`~elodin_spark.catalog.skyreport.SkyCounts.facts`.
+        Images without a position and notes, see :meth:`~elodin_spark.catalog.report.SkyCounts.facts`.
     """
 
     n_images: int
@@ -391,6 +390,48 @@ class _Work:
         failures = table.column("kind").to_pylist()
         common = Counter(failures).most_common(_REASONS_SHOWN)
         return ", ".join(f"{count} x {kind}" for kind, count in common) + "; see 'elodin-spark info CATALOG'"
+
+
+class UnnamedBits:
+    """Counts the cutouts of a run that have a mask, and none of its bits is one that spoils a pixel."""
+
+    def __init__(self) -> None:
+        self._cutouts = 0
+        self._bits: set[str] = set()
+
+    def add(self, cutouts: Path) -> None:
+        """Look at a part of the table ``cutouts``.
+
+        Parameters
+        ----------
+        cutouts : Path
+            Folder of Parquet files.
+        """
+        unknown = pc.field("masked_fraction").is_null() & pc.field("mask_fractions").is_valid()
+        for file in sorted(cutouts.glob("*.parquet")):
+            found = pq.read_table(file, columns=["mask_fractions"], filters=unknown).column(0)
+            self._cutouts += len(found)
+            for chunk in found.chunks:
+                self._bits.update(chunk.keys.unique().to_pylist())
+
+    def tell(self, bad_bits: Sequence[str] | None) -> None:
+        """Warn of them in one line, where there are any.
+
+        Parameters
+        ----------
+        bad_bits : sequence of str or None
+            The setting.
+        """
+        if not self._cutouts:
+            return
+        asked = "" if bad_bits is None else f" (cutouts.quality.bad_bits: {', '.join(bad_bits) or 'none'})"
+        shown = sorted(self._bits)
+        more = " ..." if len(shown) > _BITS_SHOWN else ""
+        log.warning(
+            "masks of %d cutouts have no bit that is known to spoil a pixel%s, so their masked_fraction is "
+            "null: name such bits in cutouts.quality.bad_bits; those that are set are %s%s",
+            self._cutouts, asked, ", ".join(shown[:_BITS_SHOWN]) or "none", more,
+        )  # fmt: skip
 
 
 def _refuse_collisions(cutouts: Path) -> None:
