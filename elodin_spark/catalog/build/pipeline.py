@@ -71,10 +71,6 @@ def fingerprinting(
         File of windows that need not go through the network.
     chosen : ndarray of int64, optional
         Of all windows fingerprint these alone, by their IDs.
-
-    Returns
-    -------
-    Fused
     """
     tile, how = TileSpec.from_settings(settings), network.settings
     last = FingerprintSpec.from_network(network, recipe, keep_pixels, finish, known)

@@ -32,26 +32,12 @@ _FOLDER = "network"
 
 
 def begin(path: str | Path, settings: Settings) -> tuple[Store, Settings, Weights, list[ImageFile]]:
-    """Settle what a new catalog leaves open, and make its folder.
-
-    Parameters
-    ----------
-    path : str or Path
-    settings : Settings
+    """Settle what a new catalog leaves open, and make its folder; raises as ``Catalog.create``.
 
     Returns
     -------
-    store : Store
-    settings : Settings
-        Settled.
-    weights : Weights
-    files : list of ImageFile
-        Of its archive, as it was listed to find the root.
-
-    Raises
-    ------
-    CatalogError, InputError, WeightsError
-        As :meth:`~elodin_spark.catalog.catalog.Catalog.create`.
+    tuple
+        The store, the settings, settled, the weights, and the archive, as it was listed to find its root.
     """
     _refuse_remote(str(path))
     if (Path(path) / "catalog.json").exists():
