@@ -18,11 +18,13 @@ import pyarrow as pa
 from machine import interleaved, machine, one_thread, report
 
 from elodin_spark import schema
+from elodin_spark.catalog.build.pipeline import fingerprinting
 from elodin_spark.config.load import parse_settings
 from elodin_spark.config.settings import Settings
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.datasets import simulate
 from elodin_spark.fingerprints.dense import DenseSpec, FeatureMap
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
 from elodin_spark.images.describe import describe
@@ -55,8 +57,9 @@ def settings_for(options: argparse.Namespace, tile: Path, step: int, mode: str) 
 def spec_for(settings: Settings, weights: Weights) -> StageSpec:
     """The stages of a run, from a described image to vectors."""
     if settings.fingerprints.mode == "dense":
-        return DenseSpec.from_settings(settings, weights, "dense")
-    network = FingerprintSpec.from_settings(settings.fingerprints, weights, "window")
+        network = resolve_network(settings.fingerprints, weights)
+        return fingerprinting(settings, network, "dense", described=True).specs[0]
+    network = FingerprintSpec.from_network(resolve_network(settings.fingerprints, weights), "window")
     return fuse(TileSpec.from_settings(settings), network)
 
 
@@ -177,7 +180,7 @@ def main() -> None:
             )
         halos = []
         if options.halos:
-            spec = DenseSpec.from_settings(settings_for(options, tile, 32, "dense"), weights, "dense")
+            spec = spec_for(settings_for(options, tile, 32, "dense"), weights)
             halos = halo_rows(options, _pixels(row), spec)
     shown = vars(options) | {"image": options.image and str(options.image)}
     facts = {"machine": machine("tensorflow", "openvino", "numpy"), "settings": shown}

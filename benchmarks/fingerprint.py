@@ -57,6 +57,7 @@ from fingerprint_ways import (
 from machine import machine, report
 
 from elodin_spark.config.settings import Precision, SparkSettings
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
 from elodin_spark.fingerprints.runtimes.quantize import quantize
 from elodin_spark.fingerprints.stage import FingerprintSpec
@@ -128,7 +129,7 @@ def make_ways(
     }
     for precision in values.precision:
         settings = settings_of(sizes.files, precision, values.cores, batch, int8)
-        spec = FingerprintSpec.from_settings(settings.fingerprints, weights)
+        spec = FingerprintSpec.from_network(resolve_network(settings.fingerprints, weights))
         udf = functools.partial(our_udf, spark, precision, batch, int8)
         ways |= {
             (precision, "c"): Loop(sizes, spec, folder / "pixels.npy"),

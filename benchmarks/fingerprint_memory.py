@@ -30,6 +30,7 @@ from machine import machine, report
 from elodin_spark import schema
 from elodin_spark.config.settings import SparkSettings
 from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
 from elodin_spark.fingerprints.stage import FingerprintSpec
@@ -82,7 +83,8 @@ def run(folder: Path, tiles: int, precision: Any, batch: int) -> dict[str, Any]:
     """Fingerprint the first tiles in a session of this process."""
     files = sorted((folder / "tiles").glob("*.fits"), key=lambda file: (len(file.name), file.name))[:tiles]
     settings = settings_of(files, precision, 1, batch, None)
-    network = FingerprintSpec.from_settings(settings.fingerprints, resolve_weights("random:0"))
+    resolved = resolve_network(settings.fingerprints, resolve_weights("random:0"))
+    network = FingerprintSpec.from_network(resolved)
     note = folder / f"{tiles}.jsonl"
     spec = fuse(
         DescribeSpec.from_settings(settings.images),

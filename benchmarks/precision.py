@@ -28,20 +28,19 @@ from machine import interleaved, machine, one_thread, report
 from real_cutouts import Windows, efigi, sdss
 from train_small import TYPES, simulated_cutouts
 
+from elodin_spark.catalog.build.pipeline import fingerprinting
 from elodin_spark.config.load import parse_settings
 from elodin_spark.fingerprints.agreement import compare
-from elodin_spark.fingerprints.dense import DenseSpec
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes import NetworkSpec, get_runtime
 from elodin_spark.fingerprints.runtimes import base as runtimes
 from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.runtimes.openvino import convert_network
 from elodin_spark.fingerprints.runtimes.quantize import quantize
-from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
 from elodin_spark.images.listing import files_to_batches, list_files
-from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.stage import fuse, run_plain
+from elodin_spark.stage import run_plain
 
 #: How int8 is made: options of :func:`quantize`.
 METHODS: dict[str, dict[str, Any]] = {
@@ -207,13 +206,7 @@ def dense(weights: Weights, field: Path, px: int, repeats: int) -> list[dict[str
 
 def stages(settings: Any, weights: Weights) -> Any:
     """From files to vectors, in the mode of the settings."""
-    from elodin_spark.cutouts.tile import TileSpec
-
-    describe = DescribeSpec.from_settings(settings.images)
-    if settings.fingerprints.mode == "dense":
-        return fuse(describe, DenseSpec.from_settings(settings, weights, "benchmark"))
-    network = FingerprintSpec.from_settings(settings.fingerprints, weights, "benchmark")
-    return fuse(describe, TileSpec.from_settings(settings), network)
+    return fingerprinting(settings, resolve_network(settings.fingerprints, weights), "benchmark")
 
 
 if __name__ == "__main__":

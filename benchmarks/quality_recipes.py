@@ -20,6 +20,7 @@ from elodin_spark.config.transform import AUTO_FINISH, AUTO_POWER, FinishSetting
 from elodin_spark.cutouts.texture import LENGTHS, texture
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.labels import label_sets
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.network import layer_lengths
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.transform import Finish
@@ -175,7 +176,7 @@ class Vectors:
             "threads": self._threads,
         }
         settings = parse_settings({"images": {"paths": "."}, "fingerprints": network}).fingerprints
-        return FingerprintSpec.from_settings(settings, weights).load(str)(pixels)
+        return FingerprintSpec.from_network(resolve_network(settings, weights)).load(str)(pixels)
 
 
 def _haralick(pixels: NDArray[np.uint8]) -> tuple[Matrix, None]:

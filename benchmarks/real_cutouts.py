@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from elodin_spark.config.load import parse_settings
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.fingerprints.windows import resize_window
@@ -50,6 +51,6 @@ def fingerprints(data: Path, names: Sequence[str], weights: str, px: int) -> NDA
     """Vectors of all cutouts of some sets in f32, float32, shape (n, d)."""
     network = {"weights": weights, "input_px": px, "precision": "f32"}
     settings = parse_settings({"images": {"paths": str(data)}, "fingerprints": network}).fingerprints
-    run = FingerprintSpec.from_settings(settings, resolve_weights(weights)).load(str)
+    run = FingerprintSpec.from_network(resolve_network(settings, resolve_weights(weights))).load(str)
     every = {"efigi": efigi, "sdss": sdss}
     return np.concatenate([run(every[name](data, px, 10**6)[0])[0] for name in names])

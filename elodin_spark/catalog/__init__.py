@@ -9,16 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elodin_spark.catalog.build.configured import open_or_create, run_config
     from elodin_spark.catalog.build.run import RUN_STAGES, RunReport
-    from elodin_spark.catalog.catalog import Catalog
+    from elodin_spark.catalog.catalog import Catalog, open_or_create, run_config
 
 _HOMES = {
     "RUN_STAGES": "build.run",
     "Catalog": "catalog",
     "RunReport": "build.run",
-    "open_or_create": "build.configured",
-    "run_config": "build.configured",
+    "open_or_create": "catalog",
+    "run_config": "catalog",
 }
 
 __all__ = ["RUN_STAGES", "Catalog", "RunReport", "open_or_create", "run_config"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -10,21 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.catalog.build.checks import (
-    check_index,
-    keep_config,
-    recipe_of,
-    refuse_remote,
-    require_recipe,
-)
+from elodin_spark.arrow import to_matrix
+from elodin_spark.catalog.build.crossmatch import PAIRS, UNMATCHED
+from elodin_spark.catalog.build.label_sheets import examples_of
 from elodin_spark.catalog.build.products import load_l2, thumbnails_of
-from elodin_spark.catalog.build.repeatability import noise_floor
-from elodin_spark.catalog.build.resolve import keep_network, settle_network, settled_network
-from elodin_spark.catalog.build.typical import Typical, typical_of
+from elodin_spark.catalog.build.resolve import begin, check_index, network_of, require_recipe, settled_network
+from elodin_spark.catalog.build.typical import Typical, noise_floor, typical_of
 from elodin_spark.catalog.cutout import Cutout
-from elodin_spark.catalog.reading import Contents
 from elodin_spark.catalog.search.engine import WINDOW_COLUMNS, NeighborSearch, rows_of
 from elodin_spark.catalog.search.figures import answers_of, grouped_repeats
 from elodin_spark.catalog.search.html import html_table
@@ -44,25 +40,31 @@ from elodin_spark.catalog.search.query import (
 from elodin_spark.catalog.storage.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
+from elodin_spark.catalog.storage.tombstones import Removed
 from elodin_spark.config.load import load_config
 from elodin_spark.config.settings import Metric, Settings
-from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.fingerprints.runtimes.selection import choose_runtime
+from elodin_spark.errors import CatalogError, ConfigError, InputError
+from elodin_spark.fingerprints.resolve import ResolvedNetwork
+from elodin_spark.fingerprints.transform import load_finish
 from elodin_spark.fingerprints.weights.resolve import Weights, resolve_settings
-from elodin_spark.images.listing import archive_root
+from elodin_spark.images.listing import ImageFile
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.repeats import Repeats
 from elodin_spark.neighbors.search import Index
 from elodin_spark.progress import counted, step
-from elodin_spark.schema import ANSWERS, MEASURES, MORE_ANSWERS, NEIGHBORS, answer_schema
+from elodin_spark.provenance import wants_finish
+from elodin_spark.schema import ANSWERS, CUTOUTS, MEASURES, MORE_ANSWERS, NEIGHBORS, answer_schema
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.build.run import RunReport, RunStage
     from elodin_spark.catalog.storage.compaction import Compaction
+    from elodin_spark.learning.cutoutset import CutoutSet
+
+_LABELS_SHOWN = 10
 
 
-class Catalog(Contents):
+class Catalog:
     """One folder holding a run's tables and indices.
 
     :meth:`create` makes one, :meth:`open` opens one; :meth:`run` does what is missing and
@@ -87,8 +89,9 @@ class Catalog(Contents):
     """
 
     def __init__(self, store: Store, settings: Settings, weights: Weights | None = None) -> None:
-        super().__init__(store)
-        self.settings = settings
+        self._store, self.settings = store, settings
+        self._to_keep: Settings | None = None  # those that the next run writes
+        self._files: list[ImageFile] | None = None  # of the archive, as it has just been listed
         self._filtered: dict[str, NDArray[np.int64]] = {}
         self._taken_out = store.meta.get("removed")
         if weights is not None:
@@ -127,28 +130,12 @@ class Catalog(Contents):
         >>> catalog.path.name
         'another'
         """
-        refuse_remote(str(path))
-        if (Path(path) / "catalog.json").exists():
-            raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
-        root = archive_root(settings.images.paths, settings.images.root, settings.images.storage)
-        settings = settings.model_copy(update={"catalog": str(path)})
-        with step("reading the weights"):
-            weights = resolve_settings(settings.fingerprints)
-        check_index(settings)
-        with step("settling the precision of the network"):
-            network, gate = settle_network(settings, weights, root)
-        settled = settings.model_copy(update={"fingerprints": network})
-        with step("preparing the network"):
-            runtime = choose_runtime(network).runtime
-            recipe = recipe_of(settled, weights, runtime)
-        measured = None if gate is None else gate.record()
-        store = Store.create(path, settings, recipe, weights, root, runtime, measured)
-        keep_network(store, network)
+        store, settled, weights, _ = begin(path, settings)
         return cls(store, settled, weights)
 
     @classmethod
     def open(cls, path: str | Path, settings: Settings | None = None) -> Catalog:
-        """Open a catalog.
+        """Open a catalog. Nothing is written: the settings given are kept when it is run.
 
         Parameters
         ----------
@@ -164,8 +151,7 @@ class Catalog(Contents):
         Raises
         ------
         CatalogError
-            There is none at `path`, `settings` are of another recipe, or they are others than those that
-            a run is writing it with.
+            There is none at `path`, or `settings` are of another recipe.
 
         Examples
         --------
@@ -181,13 +167,17 @@ class Catalog(Contents):
             weights = resolve_settings(settings.fingerprints)
         settled = settled_network(store, settings.model_copy(update={"catalog": str(path)}))
         require_recipe(store, settled, weights)
-        asked = settled.model_copy(update={"fingerprints": settings.fingerprints})
-        keep_config(store, asked)
-        return cls(store, settled, weights)
+        opened = cls(store, settled, weights)
+        opened._to_keep = settled.model_copy(update={"fingerprints": settings.fingerprints})
+        return opened
 
     @cached_property
     def _weights(self) -> Weights:
         return resolve_settings(self.settings.fingerprints)
+
+    @cached_property
+    def _network(self) -> ResolvedNetwork:
+        return network_of(self._store, self.settings, self._weights)
 
     def run(self, stages: Sequence[RunStage] | None = None, *, retrain: bool = False) -> RunReport:
         """Do what is missing: a run that was stopped goes on where it stopped.
@@ -224,7 +214,16 @@ class Catalog(Contents):
         from elodin_spark.catalog.build.run import RUN_STAGES, run_catalog
 
         stages = RUN_STAGES if stages is None else stages
-        report = run_catalog(self._store, self.settings, self._weights, stages, retrain=retrain)
+        files, self._files = self._files, None
+        report = run_catalog(
+            self._store,
+            self.settings,
+            lambda: self._network,
+            stages,
+            retrain=retrain,
+            config=self._to_keep,
+            files=files,
+        )
         self._forget()
         return report
 
@@ -387,8 +386,7 @@ class Catalog(Contents):
         if query.way == "vector":
             return by_vector(self._store, self.settings, query.value, self._l2.dimension)
         if query.way == "image":
-            require_recipe(self._store, self.settings, self._weights)
-            return by_image(self._store, self.settings, self._weights, query.value)
+            return by_image(self._store, self.settings, self._network, query.value)
         return by_id(query.value)
 
     @with_search_options
@@ -732,7 +730,347 @@ class Catalog(Contents):
         """
         from elodin_spark.catalog.search.figures import draw
 
-        return draw(self, self._store, self.neighbors(query, k, metric, **options), path)
+        found = self.neighbors(query, k, metric, **options)
+        return draw(self._store, found, self.describe_cutouts(found.query.cutout_ids[:2]), path)
+
+    # ---- what it holds, as it was written ----------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._store.path
+
+    @property
+    def removed(self) -> Removed:
+        """What was taken out of it."""
+        return self._store.removed
+
+    @property
+    def removed_file(self) -> Path | None:
+        """Parquet file of the removed IDs, `kind` (cutout or image) and `id`; None where there are none."""
+        return self._store.removed_file
+
+    def parts(self, name: str) -> list[Path]:
+        """Folders of Parquet files of a table, with the removed rows that are still in them.
+
+        Parameters
+        ----------
+        name : {"images", "cutouts", "fingerprints", "failures"}
+
+        Returns
+        -------
+        list of Path
+            One for each batch of files.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> len(catalog.parts("cutouts"))
+        1
+        """
+        return self._store.parts(name)
+
+    def table(self, name: str) -> pa.Table:
+        """A whole table, in memory: images, cutouts, fingerprints or failures.
+
+        Parameters
+        ----------
+        name : {"images", "cutouts", "fingerprints", "failures"}
+
+        Returns
+        -------
+        pyarrow.Table
+            Without what was removed; its columns are those of :mod:`elodin_spark.schema`.
+
+        Raises
+        ------
+        InputError
+            There is no such table.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.table("cutouts").num_rows
+        100
+        """
+        if name not in ("images", "cutouts", "fingerprints", "failures"):
+            raise InputError(f"no table {name!r}; one of images, cutouts, fingerprints, failures")
+        return self._store.dataset(name).to_table()
+
+    @property
+    def images(self) -> pa.Table:
+        """The table of images, see :data:`elodin_spark.schema.IMAGES`; read anew each time."""
+        return self.table("images")
+
+    @property
+    def cutouts(self) -> pa.Table:
+        """The table of cutouts but for their thumbnails, see :data:`elodin_spark.schema.CUTOUTS`."""
+        names = [name for name in CUTOUTS.names if name != "thumbnail"]
+        return self._store.dataset("cutouts", names).to_table(columns=names)
+
+    def vectors(
+        self, cutout_ids: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """IDs (ascending, int64) and vectors (float32, shape (n, d)) of all or some fingerprints.
+
+        Parameters
+        ----------
+        cutout_ids : sequence of int, optional
+            All by default; those that have no fingerprint are left out.
+
+        Returns
+        -------
+        ids : ndarray of int64, shape (n,)
+            Ascending.
+        vectors : ndarray of float32, shape (n, d)
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> ids, vectors = catalog.vectors(catalog.cutout_ids()[:10])
+        >>> ids.shape, len(vectors)
+        ((10,), 10)
+        """
+        wanted = None
+        if cutout_ids is not None:
+            wanted = among("cutout_id", list(cutout_ids))
+        dataset = self._store.dataset("fingerprints", ["vector"])
+        found = dataset.to_table(columns=["cutout_id", "vector"], filter=wanted).sort_by("cutout_id")
+        return found.column("cutout_id").to_numpy(), to_matrix(found.column("vector").combine_chunks())
+
+    def finished(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """The network's own vectors, from outside, as the catalog has those of its cutouts.
+
+        Parameters
+        ----------
+        vectors : array_like of float, shape (n, d_in)
+            Of the same network, layer and kind of window, such as the verb ``fingerprint`` gives.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, d)
+            To ask with by :meth:`Query.from_vector <elodin_spark.catalog.search.query.Query.from_vector>`.
+
+        Raises
+        ------
+        InputError
+            They are no finite matrix.
+        CatalogError
+            They are of another length, or no run has fitted the finish yet.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.finished(np.ones((3, 2048))).dtype
+        dtype('float32')
+        """
+        matrix = np.asarray(vectors)
+        if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
+            raise InputError(
+                f"vectors to finish are finite numbers of shape (n, d), not {matrix.dtype} of {matrix.shape}"
+            )
+        finish = load_finish(self._store.finish)
+        if finish is None and wants_finish(self._store.meta["recipe"]):
+            raise CatalogError(f"the finish of {self.path} is not fitted yet: run it first")
+        rows = matrix.astype(np.float32)
+        return rows if finish is None else finish.apply(rows)
+
+    def cutout_set(self, image: str | None = None) -> CutoutSet:
+        """The cutouts as a set to learn from: not those that were removed, or rejected by a rule of quality.
+
+        Parameters
+        ----------
+        image : str, optional
+            ``thumbnail``, or ``pixels`` of a catalog that keeps them; those, where there are any, otherwise.
+
+        Returns
+        -------
+        CutoutSet
+
+        Raises
+        ------
+        CatalogError
+            No run has cut anything yet.
+        InputError
+            It keeps no pixels, and these are asked for.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.cutout_set().image
+        'thumbnail'
+        """
+        from elodin_spark.learning.cutoutset import CutoutSet  # here: it starts pandas
+
+        parts = self.parts("cutouts")
+        if not parts:
+            raise CatalogError(f"{self.path} has no cutouts yet; run it first")
+        found = CutoutSet.read(parts, image)
+        return replace(found, without=self._store.removed.of("cutouts"), accepted=True).checked()
+
+    def repeats(self) -> pa.Table:
+        """Pairs of cutouts of one place in different images.
+
+        Returns
+        -------
+        pyarrow.Table
+            `id_a`, `id_b`, `sep_arcsec` (of the centers) and `dmjd` (between the exposures, d).
+
+        Raises
+        ------
+        CatalogError
+            ``run.repeats_arcsec`` was not set when it was run.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.repeats().column_names
+        ['id_a', 'id_b', 'sep_arcsec', 'dmjd']
+        """
+        pairs = pq.read_table(self._store.product_file("repeats", PAIRS))
+        gone = self._store.removed.cutouts
+        return pairs.filter(~(among("id_a", gone) | among("id_b", gone)))
+
+    def unmatched_positions(self) -> pa.Table:
+        """Positions of the catalog that lie on no image.
+
+        Returns
+        -------
+        pyarrow.Table
+            `position_id`, `ra` and `dec` (ICRS, deg).
+
+        Raises
+        ------
+        CatalogError
+            No catalog of positions was cut.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.unmatched_positions()
+        Traceback (most recent call last):
+        elodin_spark.errors.CatalogError: ...
+        """
+        return pq.read_table(self._store.product_file("positions", UNMATCHED))
+
+    def figures(self) -> list[Path]:
+        """The figures the last run drew.
+
+        Returns
+        -------
+        list of Path
+            PNG files, by name.
+
+        Raises
+        ------
+        CatalogError
+            No run has drawn any.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> "sky.png" in [path.name for path in catalog.figures()]
+        True
+        """
+        return sorted(self._store.product_file("figures", "").glob("*.png"))
+
+    def label_sheet(self) -> Path | None:
+        """The figure of what labels without a name look like; None where no run has drawn one.
+
+        Returns
+        -------
+        Path or None
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.label_sheet().suffix
+        '.png'
+        """
+        if self._store.product("figures") is None:
+            return None
+        sheet = self._store.product_folder("figures") / f"{self._store.labels}.png"
+        return sheet if sheet.exists() else None
+
+    def label_examples(self) -> dict[str, list[int]]:
+        """Cutouts that show each label without a name best, best first; empty where labels have names.
+
+        Returns
+        -------
+        dict of str to list of int
+            Label to cutout IDs.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> examples = catalog.label_examples()
+        >>> all(len(ids) > 0 for ids in examples.values())
+        True
+        """
+        return {self._store.label_name(label): ids for label, ids in examples_of(self._store).items()}
+
+    def describe(self) -> str:
+        """One line for figures and outputs: backbone, weights, recipe.
+
+        Returns
+        -------
+        str
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> print(catalog.describe())
+        ResNet50... recipe ...
+        """
+        return self._store.describe()
+
+    def check(self) -> None:
+        """Read every byte of its files, and compare them with what was written.
+
+        Raises
+        ------
+        CatalogError
+            Something is damaged, missing, or not of the catalog: all of it is named, each with its remedy.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.check()
+        """
+        if damages := list(dict.fromkeys(self._store.damages())):
+            raise CatalogError("\n".join(damages))
+
+    def info(self) -> dict[str, Any]:
+        """Tables, counts, recipe, timings, failures and disk use, as plain values.
+
+        Returns
+        -------
+        dict
+            What ``elodin-spark info --json`` prints.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> info = catalog.info()
+        >>> info["files"], info["tables"]["cutouts"]["rows"], info["failures"]
+        (4, 100, [])
+        """
+        from elodin_spark.catalog.report import gather
+
+        return gather(self._store)
 
     # ---- what a query needs, loaded once ----------------------------------------------------
 
@@ -777,3 +1115,57 @@ class Catalog(Contents):
     def _windows(self) -> pa.Table:
         cutouts = self._store.dataset("cutouts", WINDOW_COLUMNS)
         return cutouts.to_table(columns=WINDOW_COLUMNS).sort_by("cutout_id")
+
+    @cached_property
+    def _image_paths(self) -> dict[int, str]:
+        images = self._store.dataset("images", ["path"]).to_table(columns=["image_id", "path"])
+        return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
+
+    def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
+        found = self._store.dataset("fingerprints", ["labels"]).to_table(
+            columns=["cutout_id", "labels"], filter=among("cutout_id", ids)
+        )
+        named: dict[int, list[str]] = {int(i): [] for i in ids}
+        for row in found.to_pylist():
+            named[row["cutout_id"]] = [
+                self._store.label_name(label) for label in row["labels"][:_LABELS_SHOWN]
+            ]
+        return named
+
+
+def open_or_create(path: str | Path, settings: Settings) -> Catalog:
+    """Open the catalog at `path`, or make it, to run it at once."""
+    if (Path(path) / "catalog.json").exists():
+        return Catalog.open(path, settings)
+    store, settled, weights, files = begin(path, settings)
+    made = Catalog(store, settled, weights)
+    made._files = files
+    return made
+
+
+def run_config(
+    config: str | Path,
+    overrides: Iterable[str] = (),
+    stages: Sequence[RunStage] | None = None,
+    *,
+    retrain: bool = False,
+) -> RunReport:
+    """Run a configuration file: make its catalog, or take up what a run before left.
+
+    Parameters
+    ----------
+    config : str or Path
+        YAML with at least `catalog` and `images.paths`.
+    overrides : iterable of str
+        ``section.key=value``.
+    stages, retrain
+        As of :meth:`Catalog.run`.
+
+    Returns
+    -------
+    RunReport
+    """
+    settings = load_config(config, overrides)
+    if settings.catalog is None:
+        raise ConfigError(f"{config} names no catalog; add 'catalog: FOLDER' or --set catalog=FOLDER")
+    return open_or_create(settings.catalog, settings).run(stages, retrain=retrain)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from elodin_spark.catalog.build.shardedindex import shard_facts
 from elodin_spark.catalog.build.typical import typical_facts
-from elodin_spark.catalog.skyreport import SKY_COLUMNS, SkyCounts, sky_lines
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.progress import counted
 from elodin_spark.provenance import finish_of
@@ -17,6 +20,10 @@ from elodin_spark.terminal import command, plain
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
 _FAILURES_SHOWN = 20
 _SHARDS_SHOWN = 20
+_REASONS_SHOWN = 5
+
+#: Columns of ``images`` that are counted.
+SKY_COLUMNS = ["status", "no_sky_reason", "sky_note"]
 
 
 def gather(store: Store) -> dict[str, Any]:
@@ -31,7 +38,7 @@ def gather(store: Store) -> dict[str, Any]:
         `runtimes`, `files`, `batches`, `tables` (rows and bytes of each),
         `removed` (cutouts and images taken out),
         `products`, `shards` (see :func:`~elodin_spark.catalog.build.shardedindex.shard_facts`), `seconds`
-        (stage to wall time), `sky` (see :meth:`~elodin_spark.catalog.skyreport.SkyCounts.facts`),
+        (stage to wall time), `sky` (see :meth:`~elodin_spark.catalog.report.SkyCounts.facts`),
         `failures` (a list), `failure_kinds` (kind to count), `examples`
         (a few cutout IDs), `disk_bytes`.
     """
@@ -240,3 +247,66 @@ def _finish_lines(finish: dict[str, Any] | None) -> list[str]:
 
 def _bytes_below(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+class SkyCounts:
+    """Sums over rows of the table ``images``.
+
+    Attributes
+    ----------
+    images : int
+        That can be used.
+    reasons : Counter of str
+        ``no_sky_reason`` to count.
+    notes : Counter of str
+        Each of ``sky_note`` to count.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.reasons: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+
+    def add(self, rows: pa.Table) -> SkyCounts:
+        """Add rows with :data:`SKY_COLUMNS`; returns itself."""
+        # Not equal(): to make a scalar of a text, pyarrow imports pandas.
+        used = rows.select(SKY_COLUMNS).filter(pc.match_like(rows.column("status"), "ok"))
+        self.images += used.num_rows
+        for pair in pc.value_counts(pc.drop_null(used.column("no_sky_reason"))).to_pylist():
+            self.reasons[pair["values"]] += pair["counts"]
+        for pair in pc.value_counts(pc.drop_null(used.column("sky_note"))).to_pylist():
+            for note in pair["values"].split("; "):
+                self.notes[note] += pair["counts"]
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values: `images`, `reasons` and `notes`, the most common first."""
+        return {
+            "images": self.images,
+            "reasons": dict(self.reasons.most_common()),
+            "notes": dict(self.notes.most_common()),
+        }
+
+
+def sky_lines(facts: Mapping[str, Any]) -> list[str]:
+    """The facts of :meth:`SkyCounts.facts` in at most two lines."""
+    lines = []
+    if missing := sum(facts["reasons"].values()):
+        have = "has" if missing == 1 else "have"
+        lines.append(
+            f"{missing:,} of {_images(facts['images'])} {have} no position on the sky: "
+            f"{_counted(facts['reasons'])}"
+        )
+    if facts["notes"]:
+        lines.append(f"assumed of the WCS of images: {_counted(facts['notes'])}")
+    return lines
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    shown = [f"{count:,} x {text}" for text, count in list(counts.items())[:_REASONS_SHOWN]]
+    more = len(counts) - len(shown)
+    return "; ".join([*shown, *([f"and {more} more kinds, in the table 'images'"] if more > 0 else [])])

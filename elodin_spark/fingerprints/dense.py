@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark.arrow import to_value
-from elodin_spark.config.settings import CELL_PX, Settings
+from elodin_spark.config.settings import CELL_PX
 from elodin_spark.cutouts.layout import Layout
 from elodin_spark.cutouts.picture import Picture
 from elodin_spark.cutouts.pixelbuffer import PixelBuffer
@@ -30,8 +29,6 @@ from elodin_spark.errors import ImageError
 from elodin_spark.fingerprints.rows import Fingerprint
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.transform import FinishFile
-from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.images.planes import Plane
 from elodin_spark.stage import Locate, Stage
 
@@ -68,25 +65,6 @@ class DenseSpec:
     network: FingerprintSpec
     block_px: int = 1536
     halo_px: int = 128
-
-    @classmethod
-    def from_settings(
-        cls,
-        settings: Settings,
-        weights: Weights,
-        recipe: str,
-        keep_pixels: bool = False,
-        finish: FinishFile | None = None,
-        known: Path | None = None,
-    ) -> DenseSpec:
-        """The spec of a run, with the weights its settings name resolved."""
-        network = settings.fingerprints.model_copy(update={"mode": "window"})
-        return cls(
-            TileSpec.from_settings(settings),
-            FingerprintSpec.from_settings(network, weights, recipe, keep_pixels, finish, known),
-            settings.fingerprints.block_px,
-            settings.fingerprints.halo_px,
-        )
 
     @property
     def output_schema(self) -> pa.Schema:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from elodin_spark.config.settings import FingerprintsSettings, Precision
 from elodin_spark.errors import ConfigError, MissingDependencyError
 from elodin_spark.fingerprints.agreement import NEIGHBORS, Agreement, Matrix, compare
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes import cpu
 from elodin_spark.fingerprints.runtimes.framework import installed
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
@@ -273,7 +274,7 @@ def _vectors(
     settings: FingerprintsSettings, weights: Weights, windows: Sequence[Window]
 ) -> tuple[Matrix, float]:
     """Vectors of windows and the seconds they took, without the start of the network."""
-    spec = FingerprintSpec.from_settings(settings, weights)
+    spec = FingerprintSpec.from_network(resolve_network(settings, weights))
     network = Fingerprinter(spec)
     for channels in {window.ndim for window in windows}:  # a program for gray and one for color
         network([next(window for window in windows if window.ndim == channels)])

@@ -13,11 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark.arrow import lists, to_column, with_storage
-from elodin_spark.config.settings import FingerprintsSettings, Precision
+from elodin_spark.config.settings import Precision
 from elodin_spark.config.transform import Storage
 from elodin_spark.errors import ConfigError, ImageError
 from elodin_spark.fingerprints.known import load_known
-from elodin_spark.fingerprints.labels import check_labels
+from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.rows import (
     Fingerprint,
     as_fingerprints,
@@ -27,11 +27,9 @@ from elodin_spark.fingerprints.rows import (
 )
 from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, RuntimeName, get_runtime
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
-from elodin_spark.fingerprints.runtimes.selection import choose_runtime, model_for
 from elodin_spark.fingerprints.transform import FinishFile, load_finish
 from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.fingerprints.windows import check_window, resize_window
-from elodin_spark.provenance import network_id
 from elodin_spark.schema import FAILURES, FINGERPRINTED, TILED
 from elodin_spark.stage import Locate, Stage
 
@@ -100,56 +98,42 @@ class FingerprintSpec:
     known: str | None = None
 
     @classmethod
-    def from_settings(
+    def from_network(
         cls,
-        settings: FingerprintsSettings,
-        weights: Weights,
+        network: ResolvedNetwork,
         recipe: str | None = None,
         keep_pixels: bool = False,
         finish: FinishFile | None = None,
         known: Path | None = None,
     ) -> FingerprintSpec:
-        """Spec for `settings`, with the weights they name resolved.
+        """Spec for a network.
 
-        Runtime ``auto`` is resolved here, and the network converted where the runtime wants it.
-        Without a `recipe` the weights and the arithmetic give its name. Where vectors are finished, or
-        labeled by prototypes, `finish` must have been fitted.
+        Without a `recipe` that of the network alone. Where vectors are finished, or labeled by prototypes,
+        `finish` must have been fitted.
 
         Raises
         ------
         ConfigError
-            The mode is dense, which needs whole images; or `finish`, or a head for classes, lacks.
+            `finish` lacks.
         """
+        settings = network.settings
         if settings.fitted and finish is None:
             raise ConfigError(
                 "a finish of the vectors (finish, power, pca) and labels prototypes are fitted to a catalog, "
                 "and here is none: leave these settings out"
             )
-        check_labels(settings.labels, weights)
-        if settings.mode == "dense":
-            raise ConfigError(
-                "fingerprints.mode dense runs the network over whole images, so windows that are cut already "
-                "cannot have it: run cutouts and fingerprints together, or set fingerprints.mode=window"
-            )
-        runtime = choose_runtime(settings).runtime
-        model = model_for(settings, runtime, weights)
-        if recipe is None:
-            converted = None if model is None else model.sha256
-            recipe = network_id(
-                weights.sha256, settings.arithmetic, runtime, converted, settings.layer, settings.turns
-            )
         return cls(
-            weights=weights,
+            weights=network.weights,
             backbone=settings.backbone,
             input_px=settings.input_px,
             top_labels=settings.top_labels,
             batch_size=settings.batch_size,
             threads=settings.threads,
-            recipe=recipe,
+            recipe=network.name if recipe is None else recipe,
             keep_pixels=keep_pixels,
-            runtime=runtime,
+            runtime=network.runtime,
             precision=settings.arithmetic,
-            model=model,
+            model=network.model,
             layer=settings.layer,
             turns=settings.turns,
             finish=finish,

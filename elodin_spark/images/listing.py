@@ -95,6 +95,17 @@ def list_files(
         A path is missing, holds no images, is of an unknown kind or scheme, or lies
         outside `root`.
     """
+    return list_archive(paths, root, storage_options)[1]
+
+
+def list_archive(
+    paths: Sequence[str], root: str | None = None, storage_options: Mapping[str, Any] | None = None
+) -> tuple[str, list[ImageFile]]:
+    """The archive root and the files of :func:`list_files`.
+
+    IDs depend on the path below the root, so a catalog remembers it: another folder of images added later
+    must not move it.
+    """
     base, selections = _selected(paths, root, storage_options)
     unique: dict[str, tuple[tuple[bool, str], ImageFile]] = {}
     for uri, size_bytes in (file for selection in selections for file in selection.remote):
@@ -111,7 +122,7 @@ def list_files(
             unique[target] = (order, ImageFile(file, path, _size(file)))
     _tell_passed_over({name for selection in selections for name in selection.passed_over})
     found = sorted((entry for _, entry in unique.values()), key=lambda entry: entry.path)
-    return _without_parts(found)
+    return base, _without_parts(found)
 
 
 def _without_parts(found: list[ImageFile]) -> list[ImageFile]:
@@ -145,17 +156,6 @@ def _suffix(name: str) -> str:
 def _remedy(names: set[str]) -> str:
     packed = any(_suffix(name).lower().startswith(FITS_EXTENSIONS) for name in names)
     return f". FITS is read as it is or with {' '.join(COMPRESSIONS)}: unpack others first" if packed else ""
-
-
-def archive_root(
-    paths: Sequence[str], root: str | None = None, storage_options: Mapping[str, Any] | None = None
-) -> str:
-    """The folder that :func:`list_files` takes as archive root for `paths`.
-
-    IDs depend on the path below it, so a catalog remembers it: another folder of images
-    added later must not move it.
-    """
-    return _selected(paths, root, storage_options)[0]
 
 
 def _selected(

@@ -12,8 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark import schema
+from elodin_spark.catalog.build.pipeline import fingerprinting
 from elodin_spark.config.settings import Settings
 from elodin_spark.fingerprints.dense import DenseSpec, DenseStage
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.transform import FinishFile
 from elodin_spark.fingerprints.weights.resolve import Weights
@@ -98,7 +100,9 @@ def measure_dense(
     pyarrow.Table
         Rows of the table of fingerprints.
     """
-    spec = DenseSpec.from_settings(settings, weights, _RECIPE, finish=finish)
+    network = resolve_network(settings.fingerprints, weights)
+    (spec,) = fingerprinting(settings, network, _RECIPE, described=True, finish=finish).specs
+    assert isinstance(spec, DenseSpec)
     started = time.perf_counter()
     timed = _Timed(spec.network.load(str))
     built = time.perf_counter() - started

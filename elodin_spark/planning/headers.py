@@ -14,14 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elodin_spark.catalog.skyreport import SkyCounts
+from elodin_spark.catalog.build.pipeline import from_files
+from elodin_spark.catalog.report import SkyCounts
 from elodin_spark.config.settings import Positions, Settings
 from elodin_spark.images.listing import ImageFile, files_to_batches
-from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.planning.counts import CountSpec
 from elodin_spark.progress import Progress
 from elodin_spark.sampling.sample import sample_keys
-from elodin_spark.stage import fuse, run_plain
+from elodin_spark.stage import run_plain
 
 #: Up to this many files are read in this process: a Spark session costs more.
 PLAIN_FILES = 256
@@ -171,7 +171,7 @@ def read_headers(files: Sequence[ImageFile], settings: Settings, keep: int) -> H
 
 
 def _in_process(files: Sequence[ImageFile], settings: Settings) -> Iterator[tuple[int, pa.Table]]:
-    spec = fuse(DescribeSpec.from_settings(settings.images), CountSpec.from_settings(settings))
+    spec = from_files(settings, CountSpec.from_settings(settings))
     for start in range(0, len(files), _PLAIN_ROWS):
         some = files[start : start + _PLAIN_ROWS]
         yield start + len(some), run_plain(spec, files_to_batches(some))
@@ -183,13 +183,12 @@ def _on_spark(files: Sequence[ImageFile], settings: Settings) -> Iterator[tuple[
     from elodin_spark.spark.session import session
 
     count = CountSpec.from_settings(settings)
-    describe = DescribeSpec.from_settings(settings.images)
     run = settings.run.model_copy(update={"batch_images": FILES_AT_ONCE})
     large = settings.model_copy(update={"run": run})
     done = 0
     with session(settings.spark, data_source=False) as spark:
         for paths, rows, described in input_batches(spark, files, large):
-            spec = count if described else fuse(describe, count)
+            spec = from_files(settings, count, described=described)
             done += len(paths)
             table: pa.Table = run_stage(rows, spec).toArrow()
             yield done, table.sort_by([("path", "ascending"), ("hdu", "ascending")])

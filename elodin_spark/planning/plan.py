@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elodin_spark.catalog.build.checks import require_recipe
-from elodin_spark.catalog.build.resolve import settle_finish, settled_network
+from elodin_spark.catalog.build.resolve import require_recipe, settle_finish, settled_network
 from elodin_spark.catalog.build.shardedindex import wanted_recipe
 from elodin_spark.catalog.report import size_text
 from elodin_spark.catalog.storage.store import Store
@@ -72,7 +71,7 @@ def plan_config(
         Plain values: `config`, `catalog`, `held` (what the catalog holds already, or None),
         `files`, `files_left`, `batches`, `tasks`, `bytes_to_read`, `images` (`rows`, `usable`,
         `megapixels`, `refused`, `messages`), `sky` (see
-        :meth:`~elodin_spark.catalog.skyreport.SkyCounts.facts`), `windows` (`count`, `fingerprinted`, `how`,
+        :meth:`~elodin_spark.catalog.report.SkyCounts.facts`), `windows` (`count`, `fingerprinted`, `how`,
         `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `recipe`, bytes of `l2`,
         `jaccard` and `labels`), `projection` (`points`, `methods`), `seconds` (see
         :func:`~elodin_spark.planning.estimate.estimate_seconds`) and `rates` (both None without a

@@ -28,6 +28,7 @@ from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import ConfigError, ElodinError, ImageError
 from elodin_spark.fingerprints.prototypes import Prototypes
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.transform import Finish, FinishFile
@@ -159,7 +160,8 @@ def measure_here(images: Sequence[Row], settings: Settings, weights: Weights) ->
             start = None if dense is None else dense.start_s
         else:
             # Named by its network: as long as the ID of a recipe, which a row will hold.
-            spec = FingerprintSpec.from_settings(settings.fingerprints, weights, finish=finish)
+            network = resolve_network(settings.fingerprints, weights)
+            spec = FingerprintSpec.from_network(network, finish=finish)
             start, batch, fingerprints = _fingerprint(windows, spec)
     peak = _peak_bytes()  # before what is only offered
     if offered is not None and offered is not settings and start is not None:

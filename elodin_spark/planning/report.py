@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from elodin_spark.catalog.report import size_text
-from elodin_spark.catalog.skyreport import sky_lines
+from elodin_spark.catalog.report import size_text, sky_lines
 from elodin_spark.progress import counted
 
 _HELD = (("batches", "batch"), ("images", "image"), ("cutouts", "cutout"))

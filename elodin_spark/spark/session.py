@@ -15,7 +15,6 @@ from typing import Any
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-import elodin_spark
 from elodin_spark.config.settings import SparkSettings
 from elodin_spark.errors import ElodinError, resource_error
 from elodin_spark.exits import kept_interrupts
@@ -194,7 +193,7 @@ def _prepare(spark: SparkSession, settings: SparkSettings, data_source: bool) ->
 
 def _ship_package(spark: SparkSession) -> None:
     """Give executors this very version of elodin_spark; they need only its requirements."""
-    package = Path(elodin_spark.__file__).parent
+    package = Path(__file__).parents[1]
     archive = Path(tempfile.mkdtemp(prefix="elodin_spark-")) / "elodin_spark.zip"
     with zipfile.ZipFile(archive, "w") as bundle:
         # Of weights what they are, not the arrays: those are shipped by their hash where a job needs them.

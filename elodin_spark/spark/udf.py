@@ -16,9 +16,9 @@ from pyspark.sql.pandas.functions import pandas_udf
 from elodin_spark.arrow import to_floats
 from elodin_spark.config.settings import FingerprintsSettings, Precision, RuntimeChoice
 from elodin_spark.errors import ImageError
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.rows import Fingerprint
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
-from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.spark.gpu import session_gpus, take_gpu
 from elodin_spark.spark.pictures import Reader, reader
 from elodin_spark.spark.workers import forget_zip_finders
@@ -109,8 +109,7 @@ def fingerprint_udf(
         precision=precision,
         int8_model=int8_model,
     )
-    resolved = resolve_settings(settings)
-    spec = FingerprintSpec.from_settings(settings, resolved)
+    spec = FingerprintSpec.from_network(resolve_network(settings))
     for path in spec.files:
         spark.sparkContext.addFile(path)
     gpus = session_gpus(spark)

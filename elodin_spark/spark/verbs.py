@@ -20,8 +20,8 @@ from elodin_spark.config.load import parse_settings
 from elodin_spark.config.settings import FingerprintsSettings, Generator, Precision, RuntimeChoice, Step
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import ConfigError, ImageError
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.images.listing import list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.spark.runner import files_frame, run_stage
@@ -242,11 +242,8 @@ def fingerprint(
         precision=precision,
         int8_model=int8_model,
     )
-    resolved = resolve_settings(settings)
-    spec = fuse(
-        FingerprintSpec.from_settings(settings, resolved),
-        RaiseOnFailureSpec(schema.FINGERPRINTED),
-    )
+    network = FingerprintSpec.from_network(resolve_network(settings))
+    spec = fuse(network, RaiseOnFailureSpec(schema.FINGERPRINTED))
 
     def transform(cutouts: DataFrame) -> DataFrame:
         return (

@@ -126,7 +126,7 @@ def test_a_second_writer_is_refused_and_changes_nothing(copy, tmp_path: Path, ca
             catalog.run,
             catalog.compact,
             lambda: catalog.remove(cutouts=[int(ids[0])]),
-            lambda: Catalog.open(catalog.path, others),
+            Catalog.open(catalog.path, others).run,  # opening writes nothing
         ):
             with pytest.raises(CatalogError, match=f"being written by another run .process {writer.pid} on"):
                 write()

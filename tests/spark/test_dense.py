@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from elodin_spark import Catalog
+from elodin_spark.catalog.build.pipeline import fingerprinting
 from elodin_spark.errors import ConfigError
-from elodin_spark.fingerprints.dense import DenseSpec
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.images.listing import files_to_batches, list_files
-from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.stage import fuse, run_plain
+from elodin_spark.stage import run_plain
 
 pytestmark = pytest.mark.spark
 
@@ -31,10 +31,8 @@ def test_spark_gives_the_vectors_of_a_plain_loop(catalog, spark):
     report = catalog.run(stages=["cutouts", "fingerprints", "index"])
     assert (report.n_images, report.n_cutouts, report.n_failures) == (4, 36, 0)
     settings = catalog.settings
-    spec = fuse(
-        DescribeSpec.from_settings(settings.images),
-        DenseSpec.from_settings(settings, resolve_weights("random:1"), "r"),
-    )
+    network = resolve_network(settings.fingerprints, resolve_weights("random:1"))
+    spec = fingerprinting(settings, network, "r")
     files = list_files(settings.images.paths, None, {})
     plain = run_plain(spec, files_to_batches(files)).to_pylist()
     expected = {row["cutout_id"]: row["vector"] for row in plain if row["cutout_id"] is not None}

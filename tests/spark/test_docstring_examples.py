@@ -30,13 +30,12 @@ import numpy as np
 from helpers.docexamples import failed_examples
 
 import elodin_spark
-from elodin_spark.catalog.reading import Contents
 
 settings = elodin_spark.load_config("mine.yaml")
 with elodin_spark.session(settings.spark):
     report = elodin_spark.Catalog.create("runs/mine", settings).run()
     assert (report.n_images, report.n_cutouts) == (4, 100), report
-    things = [elodin_spark.Catalog, Contents]
+    things = [elodin_spark.Catalog]
     things += [getattr(elodin_spark, name) for name in sys.argv[2:]]
     failed = [failure for thing in things for failure in failed_examples(thing, np=np)]
 print("\\n".join(failed) or "all run")

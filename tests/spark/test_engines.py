@@ -9,6 +9,7 @@ import pytest
 from elodin_spark.config.settings import FingerprintsSettings, SlidingWindow
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.fingerprints.agreement import compare
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.base import ROUNDING
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
@@ -29,7 +30,7 @@ def spec(request) -> StageSpec:
     return fuse(
         DescribeSpec("IMAGE"),
         TileSpec(SlidingWindow(size=64, step=32)),
-        FingerprintSpec.from_settings(settings, weights, recipe="test"),
+        FingerprintSpec.from_network(resolve_network(settings, weights), recipe="test"),
     )
 
 

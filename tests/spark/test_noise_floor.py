@@ -13,7 +13,7 @@ import pytest
 from astropy.io import fits
 
 from elodin_spark import Catalog
-from elodin_spark.catalog.build.repeatability import measure_noise
+from elodin_spark.catalog.build.typical import measure_noise
 from elodin_spark.catalog.report import info_text
 from elodin_spark.catalog.search.batch import write_neighbors
 from elodin_spark.catalog.search.options import SearchOptions

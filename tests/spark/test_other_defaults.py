@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from elodin_spark import Catalog, Query
-from elodin_spark.catalog.build.configured import run_config
+from elodin_spark.catalog import run_config
 from elodin_spark.config.load import dump_settings
 
 pytestmark = pytest.mark.spark

@@ -18,6 +18,7 @@ from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.precision import candidates
 from elodin_spark.fingerprints.runtimes import cpu
 from elodin_spark.fingerprints.runtimes.openvino import read_model_file
+from elodin_spark.images.listing import list_files
 
 pytestmark = pytest.mark.spark
 
@@ -100,29 +101,33 @@ def test_a_floor_above_one_gives_float32(archive, small_settings, tmp_path):
     assert named.info()["precision"] is None
 
 
+def sample(settings, count):
+    return sample_windows(settings, list_files(settings.images.paths, None, {}), count)
+
+
 def test_a_sample_is_the_same_every_time_and_of_all_images(archive, small_settings):
     settings = small_settings(archive)
-    windows = sample_windows(settings, None, 30)
+    windows = sample(settings, 30)
     assert {window.shape for window in windows} == {(64, 64)}
-    again = sample_windows(settings, None, 30)
+    again = sample(settings, 30)
     assert all(np.array_equal(a, b) for a, b in zip(windows, again, strict=True))
-    other = sample_windows(settings.model_copy(update={"seed": 5}), None, 30)
+    other = sample(settings.model_copy(update={"seed": 5}), 30)
     assert not all(np.array_equal(a, b) for a, b in zip(windows, other, strict=True))
     # No more than there are, and none twice.
-    everything = sample_windows(settings, None, 1000)
+    everything = sample(settings, 1000)
     assert len(everything) == len({window.tobytes() for window in everything}) == 75
 
 
 def test_images_that_cannot_be_used_are_passed_over(archive, small_settings):
     (archive / "broken.fits").write_bytes(b"SIMPLE  = nonsense")
-    assert len(sample_windows(small_settings(archive), None, 1000)) == 75
+    assert len(sample(small_settings(archive), 1000)) == 75
 
 
 def test_windows_at_positions_are_sampled_too(archive, small_settings, survey, spark, tmp_path):
     truth = Table.read(survey.truth)
     truth["ra", "dec"].write(tmp_path / "positions.csv")
     generator = {"kind": "positions", "catalog": str(tmp_path / "positions.csv"), "size": 32}
-    windows = sample_windows(small_settings(archive, cutouts={"generator": generator}), None, 10)
+    windows = sample(small_settings(archive, cutouts={"generator": generator}), 10)
     assert len(windows) == 10
     assert {window.shape for window in windows} == {(32, 32)}
 

@@ -15,6 +15,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from elodin_spark import fingerprint_udf, register_udfs
 from elodin_spark.config.settings import FingerprintsSettings
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
@@ -42,7 +43,8 @@ def pictures():
 @pytest.fixture(scope="module")
 def expected(pictures):
     """The vectors of the kernel, without Spark, of the runtime that auto takes for both."""
-    spec = FingerprintSpec.from_settings(FingerprintsSettings(**NETWORK), resolve_weights("random:1"))
+    network = resolve_network(FingerprintsSettings(**NETWORK), resolve_weights("random:1"))
+    spec = FingerprintSpec.from_network(network)
     vectors, _, _ = Fingerprinter(spec)(list(pictures.values()))
     return dict(zip(pictures, vectors, strict=True))
 

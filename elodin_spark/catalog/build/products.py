@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from elodin_spark import schema
+from elodin_spark.arrow import to_matrix
 from elodin_spark.catalog.build.labelindex import (
     COUNTS_FILE,
     label_digest,
@@ -28,15 +29,14 @@ from elodin_spark.catalog.build.labelindex import (
     make_label_shards,
     open_label_shards,
 )
-from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.build.shardedindex import make_shards, open_shards, wanted_recipe
+from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.neighbors.ivf.index import ApproximateL2Index
-from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.progress import Progress
 from elodin_spark.config.settings import Settings
-from elodin_spark.arrow import to_matrix
+from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+from elodin_spark.progress import Progress
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -194,50 +194,6 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
             progress.add()
     record: dict[str, Any] = {"digest": digest, "rows": len(ids), "methods": made, "seed": settings.seed}
     store.commit_product("projection", folder, {**record, "seconds": _since(started)})
-    return True
-
-
-def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
-    """Draw the maps, the sky where any cutout has a position, and labels that have no name.
-
-    Returns
-    -------
-    bool
-        False where the figures were up to date or are not wanted.
-    """
-    projection, examples = store.product("projection"), store.product("examples")
-    digest = product_digest(
-        store, projection and projection["digest"], examples and examples["digest"], *removed_digest(store)
-    )
-    if not settings.run.figures or not store.n_rows("cutouts") or up_to_date(store, "figures", digest):
-        return False
-    started = time.monotonic()
-    folder = store.new_product("figures")
-    from elodin_spark.catalog.build.label_sheets import draw_sheet
-    from elodin_spark.display.map import map_figure
-    from elodin_spark.display.sky import sky_figure
-    from elodin_spark.display.style import save_figure
-
-    methods = projection["methods"] if projection else []
-    with Progress(len(methods) + 2, "drawing", "figures") as progress:
-        for method in methods:
-            points = pq.read_table(store.product_file("projection", f"{method}.parquet"))
-            thumbnails = thumbnails_of(store, points.column("cutout_id"))
-            xy = np.column_stack([points.column("x").to_numpy(), points.column("y").to_numpy()])
-            figure = map_figure(xy, thumbnails, method=method, subtitle=store.describe())
-            save_figure(figure, folder / f"map_{method}.png")
-            progress.add()
-        columns = ["ra", "dec", "cutout_id"]
-        cutouts = store.dataset("cutouts", columns).to_table(columns=columns).sort_by("cutout_id")
-        ra, dec = (cutouts.column(name).to_numpy().astype(np.float64) for name in ("ra", "dec"))
-        if (np.isfinite(ra) & np.isfinite(dec)).any():
-            save_figure(sky_figure(ra, dec, subtitle=store.describe()), folder / "sky.png")
-        else:
-            log.info("no figure of the sky: no cutout has a position")
-        progress.add()
-        draw_sheet(store, folder / f"{store.labels}.png")
-        progress.add()
-    store.commit_product("figures", folder, {"digest": digest, "seconds": _since(started)})
     return True
 
 

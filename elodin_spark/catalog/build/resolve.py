@@ -1,21 +1,29 @@
-"""What a catalog settles when it is begun, and keeps ever after: precision, finish and labels."""
+"""What a catalog settles when it is begun and keeps ever after, and whether settings fit it."""
 
 from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from elodin_spark.catalog.build.shardedindex import wanted_recipe
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.errors import ElodinError
-from elodin_spark.fingerprints.labels import settled_labels
-from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
-from elodin_spark.fingerprints.runtimes.base import release_runtimes
-from elodin_spark.fingerprints.runtimes.openvino import model_cache
-from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.config.transform import AUTO_FINISH, AUTO_POWER
+from elodin_spark.errors import CatalogError, ElodinError
+from elodin_spark.fingerprints.labels import check_labels, settled_labels
+from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
+from elodin_spark.fingerprints.resolve import ResolvedNetwork, resolve_network
+from elodin_spark.fingerprints.runtimes.base import RuntimeName, release_runtimes
+from elodin_spark.fingerprints.runtimes.network import vector_length
+from elodin_spark.fingerprints.runtimes.openvino import model_cache
+from elodin_spark.fingerprints.runtimes.selection import choose_runtime, model_for
+from elodin_spark.fingerprints.weights.resolve import Weights, resolve_settings
+from elodin_spark.images.listing import ImageFile, list_archive
+from elodin_spark.progress import step
+from elodin_spark.provenance import make_recipe, recipe_differences, recipe_id
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +31,51 @@ log = logging.getLogger(__name__)
 _FOLDER = "network"
 
 
+def begin(path: str | Path, settings: Settings) -> tuple[Store, Settings, Weights, list[ImageFile]]:
+    """Settle what a new catalog leaves open, and make its folder; raises as ``Catalog.create``.
+
+    Returns
+    -------
+    tuple
+        The store, the settings, settled, the weights, and the archive, as it was listed to find its root.
+    """
+    _refuse_remote(str(path))
+    if (Path(path) / "catalog.json").exists():
+        raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
+    images = settings.images
+    with step("listing the files"):
+        root, files = list_archive(images.paths, images.root, images.storage)
+    settings = settings.model_copy(update={"catalog": str(path)})
+    with step("reading the weights"):
+        weights = resolve_settings(settings.fingerprints)
+    check_index(settings)
+    with step("settling the precision of the network"):
+        network, gate = settle_network(settings, weights, files)
+    settled = settings.model_copy(update={"fingerprints": network})
+    runtime = choose_runtime(network).runtime
+    recipe = recipe_of(settled, weights, runtime)
+    measured = None if gate is None else gate.record()
+    store = Store.create(path, settings, recipe, weights, root, runtime, measured)
+    with store.lock():
+        _keep_network(store, network)
+    return store, settled, weights, files
+
+
+def network_of(store: Store, settings: Settings, weights: Weights) -> ResolvedNetwork:
+    """The network of a catalog, to make fingerprints for it.
+
+    Raises
+    ------
+    CatalogError
+        The settings are of another recipe.
+    """
+    require_recipe(store, settings, weights)
+    with step("preparing the network"):
+        return resolve_network(settings.fingerprints, weights, store.meta.get("runtime"))
+
+
 def settle_network(
-    settings: Settings, weights: Weights, root: str | None
+    settings: Settings, weights: Weights, files: Sequence[ImageFile]
 ) -> tuple[FingerprintsSettings, Gate | None]:
     """Settle the precision of a new catalog, on cutouts of its archive, its finish and its labels.
 
@@ -32,8 +83,8 @@ def settle_network(
     ----------
     settings : Settings
     weights : Weights
-    root : str or None
-        Archive root.
+    files : sequence of ImageFile
+        The archive.
 
     Returns
     -------
@@ -58,7 +109,7 @@ def settle_network(
 
     log.info("precision %s: measuring on up to %d cutouts of the archive", asked.precision, wanted)
     try:
-        windows = sample_windows(settings, root, wanted) if wanted else []
+        windows = sample_windows(settings, files, wanted) if wanted else []
     except ElodinError as error:
         if asked.precision != "bf16":
             raise
@@ -70,7 +121,7 @@ def settle_network(
     return asked.model_copy(update={"precision": gate.taken, "int8_model": model}), gate
 
 
-def keep_network(store: Store, fingerprints: FingerprintsSettings) -> None:
+def _keep_network(store: Store, fingerprints: FingerprintsSettings) -> None:
     """Keep the quantized network in the catalog, where any machine that goes on with it finds it."""
     if fingerprints.precision != "int8" or fingerprints.int8_model is None:
         return
@@ -117,3 +168,52 @@ def _network_of(store: Store) -> str | None:
     sha256 = store.meta["recipe"]["fingerprints"].get("model_sha256")
     made = model_cache() / f"{sha256}.xml"
     return next((str(file) for file in (kept, made) if file.exists()), None)
+
+
+def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
+    """Raise CatalogError where settings are of another recipe than a catalog."""
+    runtime = None
+    if settings.fingerprints.arithmetic != "f32":
+        runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
+    # The finish is that of the catalog, once it is fitted: how it is made must be the same.
+    recipe = recipe_of(settings, weights, runtime, store.finish.sha256 if store.finish else None)
+    if recipe_id(recipe) != store.meta["recipe_id"]:
+        different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
+        raise CatalogError(
+            f"{store.path} was made by another recipe ({different}): vectors of two recipes cannot be "
+            "compared. Use those settings, or choose another folder"
+        )
+
+
+def check_index(settings: Settings) -> None:
+    """Refuse an index that cannot be built now, not after hours of fingerprinting."""
+    network = settings.fingerprints
+    wanted_recipe(settings.neighbors, 1, network.components or vector_length(network.backbone, network.layer))
+
+
+def recipe_of(
+    settings: Settings, weights: Weights, runtime: RuntimeName | None, finish_sha256: str | None = None
+) -> dict[str, Any]:
+    """The recipe that settings, weights and a runtime make up.
+
+    Raises
+    ------
+    ConfigError
+        Labels are to be classes, and the weights have no head.
+    """
+    check_labels(settings.fingerprints.labels, weights)
+    units = settings.fingerprints.labels == "units" and weights.classes is not None
+    quantized = None
+    if settings.fingerprints.arithmetic == "int8" and runtime is not None:
+        model = model_for(settings.fingerprints, runtime, weights)
+        quantized = None if model is None else model.sha256
+    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, finish_sha256, units)
+
+
+def _refuse_remote(path: str) -> None:
+    """Refuse a catalog on an object store."""
+    if "://" in path:
+        raise CatalogError(
+            f"{path}: a catalog lives on a file system that driver and executors mount (local disk, NFS, "
+            "Lustre, CephFS); object stores are not supported yet"
+        )

@@ -21,28 +21,27 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from elodin_spark import schema
-from elodin_spark.catalog.build.label_sheets import make_examples
-from elodin_spark.catalog.build.transform import fit_to_cutouts, fit_to_files
-from elodin_spark.catalog.build.maskbits import UnnamedBits
-from elodin_spark.catalog.build.repeatability import measure_noise
-from elodin_spark.catalog.build.products import make_figures, make_index, make_projection
-from elodin_spark.catalog.build.shardedindex import retire
 from elodin_spark.catalog.build.crossmatch import make_positions, make_repeats
-from elodin_spark.catalog.skyreport import SKY_COLUMNS, SkyCounts, sky_lines
+from elodin_spark.catalog.build.figures import make_figures
+from elodin_spark.catalog.build.label_sheets import make_examples
+from elodin_spark.catalog.build.pipeline import (
+    cutting,
+    fingerprinting,
+    fingerprinting_windows,
+    require_windows,
+)
+from elodin_spark.catalog.build.products import make_index, make_projection
+from elodin_spark.catalog.build.shardedindex import retire
+from elodin_spark.catalog.build.transform import fit_to_cutouts, fit_to_files
+from elodin_spark.catalog.build.typical import measure_noise, measure_typical
+from elodin_spark.catalog.report import SKY_COLUMNS, SkyCounts, sky_lines
 from elodin_spark.catalog.storage.store import Commit, Store
-from elodin_spark.catalog.build.typical import measure_typical
-from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.config.settings import Settings
 from elodin_spark.errors import CatalogError, ConfigError, TooManyFailuresError
-from elodin_spark.fingerprints.dense import DenseSpec
-from elodin_spark.fingerprints.runtimes.selection import choose_runtime
-from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.images.listing import ImageFile, list_files
-from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.progress import Progress, counted, step
-from elodin_spark.config.settings import FingerprintsSettings, Settings
-from elodin_spark.stage import AheadSpec, StageSpec, fuse
+from elodin_spark.stage import StageSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -56,6 +55,7 @@ RunStage = Literal["cutouts", "fingerprints", "positions", "repeats", "index", "
 RUN_STAGES: tuple[RunStage, ...] = get_args(RunStage)
 
 _REASONS_SHOWN = 3
+_BITS_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class RunReport:
     seconds : float
         Wall time of this run.
     sky : mapping
-        Images without a position and notes, see :meth:`~elodin_spark.catalog.skyreport.SkyCounts.facts`.
+        Images without a position and notes, see :meth:`~elodin_spark.catalog.report.SkyCounts.facts`.
     """
 
     n_images: int
@@ -101,10 +101,12 @@ class RunReport:
 def run_catalog(
     store: Store,
     settings: Settings,
-    weights: Weights,
+    network: Callable[[], ResolvedNetwork],
     stages: Sequence[RunStage] = RUN_STAGES,
     *,
     retrain: bool = False,
+    config: Settings | None = None,
+    files: Sequence[ImageFile] | None = None,
 ) -> RunReport:
     """Do what is missing.
 
@@ -113,12 +115,17 @@ def run_catalog(
     store : Store
     settings : Settings
         Of the same recipe as the catalog.
-    weights : Weights
+    network : callable
+        Gives the network; called once, and only where fingerprints are made.
     stages : sequence of str
         A subset of :data:`RUN_STAGES`. Cutouts and fingerprints together are one pass in
         which pixels never leave the worker; cutouts alone are written with their pixels.
     retrain : bool, optional
         Train the index of shards again and rebuild them; the old ones answer until the new are whole.
+    config : Settings, optional
+        What ``config.yaml`` is to hold from now on; by default it stays as it is.
+    files : sequence of ImageFile, optional
+        The archive, where it has just been listed.
 
     Returns
     -------
@@ -141,6 +148,8 @@ def run_catalog(
         store.refresh()
         store.mend()
         store.sweep()
+        if config is not None:
+            store.keep_config(config)
         if retrain:
             retire(store)
 
@@ -152,10 +161,10 @@ def run_catalog(
             with step("starting Spark"):
                 return stack.enter_context(session(settings.spark, data_source=False))
 
-        work = _Work(store, settings, weights, spark)
+        work = _Work(store, settings, network, spark)
         done = 0
         if "cutouts" in stages:
-            done += work.new_files(fused="fingerprints" in stages)
+            done += work.new_files(files, fused="fingerprints" in stages)
         if "fingerprints" in stages:
             done += work.missing_fingerprints()
         work.forget()
@@ -185,27 +194,30 @@ class _Work:
     """The batches of one run."""
 
     def __init__(
-        self, store: Store, settings: Settings, weights: Weights, spark: Callable[[], SparkSession]
+        self,
+        store: Store,
+        settings: Settings,
+        network: Callable[[], ResolvedNetwork],
+        spark: Callable[[], SparkSession],
     ) -> None:
-        self._store, self._settings, self._weights, self._spark = store, settings, weights, spark
+        self._store, self._settings, self._spark = store, settings, spark
+        self._resolve = network
         #: What the network said of the windows that the finish was fitted to; of this run.
         self._known: Path | None = None
         self._unnamed = UnnamedBits()
 
     @cached_property
-    def _network(self) -> FingerprintsSettings:
-        """The settings of the network, with the runtime this catalog was begun with for ``auto``."""
-        settings = self._settings.fingerprints
-        choice = choose_runtime(settings, self._store.meta.get("runtime"))
-        return settings.model_copy(update={"runtime": choice.runtime})
+    def _network(self) -> ResolvedNetwork:
+        return self._resolve()
 
-    def new_files(self, *, fused: bool) -> int:
+    def new_files(self, files: Sequence[ImageFile] | None, *, fused: bool) -> int:
         """Cut, and where `fused` fingerprint, the files that no commit names."""
         settings, store = self._settings, self._store
         commits = store.commits()
         known = {path for commit in commits for path in commit.files}
-        with step("listing the files"):
-            files = list_files(settings.images.paths, store.meta["root"], settings.images.storage)
+        if files is None:
+            with step("listing the files"):
+                files = list_files(settings.images.paths, store.meta["root"], settings.images.storage)
         new = [file for file in files if file.path not in known]
         if others := len(known - {file.path for file in files}):
             log.info(
@@ -262,9 +274,7 @@ class _Work:
             if self._wants_finish():
                 return 0
         recipe = self._store.meta["recipe_id"]
-        spec = FingerprintSpec.from_settings(
-            self._network, self._weights, recipe, finish=self._store.finish, known=self._known
-        )
+        spec = fingerprinting_windows(self._network, recipe, finish=self._store.finish, known=self._known)
 
         what = "fingerprinting"
         with Progress(len(missing), what, "batches") as progress:
@@ -289,12 +299,8 @@ class _Work:
     def _wants_finish(self) -> bool:
         return self._settings.fingerprints.fitted and self._store.finish is None
 
-    @property
-    def _resolved(self) -> Settings:
-        return self._settings.model_copy(update={"fingerprints": self._network})
-
     def _fit(self, files: Sequence[ImageFile]) -> None:
-        self._known = fit_to_files(self._store, self._resolved, self._weights, self._spark(), files)
+        self._known = fit_to_files(self._store, self._settings, self._network, self._spark(), files)
 
     def _fit_to_cutouts(self, commits: Sequence[Commit]) -> None:
         from elodin_spark.spark.batches import read_parts
@@ -311,7 +317,7 @@ class _Work:
             [np.empty(0, np.int64), *(table.column("cutout_id").to_numpy() for table in tables)]
         )
         self._known = fit_to_cutouts(
-            self._store, self._resolved, self._weights, as_tiled(read_parts(self._spark(), parts)), found
+            self._store, self._settings.seed, self._network, as_tiled(read_parts(self._spark(), parts)), found
         )
 
     def _commit(
@@ -347,30 +353,19 @@ class _Work:
         )
 
     def _spec(self, fused: bool, described: bool) -> StageSpec:
-        settings = self._settings
-        recipe, keep_pixels = self._store.meta["recipe_id"], settings.cutouts.keep_pixels
-        stages: list[StageSpec] = [] if described else [DescribeSpec.from_settings(settings.images)]
-        if settings.fingerprints.mode == "dense":
-            if not fused:
-                raise ConfigError(
-                    "fingerprints.mode dense cuts and fingerprints at once: run the stages cutouts and "
-                    "fingerprints together, or set fingerprints.mode=window"
-                )
-            finish = self._store.finish
-            dense = DenseSpec.from_settings(
-                self._resolved, self._weights, recipe, keep_pixels, finish, self._known
-            )
-            return fuse(*stages, dense)
-        stages.append(TileSpec.from_settings(settings))
-        if fused:
-            if settings.fingerprints.ahead:
-                stages.append(AheadSpec(schema.TILED, settings.fingerprints.ahead))
-            stages.append(
-                FingerprintSpec.from_settings(
-                    self._network, self._weights, recipe, keep_pixels, self._store.finish, self._known
-                )
-            )
-        return fuse(*stages)
+        settings, store = self._settings, self._store
+        if not fused:
+            require_windows(settings.fingerprints)
+            return cutting(settings, described=described)
+        return fingerprinting(
+            settings,
+            self._network,
+            store.meta["recipe_id"],
+            described=described,
+            keep_pixels=settings.cutouts.keep_pixels,
+            finish=store.finish,
+            known=self._known,
+        )
 
     def _check_failures(self) -> None:
         failures, limit = self._store.n_rows("failures"), self._settings.run.max_failures
@@ -395,6 +390,48 @@ class _Work:
         failures = table.column("kind").to_pylist()
         common = Counter(failures).most_common(_REASONS_SHOWN)
         return ", ".join(f"{count} x {kind}" for kind, count in common) + "; see 'elodin-spark info CATALOG'"
+
+
+class UnnamedBits:
+    """Counts the cutouts of a run that have a mask, and none of its bits is one that spoils a pixel."""
+
+    def __init__(self) -> None:
+        self._cutouts = 0
+        self._bits: set[str] = set()
+
+    def add(self, cutouts: Path) -> None:
+        """Look at a part of the table ``cutouts``.
+
+        Parameters
+        ----------
+        cutouts : Path
+            Folder of Parquet files.
+        """
+        unknown = pc.field("masked_fraction").is_null() & pc.field("mask_fractions").is_valid()
+        for file in sorted(cutouts.glob("*.parquet")):
+            found = pq.read_table(file, columns=["mask_fractions"], filters=unknown).column(0)
+            self._cutouts += len(found)
+            for chunk in found.chunks:
+                self._bits.update(chunk.keys.unique().to_pylist())
+
+    def tell(self, bad_bits: Sequence[str] | None) -> None:
+        """Warn of them in one line, where there are any.
+
+        Parameters
+        ----------
+        bad_bits : sequence of str or None
+            The setting.
+        """
+        if not self._cutouts:
+            return
+        asked = "" if bad_bits is None else f" (cutouts.quality.bad_bits: {', '.join(bad_bits) or 'none'})"
+        shown = sorted(self._bits)
+        more = " ..." if len(shown) > _BITS_SHOWN else ""
+        log.warning(
+            "masks of %d cutouts have no bit that is known to spoil a pixel%s, so their masked_fraction is "
+            "null: name such bits in cutouts.quality.bad_bits; those that are set are %s%s",
+            self._cutouts, asked, ", ".join(shown[:_BITS_SHOWN]) or "none", more,
+        )  # fmt: skip
 
 
 def _refuse_collisions(cutouts: Path) -> None:

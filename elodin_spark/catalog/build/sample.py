@@ -5,22 +5,20 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark import schema
-from elodin_spark.cutouts.tile import TileSpec
+from elodin_spark.catalog.build.pipeline import cutting
+from elodin_spark.config.settings import Positions, Settings
 from elodin_spark.errors import ImageError
 from elodin_spark.fingerprints.rows import window_of
 from elodin_spark.ids import stable_id
-from elodin_spark.images.listing import ImageFile, files_to_batches, list_files
-from elodin_spark.images.stage import DescribeSpec
+from elodin_spark.images.listing import ImageFile, files_to_batches
 from elodin_spark.sampling.sample import sample_keys
-from elodin_spark.config.settings import Positions, Settings
-from elodin_spark.stage import fuse
 
 #: Images the sample comes from, where each has enough windows.
 IMAGES = 32
@@ -32,7 +30,7 @@ Window = NDArray[Any]
 _Keyed = tuple[int, int, Window]
 
 
-def sample_windows(settings: Settings, root: str | None, count: int) -> list[Window]:
+def sample_windows(settings: Settings, files: Sequence[ImageFile], count: int) -> list[Window]:
     """Cut a sample, in this process.
 
     The images come in the order of a hash of their paths, and so do the windows of an image and
@@ -43,8 +41,8 @@ def sample_windows(settings: Settings, root: str | None, count: int) -> list[Win
     ----------
     settings : Settings
         Color images and catalogs of positions are put together on Spark.
-    root : str or None
-        Archive root.
+    files : sequence of ImageFile
+        The archive.
     count : int
         Windows wanted. As many images as that are looked at, at most.
 
@@ -53,7 +51,6 @@ def sample_windows(settings: Settings, root: str | None, count: int) -> list[Win
     list of ndarray of uint8, shape (h, w) or (h, w, 3)
         At most `count`; without structure or not, but none that a rule of quality rejects.
     """
-    files = list_files(settings.images.paths, root, settings.images.storage)
     keys = sample_keys([stable_id(file.path) for file in files], settings.seed)
     ordered = [file for _, file in sorted(zip(keys.tolist(), files, strict=True))]
     # Of few images more each than their share, for some may have less.
@@ -68,13 +65,12 @@ def sample_windows(settings: Settings, root: str | None, count: int) -> list[Win
 
 def _images(files: list[ImageFile], settings: Settings) -> Iterator[Iterator[pa.RecordBatch]]:
     """Batches of ``schema.TILED`` of each file or, where images are put together, of each image."""
-    tile = TileSpec.from_settings(settings)
     if settings.images.color is None and not isinstance(settings.cutouts.generator, Positions):
-        spec = fuse(DescribeSpec.from_settings(settings.images), tile)
         for file in files:
-            yield iter(spec.build(str)(files_to_batches([file])))
+            yield iter(cutting(settings).build(str)(files_to_batches([file])))
         return
     for row in _joined(files, settings):
+        tile = cutting(settings, described=True)
         yield iter(tile.build(str)(iter([schema.rows_to_batch([row], schema.TARGETED)])))
 
 

@@ -16,23 +16,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from elodin_spark import ids, schema
+from elodin_spark import ids
+from elodin_spark.arrow import to_matrix
+from elodin_spark.catalog.build.pipeline import (
+    bare,
+    fingerprinting,
+    fingerprinting_windows,
+    listing_windows,
+)
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.cutouts.tile import TileSpec
-from elodin_spark.fingerprints.dense import DenseSpec
-from elodin_spark.fingerprints.transform import Finish
+from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.fingerprints.known import save_known
+from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.runtimes.network import layer_lengths, vector_length
-from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.transform import Finish
 from elodin_spark.images.listing import ImageFile
-from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.progress import Progress, step
 from elodin_spark.sampling.sample import sample_keys, stable_sample
-from elodin_spark.sampling.stage import CutoutIdsSpec, KeepCutoutsSpec
-from elodin_spark.config.settings import Settings
-from elodin_spark.stage import StageSpec, fuse
-from elodin_spark.arrow import to_matrix
+from elodin_spark.stage import StageSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -44,7 +45,11 @@ FIRST_FILES = 64
 
 
 def fit_to_files(
-    store: Store, settings: Settings, weights: Weights, spark: SparkSession, files: Sequence[ImageFile]
+    store: Store,
+    settings: Settings,
+    network: ResolvedNetwork,
+    spark: SparkSession,
+    files: Sequence[ImageFile],
 ) -> Path | None:
     """Fit the finish to windows of files that are not cut yet, and keep it, if they have any.
 
@@ -52,8 +57,7 @@ def fit_to_files(
     ----------
     store : Store
     settings : Settings
-        With the runtime resolved.
-    weights : Weights
+    network : ResolvedNetwork
     spark : pyspark.sql.SparkSession
     files : sequence of ImageFile
 
@@ -68,42 +72,38 @@ def fit_to_files(
     ConfigError
         There are too few windows, or the vectors are too short; in dense mode, there are none at all.
     """
-    if _needs_no_sample(store, settings):
+    if _needs_no_sample(store, network.settings):
         return None
-    started, plain = time.monotonic(), _plain(settings)
-    tile = TileSpec.from_settings(settings.model_copy(update={"cutouts": _bare(settings)}))
-    describe = DescribeSpec.from_settings(settings.images)
-
+    started, wanted = time.monotonic(), network.settings.pca_sample
     found = np.empty(0, np.int64)
-    used: list[tuple[DataFrame, list[StageSpec]]] = []
-    with Progress(plain.fingerprints.pca_sample, "cutting a sample, at most", "windows") as progress:
+    used: list[tuple[DataFrame, bool]] = []
+    with Progress(wanted, "cutting a sample, at most", "windows") as progress:
         for rows, described in _frames(spark, settings, files):
-            used.append((rows, [] if described else [describe]))
-            found = np.concatenate([found, _ids(rows, fuse(*used[-1][1], tile, CutoutIdsSpec()))])
+            used.append((rows, described))
+            found = np.concatenate([found, _ids(rows, listing_windows(settings, described=described))])
             progress.to(len(found))
-            if len(found) >= plain.fingerprints.pca_sample:
+            if len(found) >= wanted:
                 break
-    chosen = stable_sample(found, plain.fingerprints.pca_sample, settings.seed)
+    chosen = stable_sample(found, wanted, settings.seed)
     log.info("fitting the finish of the vectors to %d windows", len(chosen))
-    if plain.fingerprints.mode == "dense":
-        dense = DenseSpec.from_settings(plain, weights, "")
-        last: list[StageSpec] = [dense, KeepCutoutsSpec(dense.output_schema, chosen)]
-    else:
-        network = FingerprintSpec.from_settings(plain.fingerprints, weights, "")
-        last = [tile, KeepCutoutsSpec(schema.TILED, chosen), network]
-    frames = [(rows, fuse(*before, *last)) for rows, before in used]
-    return _fit(store, settings, frames, len(chosen), started)
+    plain, less = network.unfinished(), bare(settings)
+    frames = [
+        (rows, fingerprinting(less, plain, "", described=described, chosen=chosen))
+        for rows, described in used
+    ]
+    return _fit(store, network.settings, settings.seed, frames, len(chosen), started)
 
 
 def fit_to_cutouts(
-    store: Store, settings: Settings, weights: Weights, cutouts: DataFrame, found: NDArray[np.int64]
+    store: Store, seed: int, network: ResolvedNetwork, cutouts: DataFrame, found: NDArray[np.int64]
 ) -> Path | None:
     """Fit the finish to cutouts that were written with their pixels, and keep it, if there are any.
 
     Parameters
     ----------
-    store, settings, weights
-        As of :func:`fit_to_files`.
+    store : Store
+    seed : int
+    network : ResolvedNetwork
     cutouts : pyspark.sql.DataFrame
         Of :data:`~elodin_spark.schema.TILED`.
     found : ndarray of int64
@@ -119,34 +119,20 @@ def fit_to_cutouts(
     ConfigError
         As :func:`fit_to_files`.
     """
-    if _needs_no_sample(store, settings):
+    if _needs_no_sample(store, network.settings):
         return None
-    started, plain = time.monotonic(), _plain(settings).fingerprints
-    chosen = stable_sample(found, plain.pca_sample, settings.seed)
-    network = FingerprintSpec.from_settings(plain, weights, "")
+    started = time.monotonic()
+    chosen = stable_sample(found, network.settings.pca_sample, seed)
     log.info("fitting the finish of the vectors to %d windows", len(chosen))
-    frames = [(cutouts, fuse(KeepCutoutsSpec(schema.TILED, chosen), network))]
-    return _fit(store, settings, frames, len(chosen), started)
+    frames = [(cutouts, fingerprinting_windows(network.unfinished(), "", chosen=chosen))]
+    return _fit(store, network.settings, seed, frames, len(chosen), started)
 
 
-def _plain(settings: Settings) -> Settings:
-    """Settings whose vectors, and classes or units, are those of the network itself."""
-    plain = settings.fingerprints.unfinished()
-    if settings.fingerprints.labels == "units":
-        plain = plain.model_copy(update={"labels": "units"})
-    return settings.model_copy(update={"fingerprints": plain})
-
-
-def _needs_no_sample(store: Store, settings: Settings) -> bool:
+def _needs_no_sample(store: Store, chosen: FingerprintsSettings) -> bool:
     """Keep a finish that is but a power, which is not fitted."""
-    chosen = settings.fingerprints
     if not chosen.sampled:
         store.keep_finish(Finish(vector_length(chosen.backbone, chosen.layer), power=chosen.exponent), 0, 0.0)
     return not chosen.sampled
-
-
-def _bare(settings: Settings) -> object:
-    return settings.cutouts.model_copy(update={"thumbnail_px": 0, "texture": ()})
 
 
 def _frames(
@@ -181,7 +167,8 @@ def _ids(rows: DataFrame, spec: StageSpec) -> NDArray[np.int64]:
 
 def _fit(
     store: Store,
-    settings: Settings,
+    network: FingerprintsSettings,
+    seed: int,
     frames: Sequence[tuple[DataFrame, StageSpec]],
     count: int,
     started: float,
@@ -202,17 +189,16 @@ def _fit(
         progress.to(count)
     known = pa.concat_tables(found) if found else None
     if known is None or not known.num_rows:
-        if settings.fingerprints.mode != "window":
-            Finish.fit(np.empty((0, 1), np.float32), settings.fingerprints)  # says what is wrong
+        if network.mode != "window":
+            Finish.fit(np.empty((0, 1), np.float32), network)  # says what is wrong
         log.warning("no window was found to fit the finish of the vectors to")
         return None
     chosen = known.column("cutout_id").to_numpy()
     vectors = to_matrix(known.column("vector").combine_chunks())
     # In the order of the sample, so that the sums of the fit are rounded alike in any partitioning.
-    order = np.lexsort((chosen, sample_keys(chosen, settings.seed)))
-    network = settings.fingerprints
+    order = np.lexsort((chosen, sample_keys(chosen, seed)))
     layers = layer_lengths(network.backbone, network.layer)
     with step("fitting the finish of the vectors"):
-        finish = Finish.fit(vectors[order], network, settings.seed, layers)
+        finish = Finish.fit(vectors[order], network, seed, layers)
     store.keep_finish(finish, len(order), time.monotonic() - started)
     return save_known(store.path, known)

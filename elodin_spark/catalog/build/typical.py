@@ -7,27 +7,30 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.search.indices import LabelIndices
+from elodin_spark.catalog.build.crossmatch import PAIRS
 from elodin_spark.catalog.build.products import commit_index, load_l2, removed_digest
+from elodin_spark.catalog.search.indices import LabelIndices
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.neighbors.ivf.index import ApproximateL2Index
+from elodin_spark.config.settings import Metric
 from elodin_spark.neighbors.cosine import cosine_distances
 from elodin_spark.neighbors.distance import exact_distances
 from elodin_spark.neighbors.filtered import only
 from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.suppression import WindowTable
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.search import Index, neighbors_of
-from elodin_spark.sampling.sample import stable_sample
-from elodin_spark.config.settings import Metric
+from elodin_spark.neighbors.suppression import WindowTable
+from elodin_spark.sampling.sample import sample_keys, stable_sample
 
 _FORMAT = "distances 1"
 _CUTOUTS, _QUERIES = 320, 200  # of all pairs, and of which the nearest neighbor is found
 _FEWEST = 10  # cutouts: below, pairs say nothing
 #: Percentiles that are kept; between them a distance is interpolated.
 _PERCENTILES = np.array([0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, *range(1, 100), 99.5, 99.9, 100.0])
+_MOST_REPEATS, _AT_ONCE = 20_000, 1024  # pairs of repeats of which distances are taken
 _FAR_NEAREST = 95  # percentile of nearest-neighbor distances beyond which a nearest one is far
 
 
@@ -153,4 +156,70 @@ def _pair_distances(
     else:
         others, distances = only(index, ids).search_ids(ids, len(ids))
         found = [far[other > cutout] for cutout, other, far in zip(ids, others, distances, strict=True)]
+    return np.concatenate(found)
+
+
+# ---- of one source, seen twice ------------------------------------------------------------------
+
+
+def measure_noise(store: Store, seed: int) -> bool:
+    """Keep the distances of known repeats with the index: `noise` of its record.
+
+    That is `median`, `p16` and `p84`, percentiles of the Euclidean distances of the pairs that
+    ``run.repeats_arcsec`` found (with linear interpolation), over a stable sample of up to 20,000 `pairs`
+    of the `known` ones whose cutouts are both indexed.
+
+    Parameters
+    ----------
+    store : Store
+        With the lock held.
+    seed : int
+
+    Returns
+    -------
+    bool
+        False where that was up to date, or there are no repeats or no index.
+    """
+    repeats, index = store.product("repeats"), store.product("index")
+    if repeats is None or index is None:
+        return False
+    made_from = [repeats["digest"], index["digest"], seed, *removed_digest(store)]
+    if index.get("noise", {}).get("made_from") == made_from:
+        return False
+    l2 = load_l2(store)
+    known, pairs = _sampled(store, l2, seed)
+    found = _repeat_distances(l2, pairs)
+    noise: dict[str, Any] = {"made_from": made_from, "max_sep_arcsec": repeats["max_sep_arcsec"]}
+    noise |= {"known": known, "pairs": len(found)}
+    if len(found):
+        noise |= dict(zip(("p16", "median", "p84"), np.percentile(found, [16, 50, 84]).tolist(), strict=True))
+    commit_index(store, store.product_folder("index"), {**index, "noise": noise})
+    return True
+
+
+def noise_floor(store: Store) -> float | None:
+    """Median Euclidean distance of repeats; None where it is not known, or 0."""
+    floor = ((store.product("index") or {}).get("noise") or {}).get("median")
+    return float(floor) if floor else None
+
+
+def _sampled(store: Store, l2: L2Index | ApproximateL2Index, seed: int) -> tuple[int, NDArray[np.int64]]:
+    """How many pairs are indexed, and a stable sample of them, shape (n, 2)."""
+    best, keys, known = np.empty((0, 2), np.int64), np.empty(0, np.int64), 0
+    for batch in ds.dataset(store.product_file("repeats", PAIRS)).to_batches(columns=["id_a", "id_b"]):
+        some = np.column_stack([batch.column(name).to_numpy() for name in ("id_a", "id_b")])
+        some = some[l2.contains(some[:, 0]) & l2.contains(some[:, 1])]
+        known += len(some)
+        best = np.concatenate([best, some])
+        keys = np.concatenate([keys, sample_keys(some[:, 0], seed) ^ sample_keys(some[:, 1], seed + 1)])
+        order = np.lexsort((best[:, 1], best[:, 0], keys))[:_MOST_REPEATS]
+        best, keys = best[order], keys[order]
+    return known, best
+
+
+def _repeat_distances(l2: L2Index | ApproximateL2Index, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    found = [np.empty(0)]
+    for at in range(0, len(pairs), _AT_ONCE):
+        a, b = (l2.vectors_of(pairs[at : at + _AT_ONCE, side]).astype(np.float64) for side in (0, 1))
+        found.append(np.linalg.norm(a - b, axis=1))
     return np.concatenate(found)

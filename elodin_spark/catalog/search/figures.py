@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from elodin_spark.catalog.build.label_sheets import examples_of, pictures_of
 from elodin_spark.catalog.build.products import thumbnails_of
+from elodin_spark.catalog.build.typical import typical_of
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.errors import InputError
 from elodin_spark.neighbors.lookup import HasCutouts
 from elodin_spark.neighbors.repeats import Repeats
 
 if TYPE_CHECKING:
-    from elodin_spark.catalog.catalog import Catalog
     from elodin_spark.catalog.search.neighbors import Neighbors
     from elodin_spark.display.neighbors import Panel
 
@@ -86,21 +86,17 @@ def with_label_pictures(store: Store, panels: Sequence[Panel]) -> list[Panel]:
     ]
 
 
-def draw(
-    catalog: Catalog,
-    store: Store,
-    found: Neighbors,
-    path: str | Path,
-) -> Path:
+def draw(store: Store, found: Neighbors, asked: Sequence[dict[str, Any]], path: str | Path) -> Path:
     """Draw a query and its neighbors.
 
     Parameters
     ----------
-    catalog : Catalog
     store : Store
-        Of it.
+        Of the catalog.
     found : Neighbors
         Of one cutout, or of an image.
+    asked : sequence of dict
+        From :meth:`Catalog.describe_cutouts`: the cutout; empty for an image.
     path : str or Path
         PNG, PDF or SVG by its extension.
 
@@ -116,12 +112,11 @@ def draw(
     if query.picture is None and len(query.cutout_ids) != 1:
         raise InputError(f"a figure shows the neighbors of one cutout or image, not of {query.name}")
     pictured = [] if query.picture is None else [Panel(**query.picture)]
-    rows = [*catalog.describe_cutouts(query.cutout_ids), *found]
-    panels = panels_of(store, rows)
+    panels = panels_of(store, [*asked, *found])
     first, *others = with_label_pictures(store, [*pictured, *panels])
-    typical = catalog.typical(metric)
+    typical = typical_of(store, metric)
     note = typical.remark(found[0]["distance"]) if typical is not None and found else ""
     figure = neighbors_figure(
-        first, others, metric=metric, note=note[:1].upper() + note[1:], subtitle=catalog.describe()
+        first, others, metric=metric, note=note[:1].upper() + note[1:], subtitle=store.describe()
     )
     return save_figure(figure, path)

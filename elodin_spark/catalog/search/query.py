@@ -19,15 +19,15 @@ from elodin_spark.catalog.search.html import inline_picture
 from elodin_spark.catalog.search.pixels import nearest_to_pixel, parsed_pixel
 from elodin_spark.catalog.search.positions import Places, checked_radius, within
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.config.settings import FullImage, Settings, SlidingWindow
+from elodin_spark.config.settings import Settings
 from elodin_spark.errors import InputError
 from elodin_spark.fingerprints.labels import label_sets
+from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.transform import load_finish
-from elodin_spark.fingerprints.weights.resolve import Weights
 from elodin_spark.images.listing import files_to_batches, is_fits, list_files
 from elodin_spark.neighbors.outside import Outside, checked_vector
 from elodin_spark.progress import counted
-from elodin_spark.stage import StageSpec, fuse, run_plain
+from elodin_spark.stage import run_plain
 
 Way = Literal["id", "position", "pixel", "vector", "image"]
 
@@ -224,7 +224,7 @@ def by_vector(
     return ResolvedQuery(name, outside=Outside(checked, sets))
 
 
-def by_image(store: Store, settings: Settings, weights: Weights, file: str | Path) -> ResolvedQuery:
+def by_image(store: Store, settings: Settings, network: ResolvedNetwork, file: str | Path) -> ResolvedQuery:
     """Ask by an image file, fingerprinted whole and as the catalog's own cutouts are, in this process.
 
     Parameters
@@ -232,7 +232,7 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
     store : Store
     settings : Settings
         Of the recipe of the catalog.
-    weights : Weights
+    network : ResolvedNetwork
     file : str or Path
         Of any kind that is read, local or remote; of a FITS file the HDU of the settings or, where
         it has no such, the first image.
@@ -243,7 +243,8 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
         The file cannot be read, holds no image or several, or is rejected by a rule of quality; in
         dense mode, it is not of the size of a window.
     """
-    from elodin_spark.images.stage import DescribeSpec
+    # Here, not above: other queries need nothing that reads images.
+    from elodin_spark.catalog.build.pipeline import fingerprinting_whole
 
     images = settings.images
     files = list_files([str(file)], None, images.storage)
@@ -255,13 +256,15 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
             "picture in color, such as a PNG"
         )
     hdu = None if images.hdu == "all" else images.hdu
-    last = _network(store, settings, weights)
-    rows = run_plain(
-        fuse(DescribeSpec(hdu, storage=tuple(images.storage.items())), *last), files_to_batches(files)
-    )
+
+    def fingerprinted(hdu: int | str | None) -> pa.Table:
+        recipe, finish = store.meta["recipe_id"], store.finish
+        stages = fingerprinting_whole(settings, network, recipe, hdu=hdu, finish=finish)
+        return run_plain(stages, files_to_batches(files))
+
+    rows = fingerprinted(hdu)
     if hdu is not None and _failure(rows, "no_such_hdu"):
-        describe = DescribeSpec(storage=tuple(images.storage.items()))
-        rows = run_plain(fuse(describe, *last), files_to_batches(files))
+        rows = fingerprinted(None)
     if failure := _failure(rows):
         raise InputError(f"{file} cannot be asked with: {failure['message']}")
     windows = rows.filter(rows.column("cutout_id").is_valid()).to_pylist()
@@ -279,34 +282,6 @@ def by_image(store: Store, settings: Settings, weights: Weights, file: str | Pat
     picture |= {"cutout_id": None, "image": Path(file).name}
     picture["labels"] = [store.label_name(label) for label in window["labels"]]
     return ResolvedQuery(f"the image {file}", outside=Outside(vectors, [labels]), picture=picture)
-
-
-def _network(store: Store, settings: Settings, weights: Weights) -> list[StageSpec]:
-    """From an image of the catalog's archive to its fingerprint."""
-    # Here, not above: other questions need nothing that reads images.
-    from elodin_spark.cutouts.tile import TileSpec
-    from elodin_spark.fingerprints.dense import DenseSpec
-    from elodin_spark.fingerprints.runtimes.selection import choose_runtime
-    from elodin_spark.fingerprints.stage import FingerprintSpec
-
-    cutouts, network = settings.cutouts, settings.fingerprints
-    runtime = choose_runtime(network, store.meta.get("runtime")).runtime
-    network = network.model_copy(update={"runtime": runtime})
-    quality = None if cutouts.quality is None else cutouts.quality.model_copy(update={"min_edge_px": 0})
-    update: dict[str, Any] = {"generator": FullImage(), "quality": quality, "texture": ()}
-    recipe, finish = store.meta["recipe_id"], store.finish
-    if network.mode == "dense":
-        assert isinstance(cutouts.generator, SlidingWindow)
-        update["generator"] = SlidingWindow(size=cutouts.generator.size[:1], step=cutouts.generator.size[0])
-    resolved = settings.model_copy(
-        update={"cutouts": cutouts.model_copy(update=update), "fingerprints": network}
-    )
-    if network.mode == "dense":
-        return [DenseSpec.from_settings(resolved, weights, recipe, finish=finish)]
-    return [
-        TileSpec.from_settings(resolved),
-        FingerprintSpec.from_settings(network, weights, recipe, finish=finish),
-    ]
 
 
 def _failure(rows: pa.Table, kind: str | None = None) -> dict[str, Any] | None:

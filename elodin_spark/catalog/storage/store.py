@@ -113,7 +113,7 @@ class Store:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # a process may change its folder
         self.meta: dict[str, Any] = {}
         self._mended = False
         self._seen: tuple[int, int] | None = None  # inode and time of catalog.json
@@ -235,6 +235,13 @@ class Store:
                 temporary.write_text(dump_settings(settings), encoding="utf-8")
             write_json(path / "catalog.json", meta)
         return cls(path)
+
+    def keep_config(self, settings: Settings) -> None:
+        """Keep the settings of a run; only with the lock held."""
+        file, text = self.path / "config.yaml", dump_settings(settings)
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            with replacing(file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
     def describe(self) -> str:
         """One line for figures and outputs: backbone, weights, recipe."""

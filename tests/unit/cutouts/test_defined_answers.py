@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from elodin_spark.catalog.build.pipeline import fingerprinting
 from elodin_spark.config.load import parse_settings
-from elodin_spark.cutouts.tile import TileSpec
-from elodin_spark.fingerprints.dense import DenseSpec
-from elodin_spark.fingerprints.stage import FingerprintSpec
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
 from elodin_spark.images.listing import files_to_batches, list_files
-from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.stage import fuse, run_plain
+from elodin_spark.stage import run_plain
 
 SIDE = 64
 
@@ -68,12 +66,7 @@ def run(
             | {"block_px": 128, "halo_px": 32, "runtime": "tensorflow"},
         }
     )
-    describe = DescribeSpec.from_settings(settings.images)
-    if mode == "dense":
-        spec = fuse(describe, DenseSpec.from_settings(settings, weights, "r"))
-    else:
-        network = FingerprintSpec.from_settings(settings.fingerprints, weights, "r")
-        spec = fuse(describe, TileSpec.from_settings(settings), network)
+    spec = fingerprinting(settings, resolve_network(settings.fingerprints, weights), "r")
     files = list_files(settings.images.paths, settings.images.root, {})
     rows: dict[str, list[dict[str, Any]]] = {}
     path = ""

@@ -12,6 +12,7 @@ from elodin_spark.config.backbones import BACKBONES, get_backbone
 from elodin_spark.config.load import parse_settings
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.backbones import build_model, named_weights, preprocessing_of
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes import cpu
 from elodin_spark.fingerprints.runtimes.network import (
     fold_normalization,
@@ -216,7 +217,7 @@ def test_layers_are_joined_in_the_order_they_are_named(tmp_path):
     network = {"backbone": "mobilenet", "input_px": PX, "layer": joined}
     for runtime, precision in (("tensorflow", "f32"), ("openvino", "f32"), ("tensorflow", "bf16")):
         chosen = fingerprints(**network, runtime=runtime, precision=precision)
-        spec = FingerprintSpec.from_settings(chosen, weights)
+        spec = FingerprintSpec.from_network(resolve_network(chosen, weights))
         if precision == "bf16" and not (cpu.bf16_instructions() or cpu.gpu_visible()):
             with pytest.raises(ConfigError, match="this CPU has no bfloat16 instructions"):
                 spec.load(str)
@@ -233,7 +234,7 @@ def test_layers_are_joined_in_the_order_they_are_named(tmp_path):
 def test_turned_windows_have_one_vector_where_turns_are_averaged(turns, alike, runtime, tmp_path):
     weights = resolve_weights("random:0", "mobilenet", cache=tmp_path)
     network = {"backbone": "mobilenet", "input_px": PX, "batch_size": 4, "runtime": runtime}
-    spec = FingerprintSpec.from_settings(fingerprints(**network, turns=turns), weights)
+    spec = FingerprintSpec.from_network(resolve_network(fingerprints(**network, turns=turns), weights))
     window = pictures(1).astype(np.uint8)[0]
     views = [np.rot90(one, quarter) for one in (window, window[:, ::-1]) for quarter in range(4)]
     vectors, _ = spec.load(str)(np.stack(views))
@@ -242,7 +243,7 @@ def test_turned_windows_have_one_vector_where_turns_are_averaged(turns, alike, r
     assert same == [i < alike for i in range(8)]
     gray, _ = spec.load(str)(np.stack(views)[..., 0])
     assert np.allclose(gray[0], gray[1], atol=1e-4 * size) == (turns > 1)
-    plain = FingerprintSpec.from_settings(fingerprints(**network, turns=1), weights)
+    plain = FingerprintSpec.from_network(resolve_network(fingerprints(**network, turns=1), weights))
     each, _ = plain.load(str)(np.stack(views[:turns]))
     np.testing.assert_allclose(vectors[0], each.mean(axis=0), atol=1e-4 * size)
     assert (spec.recipe == plain.recipe) == (turns == 1)
@@ -256,14 +257,12 @@ def test_a_layer_of_any_network_is_the_same_in_each_runtime(tmp_path, monkeypatc
     layer = keras.Model(network.inputs[0], network.get_layer("block3a_expand_conv").output)
     wanted = answers(layer, pictures().astype(np.uint8).astype(np.float32)).mean(axis=(1, 2))
     for runtime in ("tensorflow", "openvino"):
-        spec = FingerprintSpec.from_settings(fingerprints(**values, runtime=runtime), weights)
+        spec = FingerprintSpec.from_network(resolve_network(fingerprints(**values, runtime=runtime), weights))
         vectors, scores = spec.load(str)(pictures().astype(np.uint8))
         assert scores is None
         np.testing.assert_allclose(vectors, wanted, atol=1e-4 * np.abs(wanted).max())
         with pytest.raises(ConfigError, match="has no layer 'block3'"):
-            FingerprintSpec.from_settings(
-                fingerprints(**values | {"layer": "block3", "runtime": runtime}), weights
-            )
+            resolve_network(fingerprints(**values | {"layer": "block3", "runtime": runtime}), weights)
 
 
 def test_an_unknown_layer_is_refused_with_near_ones():

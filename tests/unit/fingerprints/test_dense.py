@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elodin_spark.catalog.build.pipeline import fingerprinting, fingerprinting_windows
 from elodin_spark.cutouts.picture import open_picture
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import ConfigError
-from elodin_spark.fingerprints.dense import STRIPE_BLOCKS, DenseSpec, FeatureMap
+from elodin_spark.fingerprints.dense import STRIPE_BLOCKS, FeatureMap
 from elodin_spark.fingerprints.labels import label_sets
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes import NetworkSpec, get_runtime
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.runtimes.openvino import convert_network
@@ -27,6 +29,11 @@ from elodin_spark.stage import fuse, run_plain
 PX = 64
 #: Reach of ResNet50 around the center of a cell, px: half of its receptive field of 483.
 REACH_PX = 241
+
+
+def dense_spec(settings, weights, keep_pixels=False):
+    network = resolve_network(settings.fingerprints, weights)
+    return fingerprinting(settings, network, "r", described=True, keep_pixels=keep_pixels).specs[0]
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +171,12 @@ def test_rows_are_those_of_the_two_stages_but_for_the_vectors(make_settings, wei
     settings = make_settings()
     stages = (
         TileSpec.from_settings(settings),
-        FingerprintSpec.from_settings(make_settings("window").fingerprints, weights, "r", keep_pixels),
+        FingerprintSpec.from_network(
+            resolve_network(make_settings("window").fingerprints, weights), "r", keep_pixels
+        ),
     )
     expected = run_plain(fuse(*stages), [rows_to_batch(images, IMAGES)])
-    spec = DenseSpec.from_settings(settings, weights, "r", keep_pixels)
+    spec = dense_spec(settings, weights, keep_pixels)
     table = run_plain(spec, [rows_to_batch(images, IMAGES)])
     assert table.schema.equals(FINGERPRINTED)
     table.validate(full=True)
@@ -185,7 +194,7 @@ def test_rows_are_those_of_the_two_stages_but_for_the_vectors(make_settings, wei
 
 def test_vectors_and_labels_are_those_of_the_features_of_the_image(make_settings, weights, images):
     settings = make_settings(block_px=640, halo_px=256)
-    spec = DenseSpec.from_settings(settings, weights, "r")
+    spec = dense_spec(settings, weights)
     table = run_plain(spec, [rows_to_batch(images[:1], IMAGES)]).to_pylist()
     with open_picture(images[0], "auto", None, {}, True) as (picture, _):
         whole = spec.network.load(str).features(picture.read(0, 0, 192, 192))
@@ -200,7 +209,7 @@ def test_vectors_and_labels_are_those_of_the_features_of_the_image(make_settings
 
 
 def test_an_image_that_is_read_box_by_box_gives_the_same_vectors(make_settings, weights, images, monkeypatch):
-    spec = DenseSpec.from_settings(make_settings(), weights, "r")
+    spec = dense_spec(make_settings(), weights)
     whole = run_plain(spec, [rows_to_batch(images[:1], IMAGES)])
     monkeypatch.setattr("elodin_spark.cutouts.picture.WHOLE_PIXELS", 1000)
     table = run_plain(spec, [rows_to_batch(images[:1], IMAGES)])
@@ -210,7 +219,7 @@ def test_an_image_that_is_read_box_by_box_gives_the_same_vectors(make_settings, 
 
 def test_rejected_windows_have_no_vector(make_settings, weights, images):
     settings = make_settings(cutouts={"quality": {"min_edge_px": 10}})
-    spec = DenseSpec.from_settings(settings, weights, "r")
+    spec = dense_spec(settings, weights)
     rows = [
         row for row in run_plain(spec, [rows_to_batch(images[:1], IMAGES)]).to_pylist() if row["cutout_id"]
     ]
@@ -221,7 +230,7 @@ def test_rejected_windows_have_no_vector(make_settings, weights, images):
 
 def test_images_that_are_too_small_are_refused(make_settings, weights, images):
     settings = make_settings(generator={"size": 256})
-    table = run_plain(DenseSpec.from_settings(settings, weights, "r"), [rows_to_batch(images, IMAGES)])
+    table = run_plain(dense_spec(settings, weights), [rows_to_batch(images, IMAGES)])
     failures = [row["failure"] for row in table.to_pylist() if row["failure"]]
     assert [failure["kind"] for failure in failures] == ["smaller_than_window"] * 2
 
@@ -269,5 +278,5 @@ def test_dense_mode_is_part_of_the_recipe(make_settings):
 
 
 def test_windows_that_are_cut_already_cannot_have_it(make_settings, weights):
-    with pytest.raises(ConfigError, match="run cutouts and fingerprints together"):
-        FingerprintSpec.from_settings(make_settings().fingerprints, weights)
+    with pytest.raises(ConfigError, match="run the stages cutouts and fingerprints together"):
+        fingerprinting_windows(resolve_network(make_settings().fingerprints, weights), "r")

@@ -17,6 +17,7 @@ from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.backbones import build_model
 from elodin_spark.fingerprints.known import save_known
 from elodin_spark.fingerprints.labels import label_sets
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes import Runtime
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
 from elodin_spark.fingerprints.transform import Finish
@@ -257,15 +258,15 @@ def test_settings_become_a_spec(spec):
     chosen = FingerprintsSettings(
         weights="random:0", input_px=64, top_labels=5, batch_size=8, threads=2, runtime="tensorflow"
     )
-    made = FingerprintSpec.from_settings(chosen, spec.weights, "abc", keep_pixels=True)
+    made = FingerprintSpec.from_network(resolve_network(chosen, spec.weights), "abc", keep_pixels=True)
     assert made == FingerprintSpec(spec.weights, "resnet50", 64, 5, 8, 2, "abc", True, "tensorflow", "f32")
 
 
 @pytest.mark.parametrize("fitted", [{"finish": "standardize"}, {"power": 0.5, "labels": "prototypes"}])
 def test_what_is_fitted_to_a_catalog_is_refused_where_there_is_none(spec, fitted):
-    settings = FingerprintsSettings(weights="random:0", input_px=64, **fitted)
+    settings = FingerprintsSettings(weights="random:0", input_px=64, runtime="tensorflow", **fitted)
     with pytest.raises(ConfigError, match="fitted to a catalog, and here is none"):
-        FingerprintSpec.from_settings(settings, spec.weights)
+        FingerprintSpec.from_network(resolve_network(settings, spec.weights))
 
 
 def test_the_fingerprinter_takes_a_mixed_list(spec, expected):

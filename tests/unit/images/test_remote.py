@@ -183,13 +183,13 @@ def test_a_folder_that_has_changed_is_listed_anew(s3: Served) -> None:
 def test_a_remote_folder_is_listed_described_and_cut_like_a_local_one(s3: Served) -> None:
     from elodin_spark.config.settings import SlidingWindow
     from elodin_spark.cutouts.tile import TileSpec
-    from elodin_spark.images.listing import archive_root, files_to_batches, list_files
+    from elodin_spark.images.listing import files_to_batches, list_archive
     from elodin_spark.images.stage import DescribeSpec
     from elodin_spark.stage import fuse, run_plain
 
     paths = [f"{s3.uri}/plain.fits"]
-    assert archive_root(paths, None, s3.options) == s3.uri
-    files = list_files(paths, None, s3.options)
+    root, files = list_archive(paths, None, s3.options)
+    assert root == s3.uri
     assert [(file.uri, file.path) for file in files] == [(f"{s3.uri}/plain.fits", "plain.fits")]
     assert files[0].size_bytes > 0
     storage = tuple(s3.options.items())

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.figures import assert_readable, drawn_texts, jpeg, neighbor_panels, panel
-from PIL import Image
 from helpers.smallcatalog import Rows, tables, write_catalog
+from PIL import Image
 
 from elodin_spark import Catalog
 from elodin_spark.catalog.build.label_sheets import draw_sheet, make_examples

@@ -263,7 +263,7 @@ def test_files_that_hold_no_vector_are_refused(catalog, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_asked_is_said(catalog, way, value, error, words: str, monkeypatch) -> None:
-    monkeypatch.setattr("elodin_spark.catalog.catalog.require_recipe", lambda *of: None)
+    monkeypatch.setattr("elodin_spark.catalog.catalog.network_of", lambda *of: None)
     with pytest.raises(error, match=words):
         catalog.neighbors(getattr(Query, f"from_{way}")(*value))
 
@@ -276,7 +276,7 @@ def test_a_condition_that_keeps_nothing_still_checks_the_query(catalog) -> None:
 def test_one_band_cannot_be_asked_with_where_cutouts_are_of_several(
     tmp_path: Path, rows, monkeypatch
 ) -> None:
-    monkeypatch.setattr("elodin_spark.catalog.catalog.require_recipe", lambda *of: None)
+    monkeypatch.setattr("elodin_spark.catalog.catalog.network_of", lambda *of: None)
     color = {"grouping": {"kind": "header", "keywords": ["OBJECT"]}, "channels": ["i", "r", "g"]}
     catalog = write_catalog(tmp_path / "color", rows, images={"paths": "/data", "color": color})
     (tmp_path / "one.fits").touch()

@@ -14,8 +14,7 @@ from helpers.limits import HANG_S
 from helpers.smallcatalog import change_json
 
 from elodin_spark import schema
-from elodin_spark.catalog.build.checks import recipe_of, require_recipe
-from elodin_spark.catalog.build.resolve import settle_finish, settled_network
+from elodin_spark.catalog.build.resolve import recipe_of, require_recipe, settle_finish, settled_network
 from elodin_spark.catalog.storage.store import Commit, Store
 from elodin_spark.config.load import parse_settings
 from elodin_spark.config.settings import FingerprintsSettings

@@ -14,6 +14,7 @@ from elodin_spark.config.load import parse_settings
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError, MissingDependencyError
 from elodin_spark.fingerprints.backbones import PREPROCESSING
+from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes import cpu, selection
 from elodin_spark.fingerprints.runtimes.framework import installed, load_keras
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime
@@ -106,7 +107,7 @@ def test_precision_auto_and_int8_without_its_network_are_matters_of_a_run(tmp_pa
     weights = resolve_weights("random:0", cache=tmp_path_factory.getbasetemp() / "fingerprint-weights")
     for precision, why in (("auto", "settled by a run"), ("int8", "a run quantizes it")):
         with pytest.raises(ConfigError, match=why):
-            FingerprintSpec.from_settings(
+            resolve_network(
                 FingerprintsSettings(weights="random:0", input_px=48, precision=precision), weights
             )
 
@@ -134,7 +135,7 @@ def test_a_spec_names_the_files_its_runtime_reads(monkeypatch, tmp_path_factory)
     monkeypatch.setenv("ELODIN_CACHE", str(tmp_path_factory.getbasetemp()))
     weights = resolve_weights("random:0", cache=tmp_path_factory.getbasetemp() / "fingerprint-weights")
     settings = FingerprintsSettings(weights="random:0", input_px=48, runtime="openvino")
-    spec = FingerprintSpec.from_settings(settings, weights)
+    spec = FingerprintSpec.from_network(resolve_network(settings, weights))
     assert [file.rsplit(".", 1)[1] for file in spec.files] == ["xml", "bin"]
     assert spec.recipe == weights.sha256[:12]
     runtime = spec.load(str)

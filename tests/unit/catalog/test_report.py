@@ -13,8 +13,7 @@ from helpers.smallcatalog import tables, write_catalog
 from PIL import Image
 
 from elodin_spark.catalog.build.run import RunReport
-from elodin_spark.catalog.report import info_text
-from elodin_spark.catalog.skyreport import SkyCounts, sky_lines
+from elodin_spark.catalog.report import SkyCounts, info_text, sky_lines
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.planning.plan import plan_config

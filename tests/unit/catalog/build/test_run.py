@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elodin_spark.catalog.build.maskbits import UnnamedBits
+from elodin_spark.catalog.build.run import UnnamedBits
 from elodin_spark.schema import QUALITY
 
 FIELDS = [QUALITY.field(name) for name in ("masked_fraction", "mask_fractions")]
