@@ -48,7 +48,8 @@ from elodin_spark.config.load import load_config
 from elodin_spark.config.settings import Metric, Settings
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_settings
+from elodin_spark.fingerprints.weights.resolve import resolve_settings
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index

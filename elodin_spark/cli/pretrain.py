@@ -45,8 +45,8 @@ def pretrain(
     """Train ResNet50 on cutouts without labels, and on simulated objects of known shape.
 
     Killed at any time, the same command goes on from the last checkpoint. KERAS_BACKEND names what
-    trains: torch, the fastest on CPUs and on GPUs, tensorflow or jax. What comes out, FOLDER/weights.npz,
-    is taken by fingerprints.weights.
+    trains: torch, the fastest on CPUs and on GPUs, tensorflow or jax. What comes out,
+    FOLDER/weights.safetensors, is taken by fingerprints.weights.
 
     Example: elodin-spark pretrain runs/coadds --out runs/backbone
 

@@ -31,7 +31,7 @@ from elodin_spark.fingerprints.rows import Fingerprint
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.transform import FinishFile
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.planes import Plane
 from elodin_spark.stage import Locate, Stage
 

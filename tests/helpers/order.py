@@ -18,10 +18,12 @@ SLOW_UNITS = (
     "unit/fingerprints/test_precision_gate.py",
     "unit/fingerprints/runtimes/test_reduced.py",
     "unit/fingerprints/runtimes/test_network.py",
+    "unit/fingerprints/weights/test_imagenet.py",
+    "unit/fingerprints/weights/test_random.py",
     "unit/fingerprints/weights/test_resolve.py",
     "unit/images/test_hostile_files.py",
     "unit/learning/test_pretrain.py",
-    "unit/fingerprints/weights/test_packed.py",
+    "unit/fingerprints/weights/test_shipped.py",
 )
 
 
@@ -59,7 +61,7 @@ SLOW_FIRST = (
     "spark/test_udf.py",
     "unit/fingerprints/test_backbones.py",
     "unit/fingerprints/runtimes/test_network.py",
-    "unit/fingerprints/weights/test_packed.py",
+    "unit/fingerprints/weights/test_shipped.py",
     "unit/fingerprints/test_dense.py",
     "unit/fingerprints/runtimes/test_selection.py",
     "spark/test_noise_floor.py",

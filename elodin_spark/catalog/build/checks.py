@@ -12,7 +12,7 @@ from elodin_spark.fingerprints.labels import check_labels
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime, model_for
 from elodin_spark.fingerprints.runtimes.network import vector_length
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.neighbors.files import written_whole
 from elodin_spark.provenance import make_recipe, recipe_differences, recipe_id
 from elodin_spark.config.settings import Settings

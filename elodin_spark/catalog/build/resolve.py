@@ -11,9 +11,9 @@ from elodin_spark.catalog.storage.store import Store
 from elodin_spark.errors import ElodinError
 from elodin_spark.fingerprints.labels import settled_labels
 from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
-from elodin_spark.fingerprints.runtimes.base import release_runtimes
+from elodin_spark.fingerprints.runtimes.factory import release_runtimes
 from elodin_spark.fingerprints.runtimes.openvino import model_cache
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.config.transform import AUTO_FINISH, AUTO_POWER
 

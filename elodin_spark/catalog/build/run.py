@@ -37,7 +37,7 @@ from elodin_spark.errors import CatalogError, ConfigError, TooManyFailuresError
 from elodin_spark.fingerprints.dense import DenseSpec
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import ImageFile, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.progress import Progress, counted, step

@@ -24,7 +24,7 @@ from elodin_spark.fingerprints.transform import Finish
 from elodin_spark.fingerprints.known import save_known
 from elodin_spark.fingerprints.runtimes.network import layer_lengths, vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.progress import Progress, step

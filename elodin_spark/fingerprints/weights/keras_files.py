@@ -3,7 +3,7 @@
 Four layouts are told apart by what is inside, not by the name:
 
 - the zip archive of ``model.save("x.keras")``;
-- the zip archive of :mod:`elodin_spark.fingerprints.weights.packed`;
+- the safetensors of :mod:`elodin_spark.fingerprints.weights.packed`;
 - HDF5 of ``model.save_weights("x.weights.h5")``: groups below ``layers``;
 - the older HDF5 of ``model.save("x.h5")`` and ``tf.keras``: a list ``layer_names``.
 
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from elodin_spark.config.backbones import Backbone
 from elodin_spark.errors import WeightsError
 from elodin_spark.fingerprints.backbones import HEAD_LAYER, build_model, named_weights
+from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.weights.packed import is_pack, read_header, read_pack
 
 #: First names of layers that ``keras.applications`` gives none.
@@ -74,9 +75,9 @@ def read_arrays(path: Path, backbone: Backbone) -> Arrays:
         The file is damaged, is of another format, or holds another network.
     """
     try:
+        if is_pack(path):
+            return _from_pack(path, backbone)
         if zipfile.is_zipfile(path):
-            if is_pack(path):
-                return _from_pack(path, backbone)
             return _from_archive(path, backbone)
         with h5py.File(path, "r") as file:
             _check_size(file, path, backbone)
@@ -103,9 +104,9 @@ def _from_pack(path: Path, backbone: Backbone) -> Arrays:
     header = read_header(path)
     if header.backbone != backbone.name:
         raise _misfit(path, backbone, f"it is of {header.backbone}")
-    if header.preprocessing.mode != backbone.mode:
-        raise _misfit(path, backbone, f"its pixels are prepared as {header.preprocessing.mode!r}")
-    _check_shapes({name: entry.shape for name, entry in header.arrays.items()}, path, backbone)
+    if header.mode != backbone.mode:
+        raise _misfit(path, backbone, f"its pixels are prepared as {header.mode!r}")
+    _check_shapes(header.arrays, path, backbone)
     return in_network_order(read_pack(path, header), path, backbone)
 
 
@@ -145,8 +146,6 @@ def _check_shapes(found: Mapping[str, tuple[int, ...]], path: Path, backbone: Ba
 
 
 def _from_archive(path: Path, backbone: Backbone) -> Arrays:
-    from elodin_spark.fingerprints.runtimes.framework import load_keras
-
     _check_archive(path, backbone)
     keras = load_keras()
     # Keras goes by the suffix, not by the content.

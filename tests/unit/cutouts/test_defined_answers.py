@@ -13,7 +13,8 @@ from elodin_spark.config.load import parse_settings
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.fingerprints.dense import DenseSpec
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.stage import fuse, run_plain
