@@ -106,43 +106,24 @@ def _from_pack(path: Path, backbone: Backbone) -> Arrays:
         raise _misfit(path, backbone, f"it is of {header.backbone}")
     if header.mode != backbone.mode:
         raise _misfit(path, backbone, f"its pixels are prepared as {header.mode!r}")
-    _check_shapes(header.arrays, path, backbone)
-    return in_network_order(read_pack(path, header), path, backbone)
+    names = network_order(header.arrays, path, backbone)
+    arrays = read_pack(path, header)
+    return {name: arrays[name] for name in names}
 
 
-def in_network_order(
-    arrays: Mapping[str, NDArray[Any]], path: Path, backbone: Backbone
-) -> dict[str, NDArray[Any]]:
-    """The arrays of a network without a head as it lists them, which their SHA-256 depends on.
-
-    Parameters
-    ----------
-    arrays : mapping of str to ndarray
-        By ``layer/variable``, in any order, in the shapes of the network.
-    path : Path
-        Where they are from or go to, for the error.
-    backbone : Backbone
-
-    Returns
-    -------
-    dict of str to ndarray
-        The same arrays, in the order of the network.
+def network_order(found: Mapping[str, tuple[int, ...]], path: Path, backbone: Backbone) -> tuple[str, ...]:
+    """Names of the arrays of a network without a head as it lists them, which their SHA-256 depends on.
 
     Raises
     ------
     WeightsError
-        Those of `path` are not of the network.
+        The shapes `found`, by name, which are those of the file `path`, are not of the network.
     """
-    _check_shapes({name: array.shape for name, array in arrays.items()}, path, backbone)
-    return {name: arrays[name] for name in _shapes(backbone)}
-
-
-def _check_shapes(found: Mapping[str, tuple[int, ...]], path: Path, backbone: Backbone) -> None:
     shapes = _shapes(backbone)
     for name in shapes.keys() | found.keys():
-        ours, theirs = shapes.get(name), found.get(name)
-        if ours is None or theirs is None or ours != theirs:
+        if (ours := shapes.get(name)) != (theirs := found.get(name)):
             raise _misfit(path, backbone, f"{name} has shape {theirs}, not {ours}")
+    return tuple(shapes)
 
 
 def _from_archive(path: Path, backbone: Backbone) -> Arrays:

@@ -16,7 +16,7 @@ from elodin_spark.errors import InputError, WeightsError
 from elodin_spark.fingerprints.backbones import HEAD_LAYER, preprocessing_of
 from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.weights.download import file_sha256
-from elodin_spark.fingerprints.weights.keras_files import in_network_order, read_arrays
+from elodin_spark.fingerprints.weights.keras_files import network_order, read_arrays
 from elodin_spark.fingerprints.weights.packed import Encoding, write_pack
 
 log = logging.getLogger(__name__)
@@ -80,10 +80,10 @@ def pack_weights(
     except (TypeError, ValueError) as error:
         raise InputError(f"the card of weights holds what JSON cannot write: {error}") from None
     arrays = _arrays_of(model, entry)
-    if any(name.startswith(f"{HEAD_LAYER}/") for name in arrays):
+    shapes = {name: array.shape for name, array in arrays.items() if not name.startswith(f"{HEAD_LAYER}/")}
+    if len(shapes) < len(arrays):
         log.info("the head of the network is left out: packed weights make vectors")
-        arrays = {name: array for name, array in arrays.items() if not name.startswith(f"{HEAD_LAYER}/")}
-    arrays = in_network_order(arrays, path, entry)
+    arrays = {name: arrays[name] for name in network_order(shapes, path, entry)}
     path.parent.mkdir(parents=True, exist_ok=True)
     header = write_pack(
         path,
