@@ -26,7 +26,8 @@ from elodin_spark.datasets import simulate
 from elodin_spark.fingerprints.dense import DenseSpec, FeatureMap
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.stage import StageSpec, fuse, run_plain

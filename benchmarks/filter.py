@@ -41,7 +41,7 @@ def write(folder: Path, cutouts: int) -> None:
     from elodin_spark import schema
     from elodin_spark.catalog.storage.store import Commit, Store
     from elodin_spark.config.load import parse_settings
-    from elodin_spark.fingerprints.weights.resolve import Weights
+    from elodin_spark.fingerprints.weights.types import Weights
     from elodin_spark.provenance import make_recipe
 
     rng = np.random.default_rng(0)

@@ -33,7 +33,7 @@ from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.runtimes.network import load_model
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.spark.udf import fingerprint_udf

@@ -32,13 +32,13 @@ from elodin_spark.catalog.build.pipeline import fingerprinting
 from elodin_spark.config.load import parse_settings
 from elodin_spark.fingerprints.agreement import compare
 from elodin_spark.fingerprints.resolve import resolve_network
-from elodin_spark.fingerprints.runtimes import NetworkSpec, get_runtime
-from elodin_spark.fingerprints.runtimes import base as runtimes
+from elodin_spark.fingerprints.runtimes import NetworkSpec, factory, get_runtime
 from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.runtimes.openvino import convert_network
 from elodin_spark.fingerprints.runtimes.quantize import quantize
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.stage import run_plain
 
@@ -113,7 +113,7 @@ def sets(
     folder: Path,
 ) -> list[dict[str, Any]]:
     """f32, bf16 and each int8 on one set of cutouts."""
-    runtimes._MOST_CACHED = 100  # all of them stay, to take turns
+    factory._MOST_CACHED = 100  # all of them stay, to take turns
     sample, calibration = windows[: values.windows], list(windows[values.windows :])
     rest = "bf16" if bf16_instructions() else "f32"
     base = convert_network(weights, "resnet50", values.px, folder)

@@ -24,7 +24,8 @@ from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.network import layer_lengths
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.transform import Finish
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.learning.labeled import Picture
 

@@ -23,8 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from elodin_spark.fingerprints.runtimes import NetworkSpec, get_runtime
-from elodin_spark.fingerprints.runtimes import base as runtimes
+from elodin_spark.fingerprints.runtimes import NetworkSpec, factory, get_runtime
 from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.runtimes.network import load_model
@@ -60,7 +59,7 @@ def machine() -> dict[str, Any]:
 
 def measure(values: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each network and size of batch."""
-    runtimes._MOST_CACHED = 100  # all of them stay, to take turns
+    factory._MOST_CACHED = 100  # all of them stay, to take turns
     weights = resolve_weights("random:0")
     windows = np.random.default_rng(0).integers(
         0, 256, (max(values.batches), values.px, values.px, 3), np.uint8

@@ -46,7 +46,8 @@ from elodin_spark.config.settings import Metric, Settings
 from elodin_spark.errors import CatalogError, ConfigError, InputError
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.transform import load_finish
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_settings
+from elodin_spark.fingerprints.weights.resolve import resolve_settings
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index

@@ -46,7 +46,7 @@ def pretrain(
 
     Simulated objects of known shape are among them. Killed at any time, the same command goes on from the
     last checkpoint. KERAS_BACKEND names what trains: torch, the fastest on CPUs and on GPUs, tensorflow
-    or jax. What comes out, FOLDER/weights.npz, is taken by fingerprints.weights.
+    or jax. What comes out, FOLDER/weights.safetensors, is taken by fingerprints.weights.
 
     Example: elodin-spark pretrain runs/coadds --out runs/backbone
 

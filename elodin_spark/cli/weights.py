@@ -30,7 +30,9 @@ def pack(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="Weights as Keras saved them, e.g. x.weights.h5.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT.npz", help="File to write; OUT.json is written too.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.safetensors", help="File to write; OUT.json is written too.")
+    ],
     input_px: Annotated[
         int, typer.Option("--input-px", min=32, max=1024, help="Side of the images it was trained on, px.")
     ],
@@ -48,7 +50,7 @@ def pack(
 
     fingerprints.weights takes that file like any other.
 
-    Example: elodin-spark weights pack mine.weights.h5 mine.npz --input-px 64 --card card.json
+    Example: elodin-spark weights pack mine.weights.h5 mine.safetensors --input-px 64 --card card.json
     """
     from elodin_spark.errors import InputError
     from elodin_spark.fingerprints.weights.shipped import pack_weights
@@ -76,11 +78,11 @@ def pack(
 
 @app.command()
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="A packed file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.safetensors", help="A packed file.")],
 ) -> None:
     """Check each array of a packed file, and print what the file says of itself, as JSON.
 
-    Example: elodin-spark weights show mine.npz
+    Example: elodin-spark weights show mine.safetensors
     """
     from elodin_spark.fingerprints.weights.download import file_sha256, local_path
     from elodin_spark.fingerprints.weights.packed import read_header, read_pack

@@ -177,7 +177,7 @@ class FingerprintsSettings(FinishSettings):
         None,
         description="`survey` (trained on survey images, where it comes with the package), `imagenet` "
         "(downloaded once), `random:SEED` (not trained), or a file: `.keras`, `.h5`, "
-        "`.weights.h5` or a packed `.npz`, by its path or by a URI such as `s3://` or "
+        "`.weights.h5` or a packed `.safetensors`, by its path or by a URI such as `s3://` or "
         "`https://`. A remote file is fetched by the driver, once for each version of it. "
         "Empty: `survey` where the package has it for the backbone, else `imagenet`",
     )

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.config.transform import AUTO_LABELS, LabelsChoice
 from elodin_spark.errors import ConfigError
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 
 _INDEX_MASK = np.uint64(0xFFFFFFFF)
 

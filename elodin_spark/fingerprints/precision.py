@@ -24,7 +24,7 @@ from elodin_spark.fingerprints.runtimes import cpu
 from elodin_spark.fingerprints.runtimes.framework import installed
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 
 log = logging.getLogger(__name__)
 

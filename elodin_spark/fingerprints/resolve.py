@@ -9,7 +9,8 @@ from elodin_spark.fingerprints.labels import check_labels
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime, model_for
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_settings
+from elodin_spark.fingerprints.weights.resolve import resolve_settings
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.provenance import network_id
 
 

@@ -25,10 +25,11 @@ from elodin_spark.fingerprints.rows import (
     window_of,
     without_pixels,
 )
-from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, RuntimeName, get_runtime
+from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, RuntimeName
+from elodin_spark.fingerprints.runtimes.factory import get_runtime
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.transform import FinishFile, load_finish
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.fingerprints.windows import check_window, resize_window
 from elodin_spark.schema import FAILURES, FINGERPRINTED, TILED
 from elodin_spark.stage import Locate, Stage

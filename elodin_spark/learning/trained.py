@@ -22,7 +22,7 @@ from elodin_spark.learning.pretrain import REPORTED_STEPS, StepReport, pretrain
 from elodin_spark.learning.pretrainmodel import BACKBONE
 from elodin_spark.progress import Progress
 
-WEIGHTS, FIGURE = "weights.npz", "training.png"
+WEIGHTS, FIGURE = "weights.safetensors", "training.png"
 
 
 def train_and_pack(
@@ -33,7 +33,7 @@ def train_and_pack(
     watched: Sequence[LabeledSet] = (),
     threads: int | None = None,
 ) -> Path:
-    """Train, telling of it, and write ``weights.npz``, ``weights.json`` and ``training.png``.
+    """Train, telling of it, and write ``weights.safetensors``, ``weights.json`` and ``training.png``.
 
     Parameters are those of :func:`~elodin_spark.learning.pretrain.pretrain`.
 

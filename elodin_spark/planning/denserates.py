@@ -18,7 +18,7 @@ from elodin_spark.fingerprints.dense import DenseSpec, DenseStage
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.base import Runtime
 from elodin_spark.fingerprints.transform import FinishFile
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 
 #: Blocks of an image that are timed.
 BLOCKS = 3

@@ -17,7 +17,8 @@ from elodin_spark.config.settings import Settings
 from elodin_spark.errors import ConfigError, TooManyFailuresError
 from elodin_spark.fingerprints.dense import feature_bytes
 from elodin_spark.fingerprints.runtimes.network import vector_length
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_settings
+from elodin_spark.fingerprints.weights.resolve import resolve_settings
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import ImageFile, list_files
 from elodin_spark.planning.estimate import (
     Windows,

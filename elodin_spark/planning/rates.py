@@ -32,7 +32,7 @@ from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.transform import Finish, FinishFile
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.describe import describe_planes
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.planning.denserates import DenseRate, fingerprints_in, measure_dense

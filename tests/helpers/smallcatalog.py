@@ -14,7 +14,7 @@ from elodin_spark.catalog.build.products import make_index
 from elodin_spark.catalog.storage.store import Commit, Store
 from elodin_spark.config.load import parse_settings
 from elodin_spark.diskfiles import read_json, write_json
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.provenance import make_recipe
 
 LABELS = ("n01 tabby", "n02 tiger_cat", "n03 crane", "n04 crane", "n05 spiral", "n06 lens")

@@ -9,7 +9,7 @@ import pytest
 
 from elodin_spark import Catalog
 from elodin_spark.cli.main import run_command
-from elodin_spark.config.load import write_yaml
+from elodin_spark.config.yamltext import write_yaml
 from elodin_spark.datasets import simulate
 
 pytestmark = pytest.mark.spark

@@ -135,6 +135,7 @@ def test_rooms_do_not_import_each_other_in_a_circle() -> None:
         ),
         ("openvino", ("fingerprints/runtimes/openvino.py",)),
         ("nncf", ("fingerprints/runtimes/quantize.py",)),
+        ("safetensors", ("fingerprints/weights/packed.py",)),
         ("petastorm", ("learning/feed.py",)),
         ("sqlglot", ("catalog/filters/conditions.py",)),
         ("duckdb", ("catalog/filters/conditions.py",)),

@@ -17,18 +17,18 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.build.shardedindex import all_whole, fingerprint_parts, in_groups
+from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
+from elodin_spark.config.settings import NeighborsSettings, Settings
 from elodin_spark.errors import CatalogError
-from elodin_spark.neighbors.labels.flat import JaccardIndex
-from elodin_spark.neighbors.labels.tuning import calibrate_lists, measure_lists, others_of
 from elodin_spark.neighbors.labels.clustering import LabelCenters, list_count, train_centers, training_size
+from elodin_spark.neighbors.labels.flat import JaccardIndex
 from elodin_spark.neighbors.labels.index import LabelIndex, LabelMetric
 from elodin_spark.neighbors.labels.shard import LabelBatch, LabelShard, add_label_shard
 from elodin_spark.neighbors.labels.stages import stream_label_sets
+from elodin_spark.neighbors.labels.tuning import calibrate_lists, measure_lists, others_of
 from elodin_spark.progress import Progress
-from elodin_spark.config.settings import NeighborsSettings, Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

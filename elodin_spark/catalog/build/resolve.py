@@ -16,11 +16,13 @@ from elodin_spark.errors import CatalogError, ElodinError
 from elodin_spark.fingerprints.labels import check_labels, settled_labels
 from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
 from elodin_spark.fingerprints.resolve import ResolvedNetwork, resolve_network
-from elodin_spark.fingerprints.runtimes.base import RuntimeName, release_runtimes
+from elodin_spark.fingerprints.runtimes.base import RuntimeName
+from elodin_spark.fingerprints.runtimes.factory import release_runtimes
 from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.runtimes.openvino import model_cache
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime, model_for
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_settings
+from elodin_spark.fingerprints.weights.resolve import resolve_settings
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import ImageFile, list_archive
 from elodin_spark.progress import step
 from elodin_spark.provenance import make_recipe, recipe_differences, recipe_id

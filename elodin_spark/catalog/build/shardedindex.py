@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from elodin_spark.arrow import to_matrix
 from elodin_spark.catalog.storage.store import Store
+from elodin_spark.config.settings import NeighborsSettings, Settings
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.neighbors.ivf.tuning import calibrate, measure, without
-from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.files import read_json
 from elodin_spark.neighbors.ivf.factory import Recipe, choose_recipe
+from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.ivf.shard import has_drifted
 from elodin_spark.neighbors.ivf.stages import stream_vectors
 from elodin_spark.neighbors.ivf.training import train, training_record
+from elodin_spark.neighbors.ivf.tuning import calibrate, measure, without
 from elodin_spark.progress import Progress
-from elodin_spark.config.settings import NeighborsSettings, Settings
-from elodin_spark.arrow import to_matrix
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -45,7 +45,7 @@ from elodin_spark.config.transform import LabelsKind
 from elodin_spark.diskfiles import damage_of, describe_file, file_crc, read_json, replacing, write_json
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.transform import Finish, FinishFile, load_finish
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.neighbors.files import read_json as read_shard
 from elodin_spark.provenance import labels_of, recipe_id, settled_of, with_finish
 from elodin_spark.terminal import command

@@ -4,6 +4,7 @@ One file for each framework, imported when it is chosen: TensorFlow, OpenVINO, a
 or PyTorch. All are fed the same Keras network.
 """
 
-from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, get_runtime
+from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime
+from elodin_spark.fingerprints.runtimes.factory import get_runtime
 
 __all__ = ["NetworkSpec", "Runtime", "get_runtime"]

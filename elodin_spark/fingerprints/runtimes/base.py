@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
@@ -14,9 +12,8 @@ from numpy.typing import NDArray
 
 from elodin_spark.config.settings import CELL_PX, Precision
 from elodin_spark.fingerprints.backbones import preprocessing_of
-from elodin_spark.fingerprints.devices import chosen_device
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.fingerprints.windows import resize_window
 
 Vectors: TypeAlias = NDArray[np.float32]
@@ -242,57 +239,3 @@ class Runtime(ABC):
             for output in outputs:
                 output /= self.spec.turns
         return outputs[0], outputs[1] if len(outputs) > 1 else None
-
-
-def _runtime_class(name: RuntimeName) -> type[Runtime]:
-    # Here, not above: importing one must not start another's framework.
-    if name == "openvino":
-        from elodin_spark.fingerprints.runtimes.openvino import OpenVINORuntime
-
-        return OpenVINORuntime
-    if name == "keras":
-        from elodin_spark.fingerprints.runtimes.keras import KerasRuntime
-
-        return KerasRuntime
-    from elodin_spark.fingerprints.runtimes.tensorflow import TensorFlowRuntime
-
-    return TensorFlowRuntime
-
-
-_MOST_CACHED = 2
-_cache: OrderedDict[tuple[object, ...], Runtime] = OrderedDict()
-_cache_lock = threading.Lock()
-
-
-def release_runtimes() -> None:
-    """Let go of the networks of this process, for one that will need none for a while."""
-    with _cache_lock:
-        _cache.clear()
-
-
-def get_runtime(spec: NetworkSpec) -> Runtime:
-    """:class:`Runtime` of this process for `spec`, built when first asked for.
-
-    It outlives the caller: a Python worker that serves many Spark tasks builds its network
-    once. The two used last are kept. Errors are those of :class:`Runtime`.
-    """
-    key = (
-        spec.weights.sha256,
-        spec.backbone,
-        spec.input_px,
-        spec.batch_size,
-        spec.threads,
-        spec.runtime,
-        spec.precision,
-        spec.model and spec.model.sha256,
-        spec.layer,
-        spec.turns,
-        chosen_device(),
-    )
-    with _cache_lock:
-        if key not in _cache:
-            _cache[key] = _runtime_class(spec.runtime)(spec)
-            while len(_cache) > _MOST_CACHED:
-                _cache.popitem(last=False)
-        _cache.move_to_end(key)
-        return _cache[key]

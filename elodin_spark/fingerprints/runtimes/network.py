@@ -14,7 +14,7 @@ from elodin_spark.config.base import near_misses
 from elodin_spark.errors import ConfigError, WeightsError
 from elodin_spark.fingerprints.backbones import Preprocessing, build_model, named_weights
 from elodin_spark.fingerprints.runtimes.framework import load_keras
-from elodin_spark.fingerprints.weights.resolve import Weights, digest_arrays
+from elodin_spark.fingerprints.weights.types import Weights, digest_arrays
 
 #: Name of what joins the vectors of several layers.
 _JOINED = "joined_layers"

@@ -26,7 +26,8 @@ from elodin_spark.errors import MissingDependencyError, WeightsError
 from elodin_spark.fingerprints.runtimes.base import Run, RunFeatures, RunHead, Runtime, Vectors
 from elodin_spark.fingerprints.runtimes.cpu import require_bf16
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile, digest_files
-from elodin_spark.fingerprints.weights.resolve import Weights, default_cache, new_file
+from elodin_spark.fingerprints.weights.cache import default_cache, new_file
+from elodin_spark.fingerprints.weights.types import Weights
 
 #: Part of the cache key of converted networks: raise it when :func:`_convert` changes.
 CONVERSION_VERSION = 1

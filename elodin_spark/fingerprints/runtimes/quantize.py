@@ -25,7 +25,7 @@ from elodin_spark.fingerprints.runtimes.openvino import (
     store_model,
     without_telemetry,
 )
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.fingerprints.windows import resize_window
 
 #: What the overlap must exceed the floor by on the windows a network was quantized with.

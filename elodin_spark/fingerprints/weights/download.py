@@ -115,7 +115,7 @@ def local_path(weights: str) -> Path:
     if not path.is_file():
         raise WeightsError(
             f"no weights file at {path}: fingerprints.weights takes survey, imagenet, random:SEED, or the "
-            "path or URI of a .keras, .h5, .weights.h5 or packed .npz file"
+            "path or URI of a .keras, .h5, .weights.h5 or packed .safetensors file"
         )
     return path
 

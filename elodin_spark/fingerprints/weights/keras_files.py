@@ -3,7 +3,7 @@
 Four layouts are told apart by what is inside, not by the name:
 
 - the zip archive of ``model.save("x.keras")``;
-- the zip archive of :mod:`elodin_spark.fingerprints.weights.packed`;
+- the safetensors of :mod:`elodin_spark.fingerprints.weights.packed`;
 - HDF5 of ``model.save_weights("x.weights.h5")``: groups below ``layers``;
 - the older HDF5 of ``model.save("x.h5")`` and ``tf.keras``: a list ``layer_names``.
 
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from elodin_spark.config.backbones import Backbone
 from elodin_spark.errors import WeightsError
 from elodin_spark.fingerprints.backbones import HEAD_LAYER, build_model, named_weights
+from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.weights.packed import is_pack, read_header, read_pack
 
 #: First names of layers that ``keras.applications`` gives none.
@@ -74,9 +75,9 @@ def read_arrays(path: Path, backbone: Backbone) -> Arrays:
         The file is damaged, is of another format, or holds another network.
     """
     try:
+        if is_pack(path):
+            return _from_pack(path, backbone)
         if zipfile.is_zipfile(path):
-            if is_pack(path):
-                return _from_pack(path, backbone)
             return _from_archive(path, backbone)
         with h5py.File(path, "r") as file:
             _check_size(file, path, backbone)
@@ -103,50 +104,29 @@ def _from_pack(path: Path, backbone: Backbone) -> Arrays:
     header = read_header(path)
     if header.backbone != backbone.name:
         raise _misfit(path, backbone, f"it is of {header.backbone}")
-    if header.preprocessing.mode != backbone.mode:
-        raise _misfit(path, backbone, f"its pixels are prepared as {header.preprocessing.mode!r}")
-    _check_shapes({name: entry.shape for name, entry in header.arrays.items()}, path, backbone)
-    return in_network_order(read_pack(path, header), path, backbone)
+    if header.mode != backbone.mode:
+        raise _misfit(path, backbone, f"its pixels are prepared as {header.mode!r}")
+    names = network_order(header.arrays, path, backbone)
+    arrays = read_pack(path, header)
+    return {name: arrays[name] for name in names}
 
 
-def in_network_order(
-    arrays: Mapping[str, NDArray[Any]], path: Path, backbone: Backbone
-) -> dict[str, NDArray[Any]]:
-    """The arrays of a network without a head as it lists them, which their SHA-256 depends on.
-
-    Parameters
-    ----------
-    arrays : mapping of str to ndarray
-        By ``layer/variable``, in any order, in the shapes of the network.
-    path : Path
-        Where they are from or go to, for the error.
-    backbone : Backbone
-
-    Returns
-    -------
-    dict of str to ndarray
-        The same arrays, in the order of the network.
+def network_order(found: Mapping[str, tuple[int, ...]], path: Path, backbone: Backbone) -> tuple[str, ...]:
+    """Names of the arrays of a network without a head as it lists them, which their SHA-256 depends on.
 
     Raises
     ------
     WeightsError
-        Those of `path` are not of the network.
+        The shapes `found`, by name, which are those of the file `path`, are not of the network.
     """
-    _check_shapes({name: array.shape for name, array in arrays.items()}, path, backbone)
-    return {name: arrays[name] for name in _shapes(backbone)}
-
-
-def _check_shapes(found: Mapping[str, tuple[int, ...]], path: Path, backbone: Backbone) -> None:
     shapes = _shapes(backbone)
     for name in shapes.keys() | found.keys():
-        ours, theirs = shapes.get(name), found.get(name)
-        if ours is None or theirs is None or ours != theirs:
+        if (ours := shapes.get(name)) != (theirs := found.get(name)):
             raise _misfit(path, backbone, f"{name} has shape {theirs}, not {ours}")
+    return tuple(shapes)
 
 
 def _from_archive(path: Path, backbone: Backbone) -> Arrays:
-    from elodin_spark.fingerprints.runtimes.framework import load_keras
-
     _check_archive(path, backbone)
     keras = load_keras()
     # Keras goes by the suffix, not by the content.

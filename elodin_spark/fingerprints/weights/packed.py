@@ -1,115 +1,77 @@
-"""Network weights in one small file, which NumPy alone can read.
+"""Network weights in one small file of the safetensors format, which other libraries read too.
 
-A file is a zip archive, as ``numpy.savez`` writes it, of plain arrays ``LAYER/VARIABLE.npy`` and a
-``header.json``. Kernels are stored in half precision or as 8-bit integers with a scale for each output
-channel, ``LAYER/VARIABLE.scale.npy``: kernel = integers * scale. All else (biases, normalizations) is
-float32. Nothing is pickled, and the same arrays always make the same file.
+Kernels are stored in half precision or as 8-bit integers with a scale for each output channel,
+``LAYER/VARIABLE.scale``: kernel = integers * scale. All else (biases, normalizations) is float32. What the
+file is stands in its metadata, as JSON under ``elodin_spark``. The same arrays always make the same file.
 
->>> with np.load("survey-resnet50.npz") as file:                                # doctest: +SKIP
-...     header = json.loads(file["header.json"])
-...     kernel = file["conv1_conv/kernel"]
-...     if header["arrays"]["conv1_conv/kernel"]["encoding"] == "int8":
-...         kernel = kernel * file["conv1_conv/kernel.scale"]
+>>> with safe_open("survey-resnet50.safetensors", "numpy") as file:             # doctest: +SKIP
+...     header = json.loads(file.metadata()["elodin_spark"])
+...     kernel = file.get_tensor("conv1_conv/kernel").astype("float32")
+...     if header["encoding"] == "int8":
+...         kernel = kernel * file.get_tensor("conv1_conv/kernel.scale")
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
+from safetensors import safe_open
+from safetensors.numpy import save
 
+from elodin_spark.config.backbones import PreprocessingMode
 from elodin_spark.config.base import Model
 from elodin_spark.diskfiles import replacing
 from elodin_spark.errors import WeightsError
+from elodin_spark.fingerprints.backbones import Preprocessing
+from elodin_spark.fingerprints.weights.types import digest_arrays
 
 #: How kernels are stored.
 Encoding = Literal["float32", "float16", "int8"]
 
-_FORMAT: Literal["elodin_spark weights"] = "elodin_spark weights"
+_KEY = "elodin_spark"
 _VERSION: Literal[1] = 1
-_HEADER = "header.json"
-_HEADER_BYTES = 2**24
-#: What the header of a ``.npy`` file may take beside its numbers, bytes.
-_NPY_HEADER = 4096
-_DTYPES: dict[Encoding, str] = {"float32": "<f4", "float16": "<f2", "int8": "|i1"}
-_SHA256 = "^[0-9a-f]{64}$"
-
-
-class PackedPreprocessing(Model):
-    """What is done to RGB pixels of 0 to 255 before they enter: ``(pixels - mean) * scale``.
-
-    Attributes
-    ----------
-    mode : str
-        What ``keras.applications`` calls it.
-    mean, scale : tuple of float
-        Per channel, in the order the network reads them.
-    bgr : bool
-        Whether that order is blue, green, red.
-    """
-
-    mode: str
-    mean: tuple[float, float, float]
-    scale: tuple[float, float, float]
-    bgr: bool
-
-
-class PackedArray(Model):
-    """One variable of the network as it is stored.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    encoding : str
-    sha256 : str
-        Of the stored numbers, little-endian in C order.
-    scale_sha256 : str or None
-        Of the scales of ``int8``, float32.
-    """
-
-    shape: tuple[int, ...]
-    encoding: Encoding
-    sha256: str = Field(pattern=_SHA256)
-    scale_sha256: str | None = Field(None, pattern=_SHA256)
 
 
 class PackHeader(Model):
-    """What ``header.json`` says.
+    """What a file says of itself.
 
     Attributes
     ----------
+    version : int
+        Of the format.
     backbone : str
         The network the weights fit, a name of
         :data:`~elodin_spark.config.backbones.BACKBONES`; without a head.
     input_px : int
         Side of the images it was trained with, px.
+    mode : str
+        What ``keras.applications`` calls the preprocessing.
+    preprocessing : Preprocessing
     encoding : str
         Of the kernels.
     arrays_sha256 : str
         Of the float32 arrays that are read, see
-        :func:`~elodin_spark.fingerprints.weights.resolve.digest_arrays`.
-    arrays : dict of str to PackedArray
-        By ``layer/variable``, in the order of the network.
+        :func:`~elodin_spark.fingerprints.weights.types.digest_arrays`.
+    arrays : dict of str to tuple of int
+        Shapes by ``layer/variable``, in the order of the network.
     card : dict
         Where the weights come from: data, recipe, seeds, scores.
     """
 
-    format: Literal["elodin_spark weights"] = _FORMAT
     version: Literal[1] = _VERSION
     backbone: str
     input_px: int = Field(ge=32, le=1024)
-    preprocessing: PackedPreprocessing
+    mode: PreprocessingMode
+    preprocessing: Preprocessing
     encoding: Encoding
-    arrays_sha256: str = Field(pattern=_SHA256)
-    arrays: dict[str, PackedArray]
+    arrays_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    arrays: dict[str, tuple[int, ...]]
     card: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -126,7 +88,7 @@ def encode(array: NDArray[Any], encoding: Encoding) -> tuple[NDArray[Any], NDArr
     -------
     numbers : ndarray, of the shape of `array`
     scale : ndarray of float32 or None
-        Of ``int8``: what the numbers are multiplied with, which broadcasts to their shape.
+        Of ``int8``: what the numbers are multiplied with, of length 1 along all axes but the channels'.
 
     Raises
     ------
@@ -135,14 +97,13 @@ def encode(array: NDArray[Any], encoding: Encoding) -> tuple[NDArray[Any], NDArr
     """
     _require_finite(array, encoding)
     if encoding == "int8":
-        depthwise = array.ndim == 4 and array.shape[-1] == 1
-        channel = array.ndim - 2 if depthwise else array.ndim - 1
+        channel = _channel_axis(array.shape)
         others = tuple(axis for axis in range(array.ndim) if axis != channel)
-        largest = np.abs(array).max(axis=others, keepdims=depthwise)
-        scale = np.where(largest > 0, largest / 127, 1).astype("<f4")
-        return np.clip(np.rint(array / scale), -127, 127).astype("|i1"), scale
+        largest = np.abs(array).max(axis=others, keepdims=True)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        return np.clip(np.rint(array / scale), -127, 127).astype(np.int8), scale
     with np.errstate(over="ignore"):
-        numbers = array.astype(_DTYPES[encoding])
+        numbers = array.astype(encoding)
     _require_finite(numbers, encoding)
     return numbers, None
 
@@ -174,41 +135,32 @@ def write_pack(
     WeightsError
         A number is not finite, or too large for the encoding.
     """
-    from elodin_spark.fingerprints.weights.resolve import digest_arrays
-
-    members: dict[str, NDArray[Any]] = {}
-    packed: dict[str, PackedArray] = {}
+    stored: dict[str, NDArray[Any]] = {}
     decoded: dict[str, NDArray[np.float32]] = {}
     for name, array in arrays.items():
-        stored_as: Encoding = encoding if array.ndim >= 2 else "float32"
         try:
-            numbers, scale = encode(array, stored_as)
+            numbers, scale = encode(array, encoding if array.ndim >= 2 else "float32")
         except WeightsError as error:
             raise WeightsError(f"{name}: {error}") from None
-        members[name] = numbers
+        stored[name] = np.ascontiguousarray(numbers)
         if scale is not None:
-            members[f"{name}.scale"] = scale
-        packed[name] = PackedArray(
-            shape=array.shape,
-            encoding=stored_as,
-            sha256=_digest(numbers),
-            scale_sha256=None if scale is None else _digest(scale),
-        )
+            stored[f"{name}.scale"] = scale
         decoded[name] = _decode(numbers, scale)
-    known = PackHeader(encoding=encoding, arrays_sha256=digest_arrays(decoded), arrays=packed, **header)
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(_member(_HEADER), known.model_dump_json(indent=1))
-        for name, array in members.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
-            archive.writestr(_member(f"{name}.npy"), content.getvalue())
+    known = PackHeader(
+        encoding=encoding,
+        arrays_sha256=digest_arrays(decoded),
+        arrays={name: array.shape for name, array in decoded.items()},
+        **header,
+    )
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(stored, {_KEY: known.model_dump_json()}))
     return known
 
 
 def is_pack(path: Path) -> bool:
-    """Whether a zip archive is such a file."""
-    with zipfile.ZipFile(path) as archive:
-        return _HEADER in archive.namelist()
+    """Whether a file begins like one of safetensors: the length of a JSON object, and that object."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def read_header(path: Path) -> PackHeader:
@@ -220,93 +172,75 @@ def read_header(path: Path) -> PackHeader:
         It is damaged, truncated, of another kind or of a newer version.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(_HEADER).file_size > _HEADER_BYTES:
-                _damaged(path, f"{_HEADER} is too large")
-            content = json.loads(archive.read(_HEADER))
+        with safe_open(path, "numpy") as file:
+            content = json.loads((file.metadata() or {})[_KEY])
+        if isinstance(version := content.get("version"), int) and version > _VERSION:
+            raise WeightsError(
+                f"weights file {path} is of format {version}, and this version of elodin_spark reads "
+                f"{_VERSION}: install a newer one"
+            )
+        return PackHeader(**content)
     except WeightsError:
         raise
-    except Exception as error:  # zipfile and zlib raise many kinds for damaged files
-        _damaged(path, error)
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        _damaged(path, f"{_HEADER} is not that of {_FORMAT}")
-    if isinstance(content.get("version"), int) and content["version"] > _VERSION:
+    except KeyError:
         raise WeightsError(
-            f"weights file {path} is of format {content['version']}, and this version of elodin_spark reads "
-            f"{_VERSION}: install a newer one"
-        )
-    try:
-        return PackHeader(**content)
-    except (ValidationError, TypeError) as error:
-        _damaged(path, f"{_HEADER}: {error}")
+            f"weights file {path} was not written by elodin_spark: its metadata has no {_KEY!r}; pack the "
+            "weights with elodin-spark weights pack"
+        ) from None
+    except Exception as error:  # safetensors, json and pydantic raise many kinds for damaged files
+        _damaged(path, error)
 
 
 def read_pack(path: Path, header: PackHeader) -> dict[str, NDArray[np.float32]]:
-    """Read the arrays, each checked.
+    """Read the arrays, checked against their SHA-256.
 
     Parameters
     ----------
     path : Path
     header : PackHeader
-        Of the file, from :func:`read_header`.
+        Of the file, from :func:`read_header`. No array of another shape is read.
 
     Returns
     -------
     dict of str to ndarray of float32
-        By ``layer/variable``.
+        By ``layer/variable``, in the order of the header.
 
     Raises
     ------
     WeightsError
         An array is missing, damaged, or not as the header says.
     """
-    arrays = {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            for name, entry in header.arrays.items():
-                numbers = _read(archive, name, _DTYPES[entry.encoding], entry.sha256, entry.shape)
-                scale = None
-                if entry.encoding == "int8":
-                    scale = _read(archive, f"{name}.scale", "<f4", entry.scale_sha256)
-                arrays[name] = _decode(numbers, scale)
-                if arrays[name].shape != entry.shape:
-                    raise ValueError(f"{name}.scale does not fit {name}")
+        with safe_open(path, "numpy") as file:
+            arrays = {name: _read(file, name, shape) for name, shape in header.arrays.items()}
     except Exception as error:
         _damaged(path, error)
+    if digest_arrays(arrays) != header.arrays_sha256:
+        _damaged(path, "its arrays have another SHA-256 than its metadata says")
     return arrays
 
 
-def _read(
-    archive: zipfile.ZipFile, name: str, dtype: str, sha256: str | None, shape: tuple[int, ...] | None = None
-) -> NDArray[Any]:
-    member = archive.getinfo(f"{name}.npy")
-    # Before it is decompressed: a small file may hold a very large member.
-    expected = np.dtype(dtype).itemsize * int(np.prod(shape)) if shape is not None else 2**20
-    if member.file_size > expected + _NPY_HEADER:
-        raise ValueError(f"{name} has {member.file_size:,} bytes, not {expected:,}")
-    array = np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
-    if array.dtype != np.dtype(dtype) or (shape is not None and array.shape != shape):
-        raise ValueError(f"{name} holds {array.dtype} of shape {array.shape}")
-    if _digest(array) != sha256:
-        raise ValueError(f"{name} has another SHA-256 than {_HEADER} says")
-    return array
+def _read(file: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    entry = file.get_slice(name)
+    dtype, found = entry.get_dtype(), tuple(entry.get_shape())
+    if dtype not in ("F32", "F16", "I8") or found != shape:
+        raise ValueError(f"{name} is {dtype} of shape {found}, not {shape}")
+    scale = None
+    if dtype == "I8":
+        channel = _channel_axis(shape)
+        one_each = tuple(length if axis == channel else 1 for axis, length in enumerate(shape))
+        scale = _read(file, f"{name}.scale", one_each)
+    return _decode(file.get_tensor(name), scale)
 
 
 def _decode(numbers: NDArray[Any], scale: NDArray[np.float32] | None) -> NDArray[np.float32]:
     found = numbers.astype(np.float32)
-    return found if scale is None else np.asarray(found * scale.astype(np.float32), np.float32)
+    return found if scale is None else found * scale
 
 
-def _digest(array: NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-
-
-def _member(name: str) -> zipfile.ZipInfo:
-    # The first day zip knows: the same content is the same file.
-    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-    info.compress_type = zipfile.ZIP_DEFLATED
-    info.external_attr = 0o644 << 16
-    return info
+def _channel_axis(shape: tuple[int, ...]) -> int:
+    """Of the output channels: the last, but of a depthwise kernel the last but one."""
+    return len(shape) - (2 if len(shape) == 4 and shape[-1] == 1 else 1)
 
 
 def _require_finite(array: NDArray[Any], encoding: Encoding) -> None:

@@ -6,7 +6,6 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +14,10 @@ from elodin_spark.config.backbones import Backbone, get_backbone
 from elodin_spark.config.shipped import SURVEY, ShippedWeights, shipped_weights
 from elodin_spark.errors import InputError, WeightsError
 from elodin_spark.fingerprints.backbones import HEAD_LAYER, preprocessing_of
+from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.weights.download import file_sha256
-from elodin_spark.fingerprints.weights.keras_files import in_network_order, read_arrays
-from elodin_spark.fingerprints.weights.packed import Encoding, PackHeader, write_pack
+from elodin_spark.fingerprints.weights.keras_files import network_order, read_arrays
+from elodin_spark.fingerprints.weights.packed import Encoding, write_pack
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def pack_weights(
         The network as :func:`~elodin_spark.fingerprints.backbones.build_model` makes it, a file of
         Keras, or arrays by ``layer/variable``. A head is left out.
     path : Path
-        To write to, ``NAME.npz``; ``NAME.json`` is written beside.
+        To write to, ``NAME.safetensors``; ``NAME.json`` is written beside.
     card : mapping
         Where they come from and how good they are; plain values that survive JSON.
     input_px : int
@@ -66,34 +66,33 @@ def pack_weights(
     WeightsError
         The weights are not of that network, or hold numbers that cannot be stored.
     InputError
-        `path` does not end in ``.npz``, or the card is not plain.
+        `path` does not end in ``.safetensors``, or the card is not plain.
     ConfigError
         There is no such layer.
     """
     if layer is not None:
-        from elodin_spark.fingerprints.runtimes.network import vector_length
-
         vector_length(backbone, layer)
     entry, path = get_backbone(backbone), Path(path)
-    if path.suffix != ".npz":
-        raise InputError(f"packed weights are named NAME.npz, got {path}")
+    if path.suffix != ".safetensors":
+        raise InputError(f"packed weights are named NAME.safetensors, got {path}")
     try:
         plain = json.loads(json.dumps(dict(card), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise InputError(f"the card of weights holds what JSON cannot write: {error}") from None
     arrays = _arrays_of(model, entry)
-    if any(name.startswith(f"{HEAD_LAYER}/") for name in arrays):
+    shapes = {name: array.shape for name, array in arrays.items() if not name.startswith(f"{HEAD_LAYER}/")}
+    if len(shapes) < len(arrays):
         log.info("the head of the network is left out: packed weights make vectors")
-        arrays = {name: array for name, array in arrays.items() if not name.startswith(f"{HEAD_LAYER}/")}
-    arrays = in_network_order(arrays, path, entry)
+    arrays = {name: arrays[name] for name in network_order(shapes, path, entry)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    header: PackHeader = write_pack(
+    header = write_pack(
         path,
         arrays,
         encoding,
         backbone=entry.name,
         input_px=input_px,
-        preprocessing={"mode": entry.mode, **asdict(preprocessing_of(entry.name))},
+        mode=entry.mode,
+        preprocessing=preprocessing_of(entry.name),
         card=plain,
     )
     described = ShippedWeights(
@@ -134,9 +133,9 @@ def find_shipped(backbone: Backbone) -> tuple[Path, ShippedWeights]:
     known = shipped_weights()
     if known is None:
         raise WeightsError(
-            f"this installation of elodin_spark comes without weights of its own ({shipped.STEM}.npz is not "
-            f"in {shipped.FOLDER}): set fingerprints.weights to imagenet, or to random:0 (not trained), or "
-            "train some and name their file, see docs/model-card.md"
+            "this installation of elodin_spark comes without weights of its own "
+            f"({shipped.STEM}.safetensors is not in {shipped.FOLDER}): set fingerprints.weights to imagenet, "
+            "or to random:0 (not trained), or train some and name their file, see docs/model-card.md"
         )
     if known.backbone != backbone.name:
         raise WeightsError(
@@ -146,14 +145,9 @@ def find_shipped(backbone: Backbone) -> tuple[Path, ShippedWeights]:
     path = Path(str(shipped.FOLDER / known.file))
     try:
         found = file_sha256(path)
+        harm = None if found == known.sha256 else f"is damaged or truncated (SHA-256 {found})"
     except OSError as error:
-        raise WeightsError(
-            f"weights {SURVEY}: {path} cannot be read ({error.strerror}), though the package should hold it; "
-            "install elodin_spark again"
-        ) from None
-    if found != known.sha256:
-        raise WeightsError(
-            f"weights {SURVEY}: {path} is damaged or truncated: {path.stat().st_size:,} bytes with SHA-256 "
-            f"{found}, not {known.size_bytes:,} with {known.sha256}; install elodin_spark again"
-        )
+        harm = f"cannot be read ({error.strerror})"
+    if harm is not None:
+        raise WeightsError(f"weights {SURVEY}: {path} {harm}; install elodin_spark again")
     return path, known

@@ -11,7 +11,7 @@ from elodin_spark import Catalog, Query
 from elodin_spark.catalog.build.run import run_catalog
 from elodin_spark.config.load import load_config
 from elodin_spark.errors import CatalogError
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 
 
 def state(folder: Path) -> dict[Path, tuple[int, bytes]]:

@@ -12,7 +12,8 @@ from astropy.io import fits
 from elodin_spark.catalog.build.pipeline import fingerprinting
 from elodin_spark.config.load import parse_settings
 from elodin_spark.fingerprints.resolve import resolve_network
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.stage import run_plain
 

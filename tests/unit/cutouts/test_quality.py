@@ -13,16 +13,10 @@ from pydantic import ValidationError
 from elodin_spark.config.quality import FractionRule, QualitySettings
 from elodin_spark.cutouts import quality as module
 from elodin_spark.cutouts.fill import fill_nodata
-from elodin_spark.cutouts.quality import (
-    QUALITY,
-    Verdict,
-    judge,
-    no_data,
-    pixels_to_fill,
-    window_quality,
-)
+from elodin_spark.cutouts.quality import Verdict, judge, no_data, pixels_to_fill, window_quality
 from elodin_spark.cutouts.skylevel import CLIP_ROUNDS, MIN_SKY_PX, clipped_median_and_sigma
 from elodin_spark.errors import ImageError
+from elodin_spark.schema import QUALITY
 
 BITS = {"BAD": 0, "SAT": 1, "CR": 3, "EDGE": 7, "NEVER": 5}
 

@@ -141,7 +141,8 @@ import tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from elodin_spark.fingerprints import devices
-from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, get_runtime
+from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime
+from elodin_spark.fingerprints.runtimes.factory import get_runtime
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
 weights = resolve_weights("random:1")
 pixels = np.random.default_rng(0).integers(0, 255, (3, 32, 32), np.uint8)

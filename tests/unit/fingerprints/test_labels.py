@@ -13,7 +13,7 @@ from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.config.transform import AUTO_LABELS
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.labels import label_sets, settled_labels, top_labels
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 
 # Few distinct values, so that ties are the rule; both zeros; the smallest and largest floats.
 VALUES = st.sampled_from([0.0, -0.0, 0.25, 0.5, 1.0, -1.0, -0.5, 1e-45, 3e38, -3e38])

@@ -66,7 +66,7 @@ def test_errors_and_the_terminal_have_no_secret(
 ) -> None:
     calls = {
         "list": lambda: list_files([chatty], storage_options=OPTIONS),
-        "weights": lambda: fetch("chatty://bucket/w.npz", tmp_path, storage=OPTIONS),
+        "weights": lambda: fetch("chatty://bucket/w.safetensors", tmp_path, storage=OPTIONS),
         "table": lambda: read_tables("chatty://bucket/p.csv", storage_options=OPTIONS),
     }
     for debug in ("", "1"):

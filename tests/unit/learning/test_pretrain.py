@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.learning import encoded, write_set
 from helpers.limits import HANG_S
+from safetensors import safe_open
 
 from elodin_spark.config.pretrain import PretrainSettings
 from elodin_spark.errors import ConfigError, InputError, WeightsError
@@ -144,7 +145,7 @@ def cutouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_killed_training_goes_on_and_its_weights_say_what_they_are(cutouts: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_DETERMINISTIC_OPS": "1"}
-    start, out = tmp_path / "start.npz", tmp_path / "out"
+    start, out = tmp_path / "start.safetensors", tmp_path / "out"
     begun = build_model("resnet50", 32)
     pack_weights(begun, start, {}, input_px=32)
     asked = command(cutouts, out, start=start, learning_rate=1e-9)
@@ -154,7 +155,7 @@ def test_a_killed_training_goes_on_and_its_weights_say_what_they_are(cutouts: Pa
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (out / "weights.npz").exists()
+    assert not (out / "weights.safetensors").exists()
     done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     for words in ("going on from step", "skipped 2 of 9 cutouts", "training: 6 of 6 steps", "simulated 0."):
@@ -166,10 +167,10 @@ def test_a_killed_training_goes_on_and_its_weights_say_what_they_are(cutouts: Pa
     card = json.loads((out / "weights.json").read_text())["card"]
     assert card["recipe"]["seed"] == 0
     assert card["cutouts"][0]["name"] == "cutouts.parquet"
-    with np.load(out / "weights.npz") as weights:
+    with safe_open(out / "weights.safetensors", "numpy") as weights:
         # Next to nothing was learned at such a rate: it is what the training began with.
         kernel = named_weights(begun)["conv1_conv/kernel"].numpy()
-        np.testing.assert_allclose(weights["conv1_conv/kernel"], kernel, atol=1e-3)
+        np.testing.assert_allclose(weights.get_tensor("conv1_conv/kernel"), kernel, atol=1e-3)
 
 
 def test_a_folder_of_another_training_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
@@ -225,10 +226,12 @@ def test_the_network_of_pytorch_is_that_of_keras() -> None:
 
 def test_weights_to_begin_with_are_refused_by_name(tmp_path: Path) -> None:
     values = PretrainSettings(cutouts=0, stamp_pool=1)
-    with pytest.raises(ConfigError, match=r"start is survey or a file of weights, and there is no no\.npz"):
-        pretrain(None, tmp_path, values.model_copy(update={"start": "no.npz"}))
-    path = tmp_path / "small.npz"
-    path.write_bytes(b"PK")
+    with pytest.raises(
+        ConfigError, match=r"start is survey or a file of weights, and there is no no\.safetensors"
+    ):
+        pretrain(None, tmp_path, values.model_copy(update={"start": "no.safetensors"}))
+    path = tmp_path / "small.safetensors"
+    path.write_bytes(b"\x02" + bytes(7) + b"{")
     with pytest.raises(WeightsError, match=f"{path}"):
         pretrain(None, tmp_path, values.model_copy(update={"start": str(path)}))
     assert not (tmp_path / "stamps").exists()

@@ -21,7 +21,7 @@ from elodin_spark.config.load import parse_settings
 from elodin_spark.config.settings import Settings
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 
 #: There is no such file.
 WEIGHTS = Weights("w.h5", "/none/w.weights.h5", "1" * 64, "resnet50")

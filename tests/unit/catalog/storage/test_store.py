@@ -21,7 +21,7 @@ from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.diskfiles import read_json
 from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.transform import Finish, FinishFile, load_finish
-from elodin_spark.fingerprints.weights.resolve import Weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.provenance import make_recipe, recipe_id
 
 WEIGHTS = Weights("random:0", "/cache/w.weights.h5", "0" * 64, "resnet50")

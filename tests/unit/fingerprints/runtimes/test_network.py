@@ -15,7 +15,8 @@ from elodin_spark.fingerprints.runtimes import NetworkSpec, Runtime, get_runtime
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.runtimes.network import fold_normalization, load_model
 from elodin_spark.fingerprints.runtimes.openvino import convert_network
-from elodin_spark.fingerprints.weights.resolve import Weights, resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.fingerprints.windows import resize_window
 
 PX, BATCH = 48, 4

@@ -67,6 +67,16 @@ def sequential(path: Path) -> None:
         file.create_group("layers/functional/layers/conv2d/vars").create_dataset("0", data=np.zeros(3))
 
 
+def promise(path: Path) -> None:
+    array = {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}
+    header = json.dumps({"conv1/kernel": array}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def long_header(path: Path) -> None:
+    path.write_bytes((2**60).to_bytes(8, "little") + b"{}")
+
+
 HOSTILE: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "sparse": ("a.weights.h5", sparse, "says it holds 4,398,046,511,104 bytes"),
     "sparse in an archive": ("a.keras", lambda p: archive(p, {}, sparse), "says it holds 4,398,046,511,104"),
@@ -90,6 +100,8 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], None], str]] = {
         lambda p: archive(p, layer("keras.layers", "Dense", units=10**9)),
         "1,000,000,000",
     ),
+    "safetensors of nothing": ("a.safetensors", promise, "is damaged or truncated"),
+    "safetensors of a header alone": ("a.safetensors", long_header, "is damaged or truncated"),
     "nested": ("a.keras", lambda p: archive(p, nested(900)), "cannot be read"),
     "Keras 2.2": ("a.h5", old_resnet, "of the ResNet50 of Keras 2.2"),
     "Sequential": ("a.weights.h5", sequential, "Sequential model around the network"),

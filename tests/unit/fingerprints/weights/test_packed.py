@@ -1,34 +1,24 @@
-"""Weights as one small file: what is kept, what is refused, and those that come with the package."""
+"""Weights as one small file: what is kept, and what is refused."""
 
 from __future__ import annotations
 
-import io
 import json
-import shutil
-import subprocess
-import sys
-import tarfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.limits import HANG_S
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
-from elodin_spark.cli.main import run_command
-from elodin_spark.config import shipped
-from elodin_spark.config.settings import FingerprintsSettings
-from elodin_spark.errors import ConfigError, InputError, WeightsError
-from elodin_spark.fingerprints.backbones import build_model, named_weights, preprocessing_of
-from elodin_spark.fingerprints.runtimes.network import load_model
+from elodin_spark.errors import WeightsError
+from elodin_spark.fingerprints.backbones import preprocessing_of
 from elodin_spark.fingerprints.weights.packed import encode, read_header, read_pack, write_pack
-from elodin_spark.fingerprints.weights.resolve import digest_arrays, resolve_weights
-from elodin_spark.fingerprints.weights.shipped import pack_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.fingerprints.weights.types import digest_arrays
 
-WAY = {"mode": "caffe", **vars(preprocessing_of("resnet50"))}
 ARRAYS = {
     "conv/kernel": np.random.default_rng(0).normal(size=(3, 3, 4, 6)).astype(np.float32),
     "conv/bias": np.arange(6, dtype=np.float32) / 3,
@@ -36,7 +26,8 @@ ARRAYS = {
 
 
 def write(path: Path, arrays=ARRAYS, encoding="int8", backbone="resnet50", mode="caffe") -> Path:
-    write_pack(path, arrays, encoding, backbone=backbone, input_px=64, preprocessing={**WAY, "mode": mode})
+    way = {"mode": mode, "preprocessing": preprocessing_of("resnet50")}
+    write_pack(path, arrays, encoding, backbone=backbone, input_px=64, **way)
     return path
 
 
@@ -50,27 +41,13 @@ KEPT = digest_arrays(
 
 
 def rewrite(path: Path, change) -> Path:
-    """Let `change` alter the members of a file, bytes by name."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    change(members)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
+    """Let `change` alter the arrays of a file, by name, and what it says of itself."""
+    with safe_open(path, "numpy") as file:
+        members = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(file.metadata()["elodin_spark"])
+    change(members, header)
+    save_file(members, path, {"elodin_spark": json.dumps(header)} if header else None)
     return path
-
-
-def rewrite_header(path: Path, **values) -> Path:
-    def change(members):
-        members["header.json"] = json.dumps(json.loads(members["header.json"]) | values).encode()
-
-    return rewrite(path, change)
-
-
-def npy(array, **options) -> bytes:
-    content = io.BytesIO()
-    np.save(content, array, **options)
-    return content.getvalue()
 
 
 @given(
@@ -91,27 +68,31 @@ def test_an_8_bit_kernel_is_off_by_half_a_step_of_its_channel_at_most(kernel):
 
 
 @pytest.mark.parametrize("encoding", ["int8", "float16", "float32"])
-def test_what_is_written_is_read_by_us_and_by_numpy_alone(tmp_path, encoding):
-    path = write(tmp_path / "w.npz", encoding=encoding)
+def test_what_is_written_is_read_by_us_and_by_safetensors_alone(tmp_path, encoding):
+    path = write(tmp_path / "w.safetensors", encoding=encoding)
     header = read_header(path)
     found = read_pack(path, header)
     assert list(found) == list(ARRAYS)
     assert digest_arrays(found) == header.arrays_sha256
     np.testing.assert_array_equal(found["conv/bias"], ARRAYS["conv/bias"])  # float32 whatever the kernels are
-    with np.load(path, allow_pickle=False) as file:
-        known = json.loads(file["header.json"])
-        kernel = file["conv/kernel"]
+    with safe_open(path, "numpy") as file:
+        known = json.loads(file.metadata()["elodin_spark"])
+        kernel = file.get_tensor("conv/kernel")
         assert kernel.dtype == np.dtype(encoding)
         if encoding == "int8":
-            kernel = kernel * file["conv/kernel.scale"]
+            kernel = kernel * file.get_tensor("conv/kernel.scale")
     np.testing.assert_array_equal(found["conv/kernel"], kernel.astype(np.float32))
     step = {"int8": 1 / 127, "float16": 1e-3, "float32": 0}[encoding]
     np.testing.assert_allclose(kernel, ARRAYS["conv/kernel"], atol=step * np.abs(ARRAYS["conv/kernel"]).max())
     assert (known["backbone"], known["input_px"], known["encoding"]) == ("resnet50", 64, encoding)
+    assert known["preprocessing"]["mean"] == [103.939, 116.779, 123.68]
 
 
-def test_the_same_arrays_make_the_same_file(tmp_path):
-    assert write(tmp_path / "a.npz").read_bytes() == write(tmp_path / "b.npz").read_bytes()
+def test_the_same_arrays_make_the_same_file_which_others_may_read(tmp_path):
+    names = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    assert write(names[0]).read_bytes() == write(names[1]).read_bytes()
+    (tmp_path / "plain").touch()
+    assert names[0].stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize(("value", "encoding"), [(np.nan, "int8"), (np.inf, "int8"), (1e6, "float16")])
@@ -119,13 +100,13 @@ def test_numbers_that_cannot_be_stored_are_refused_by_name_and_leave_no_file(tmp
     kernel = np.zeros((2, 2), np.float32)
     kernel[1, 0] = value
     with pytest.raises(WeightsError, match=r"dense/kernel.*training went wrong"):
-        write(tmp_path / "w.npz", {"dense/kernel": kernel}, encoding)
+        write(tmp_path / "w.safetensors", {"dense/kernel": kernel}, encoding)
     assert not list(tmp_path.iterdir())
 
 
 @given(st.integers(0, 2**31), st.integers(1, 255))
 def test_a_changed_byte_changes_no_weight_in_silence(tmp_path_factory, place, mask):
-    path = write(tmp_path_factory.getbasetemp() / "flipped.npz")
+    path = write(tmp_path_factory.getbasetemp() / "flipped.safetensors")
     content = bytearray(path.read_bytes())
     content[place % len(content)] ^= mask
     path.write_bytes(content)
@@ -134,54 +115,73 @@ def test_a_changed_byte_changes_no_weight_in_silence(tmp_path_factory, place, ma
     except WeightsError as error:
         said = str(error)
     else:
-        # A byte that carries nothing, such as a date of the archive.
+        # A byte that carries no weight, such as one of the card.
         assert digest_arrays(found) == KEPT
         said = str(path)
     assert str(path) in said
 
 
-def without_header(members):
-    del members["header.json"]
+@given(st.floats(0, 1, exclude_max=True))
+def test_a_truncated_file_is_refused(tmp_path_factory, share):
+    path = write(tmp_path_factory.getbasetemp() / "cut.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(WeightsError, match=f"{path} is damaged or truncated"):
+        read_header(path)
 
 
-def without_an_array(members):
-    del members["conv/bias.npy"]
+def without_an_array(members, header):
+    del members["conv/bias"]
 
 
-def with_other_numbers(members):
-    members["conv/bias.npy"] = npy(ARRAYS["conv/bias"] + 1)
+def without_scales(members, header):
+    del members["conv/kernel.scale"]
 
 
-def with_other_scales(members):
-    members["conv/kernel.scale.npy"] = npy(np.ones(6, np.float32))
+def with_other_numbers(members, header):
+    members["conv/bias"] += 1
 
 
-def with_another_shape(members):
-    members["conv/bias.npy"] = npy(ARRAYS["conv/bias"].reshape(2, 3))
+def with_other_scales(members, header):
+    members["conv/kernel.scale"] *= 2
 
 
-def with_a_pickle(members):
-    members["conv/bias.npy"] = npy(np.array([{}] * 6, dtype=object), allow_pickle=True)
+def with_scales_that_grow_the_kernel(members, header):
+    members["conv/kernel.scale"] = np.ones((1000, 1, 1, 1, 6), np.float32)
 
 
-def with_a_large_member(members):
-    members["conv/bias.npy"] = npy(np.zeros(10**6, np.float32))
+def with_another_shape(members, header):
+    members["conv/bias"] = members["conv/bias"].reshape(2, 3)
+
+
+def with_another_type(members, header):
+    members["conv/bias"] = members["conv/bias"].astype(np.float64)
+
+
+def with_a_large_array(members, header):
+    members["conv/bias"] = np.zeros(10**6, np.float32)
+
+
+def with_another_order(members, header):
+    header["arrays"] = dict(reversed(header["arrays"].items()))
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (without_header, "header.json"),
         (without_an_array, "conv/bias"),
-        (with_other_numbers, "conv/bias has another SHA-256"),
-        (with_other_scales, "conv/kernel.scale has another SHA-256"),
-        (with_another_shape, "conv/bias"),
-        (with_a_pickle, "allow_pickle"),
-        (with_a_large_member, "conv/bias has 4,000,128 bytes"),
+        (without_scales, "conv/kernel.scale"),
+        (with_other_numbers, "another SHA-256"),
+        (with_other_scales, "another SHA-256"),
+        (with_scales_that_grow_the_kernel, r"conv/kernel.scale is F32 of shape \(1000, 1, 1, 1, 6\)"),
+        (with_another_shape, r"conv/bias is F32 of shape \(2, 3\), not \(6,\)"),
+        (with_another_type, "conv/bias is F64"),
+        (with_a_large_array, r"conv/bias is F32 of shape \(1000000,\)"),
+        (with_another_order, "another SHA-256"),
     ],
 )
 def test_a_file_that_is_not_what_its_header_says_is_refused(tmp_path, change, reason):
-    path = rewrite(write(tmp_path / "w.npz"), change)
+    path = rewrite(write(tmp_path / "w.safetensors"), change)
     with pytest.raises(WeightsError, match=f"{path} is damaged.*{reason}"):
         read_pack(path, read_header(path))
 
@@ -191,15 +191,21 @@ def test_a_file_that_is_not_what_its_header_says_is_refused(tmp_path, change, re
     [
         ({"version": 2}, "install a newer one"),
         ({"version": 0}, "damaged"),
-        ({"format": "something"}, "not that of elodin_spark weights"),
         ({"arrays": {"conv/kernel": 3}}, "damaged"),
         ({"input_px": "x"}, "damaged"),
         ({"surprise": 1}, "damaged"),
     ],
 )
 def test_a_header_of_another_kind_is_refused(tmp_path, values, message):
+    path = rewrite(write(tmp_path / "w.safetensors"), lambda _, header: header.update(values))
     with pytest.raises(WeightsError, match=message):
-        read_header(rewrite_header(write(tmp_path / "w.npz"), **values))
+        read_header(path)
+
+
+def test_safetensors_of_others_are_refused_with_what_to_do(tmp_path):
+    path = rewrite(write(tmp_path / "w.safetensors"), lambda _, header: header.clear())
+    with pytest.raises(WeightsError, match=f"{path} was not written by elodin_spark.*weights pack"):
+        read_header(path)
 
 
 @pytest.mark.parametrize(
@@ -211,217 +217,6 @@ def test_a_header_of_another_kind_is_refused(tmp_path, values, message):
     ],
 )
 def test_a_file_of_another_network_is_refused_by_name(tmp_path, options, reason):
-    path = write(tmp_path / "other.npz", **options)
+    path = write(tmp_path / "other.safetensors", **options)
     with pytest.raises(WeightsError, match=f"{path} does not fit ResNet50.*{reason}"):
         resolve_weights(str(path), cache=tmp_path)
-
-
-@pytest.fixture(scope="module")
-def model():
-    """A ResNet50 whose kernels are zero but for the first, which is quick to pack."""
-    built = build_model("resnet50", 32, classes=3)
-    variables = named_weights(built)
-    rng = np.random.default_rng(1)
-    for name, variable in variables.items():
-        if name.startswith(("conv1_", "predictions")):
-            variable.assign(rng.uniform(0.1, 1, variable.shape))
-        elif name.endswith("kernel"):
-            variable.assign(np.zeros(variable.shape))
-    return built
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory, model):
-    """A folder as the package may have one."""
-    folder = tmp_path_factory.mktemp("package")
-    card = {"data": "a test", "seed": 1}
-    return pack_weights(model, folder / f"{shipped.STEM}.npz", card, input_px=64), folder
-
-
-@pytest.fixture
-def package(packed, tmp_path, monkeypatch):
-    """A copy of it in place of the package's own."""
-    folder = tmp_path / "weights"
-    shutil.copytree(packed[1], folder)
-    monkeypatch.setattr(shipped, "FOLDER", folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-def test_the_weights_of_the_package_give_the_network_that_was_packed(package, packed, model, cache):
-    described, _ = packed
-    found = resolve_weights("survey", cache=cache)
-    assert (found.name, found.sha256, found.classes) == ("survey", described.arrays_sha256, None)
-    assert found.describe() == "ResNet50, survey"
-    loaded = {name: value.numpy() for name, value in named_weights(load_model(found, "resnet50", 32)).items()}
-    for name, variable in named_weights(model).items():
-        if not name.startswith("predictions"):
-            np.testing.assert_allclose(loaded[name], variable.numpy(), atol=1 / 254 + 1e-6, err_msg=name)
-    # The same file by its path is the same network, by another name.
-    other = resolve_weights(str(package / described.file), cache=cache)
-    assert (other.name, other.path) == (described.file, found.path)
-    Path(found.path).unlink()
-    assert resolve_weights("survey", cache=cache) == found
-
-
-def test_the_checksum_of_the_package_is_that_of_what_is_kept_so_that_the_network_is_built_once(cache):
-    described = shipped.shipped_weights()
-    assert described is not None
-    assert resolve_weights("survey", cache=cache).sha256 == described.arrays_sha256
-    again = (
-        "import sys; from pathlib import Path\n"
-        "from elodin_spark.fingerprints.weights.resolve import resolve_weights\n"
-        "resolve_weights('survey', cache=Path(sys.argv[1])); assert 'keras' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", again, str(cache)], check=True, timeout=HANG_S)
-
-
-def test_arrays_in_any_order_make_the_same_file(packed, model, tmp_path):
-    described, _ = packed
-    values = {name: value.numpy() for name, value in named_weights(model).items()}
-    shuffled = {name: values[name] for name in sorted(values)}
-    again = pack_weights(shuffled, tmp_path / described.file, described.card, input_px=64)
-    assert again.sha256 == described.sha256
-    with pytest.raises(WeightsError, match="does not fit"):
-        pack_weights({"conv1_conv/kernel": np.zeros(3)}, tmp_path / "other.npz", {}, input_px=64)
-
-
-def test_weights_of_the_package_are_the_default_at_the_size_of_their_training(package):
-    assert (FingerprintsSettings().weights, FingerprintsSettings().input_px) == ("survey", 64)
-    assert FingerprintsSettings(weights=None, input_px=128).input_px == 128
-    for weights in ("imagenet", "random:0"):
-        chosen = FingerprintsSettings(weights=weights)
-        assert (chosen.weights, chosen.input_px) == (weights, 224)
-    other = FingerprintsSettings(backbone="MobileNetV2")
-    assert (other.weights, other.input_px) == ("imagenet", 224)
-
-
-def test_a_package_without_weights_says_so_and_what_else_there_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
-    assert (FingerprintsSettings().weights, FingerprintsSettings().input_px) == ("imagenet", 224)
-    with pytest.raises(WeightsError, match=r"without weights of its own.*imagenet.*random:0.*model-card"):
-        resolve_weights("survey", cache=tmp_path)
-
-
-def test_all_of_the_package_is_in_its_wheel_and_its_source_distribution(tmp_path):
-    root = Path(shipped.__file__).parents[2]
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(root / name, tmp_path)
-    package = tmp_path / "elodin_spark"
-    shutil.copytree(
-        root / "elodin_spark", package, ignore=shutil.ignore_patterns("__pycache__", f"{shipped.STEM}.*")
-    )
-    for ending in ("npz", "json"):
-        (package / "weights" / f"{shipped.STEM}.{ending}").write_text(ending)
-    command = [sys.executable, "-m", "build", "--no-isolation", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
-    assert done.returncode == 0, done.stdout + done.stderr
-    files = {path.relative_to(tmp_path).as_posix() for path in package.rglob("*") if path.is_file()}
-    for needed in ("py.typed", "spark/log4j2.properties", f"weights/{shipped.STEM}.npz"):
-        assert f"elodin_spark/{needed}" in files
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        assert {name for name in names if name.startswith("elodin_spark/")} == files
-        (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
-        (scripts,) = (archive.read(name).decode() for name in names if name.endswith("/entry_points.txt"))
-    assert "License-Expression: BSD-3-Clause" in metadata
-    assert "elodin-spark = elodin_spark.__main__:main" in scripts
-    (source,) = (tmp_path / "dist").glob("*.tar.gz")
-    with tarfile.open(source) as archive:
-        inside = {name.partition("/")[2] for name in archive.getnames()}
-    assert files <= inside
-    assert {"pyproject.toml", "README.md", "LICENSE"} <= inside
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("harm", "reason"),
-    [(truncate, "damaged or truncated"), (flip, "SHA-256"), (Path.unlink, "cannot be read")],
-)
-def test_damaged_weights_of_the_package_are_refused_by_name(package, tmp_path, harm, reason):
-    path = package / f"{shipped.STEM}.npz"
-    harm(path)
-    with pytest.raises(WeightsError, match=f"{path}.*{reason}.*install elodin_spark again"):
-        resolve_weights("survey", cache=tmp_path)
-
-
-def test_a_damaged_description_of_the_weights_is_refused_by_name(package):
-    path = package / f"{shipped.STEM}.json"
-    path.write_text(path.read_text()[:50])
-    with pytest.raises(WeightsError, match=f"{path}.*damaged"):
-        FingerprintsSettings()
-
-
-def test_weights_of_the_package_fit_their_own_network_only_and_need_no_checksum(package, tmp_path):
-    with pytest.raises(WeightsError, match=r"survey are of ResNet50, not of MobileNetV2.*imagenet"):
-        resolve_weights("survey", "mobilenetv2", cache=tmp_path)
-    with pytest.raises(ConfigError, match="survey, which are checked without"):
-        resolve_weights("survey", cache=tmp_path, sha256="0" * 64)
-
-
-def test_the_layers_and_turns_that_the_weights_want_are_the_default_but_in_dense_mode(package):
-    path = package / f"{shipped.STEM}.json"
-    known = json.loads(path.read_text())
-    plain = FingerprintsSettings()
-    assert (plain.layer, plain.turns) == (None, 1)
-    path.write_text(json.dumps({**known, "layer": "conv2_block3_out+conv5_block3_out", "turns": 8}))
-    wanted = FingerprintsSettings()
-    assert (wanted.layer, wanted.turns) == ("conv2_block3_out+conv5_block3_out", 8)
-    named = FingerprintsSettings(layer="avg_pool", turns=4)
-    assert (named.layer, named.turns) == ("avg_pool", 4)
-    for others in ({"mode": "dense"}, {"weights": "random:0"}, {"backbone": "mobilenetv2"}):
-        found = FingerprintsSettings(**others)
-        assert (found.layer, found.turns) == (None, 1)
-    for whole in ({"turns": 4}, {"layer": "avg_pool"}):
-        with pytest.raises(ValueError, match="no layer and 1 turn"):
-            FingerprintsSettings(mode="dense", **whole)
-
-
-def test_the_command_line_packs_a_file_of_keras_and_shows_it(model, tmp_path, capsys, packed):
-    source, card = tmp_path / "x.weights.h5", tmp_path / "card.json"
-    model.save_weights(source)
-    card.write_text(json.dumps({"data": "a test", "seed": 1}))
-    out = tmp_path / f"{shipped.STEM}.npz"
-    words = ["weights", "pack", str(source), str(out), "--input-px", "64", "--card", str(card)]
-    assert run_command([*words, "--turns", "3"]) != 0
-    assert run_command([*words, "--layer", "conv9"]) != 0
-    said = capsys.readouterr().err
-    assert "--turns is 1, 4 or 8, got 3" in said
-    assert "has no layer 'conv9'" in said
-    assert run_command([*words, "--layer", "avg_pool", "--turns", "8"]) == 0
-    wanted = json.loads(out.with_suffix(".json").read_text())
-    assert (wanted["layer"], wanted["turns"]) == ("avg_pool", 8)
-    assert run_command(words) == 0
-    # The same network packed from memory or from a file is the same file.
-    assert packed[0].sha256 in capsys.readouterr().out
-    assert json.loads(out.with_suffix(".json").read_text()) == packed[0].model_dump(mode="json")
-    assert run_command(["weights", "show", str(out)]) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert (shown["sha256"], shown["parameters"]) == (packed[0].sha256, 23_587_712)
-    truncate(out)
-    assert run_command(["weights", "show", str(out)]) == 2
-    assert str(out) in capsys.readouterr().err
-    card.write_text("[]")
-    assert run_command(words) == 2
-
-
-def test_a_card_that_json_cannot_write_is_refused(model, tmp_path):
-    for card in ({"score": float("nan")}, {"model": model}):
-        with pytest.raises(InputError, match="the card of weights"):
-            pack_weights(model, tmp_path / "w.npz", card, input_px=64)
-    with pytest.raises(InputError, match=r"NAME\.npz"):
-        pack_weights(model, tmp_path / "w.h5", {}, input_px=64)

@@ -1,0 +1,1 @@
+"""What makes a catalog: its pipeline, runs and products."""
