@@ -17,9 +17,10 @@ from elodin_spark.errors import ImageError
 from elodin_spark.images import siblings, sky
 from elodin_spark.images.avm import avm_header
 from elodin_spark.images.fits import FitsImage, describe_fits, describe_fits_planes, read_fits
-from elodin_spark.images.listing import ImageFile, is_fits, is_raster
+from elodin_spark.images.listing import ImageFile
+from elodin_spark.images.opening import local_copy
 from elodin_spark.images.raster import describe_raster, read_raster
-from elodin_spark.images.streams import local_copy
+from elodin_spark.images.uris import is_fits, is_raster
 
 
 def describe(
@@ -41,7 +42,7 @@ def describe_planes(
         Of FITS files: index, EXTNAME, or ``all`` for every 2-D image that is no mask or
         variance of another; by default the first 2-D image. Pictures have one image.
     storage_options : mapping, optional
-        Of a remote store, see :func:`elodin_spark.images.remote.open_uri`.
+        Of a remote store, see :func:`elodin_spark.images.remote.open_remote`.
 
     Returns
     -------
@@ -122,7 +123,7 @@ def read_pixels(uri: str, hdu: int, storage_options: Mapping[str, Any] | None = 
     Parameters
     ----------
     uri : str
-        Local path or URI, see :func:`elodin_spark.images.remote.open_uri`.
+        Local path or URI, see :func:`elodin_spark.images.remote.open_remote`.
     hdu : int
         Index of the HDU; 0 for pictures.
     storage_options : mapping, optional

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from elodin_spark.errors import ElodinError, ImageError
 from elodin_spark.images import masks, observation, sky
 from elodin_spark.images.headers import CheckedFile, LateBzip2, LateGzip, LateXz
-from elodin_spark.images.streams import Stream, compression_of, first_bytes, open_stream, unpacked
+from elodin_spark.images.opening import open_stream
+from elodin_spark.images.streams import Stream, compression_of, first_bytes, unpacked
 from elodin_spark.images.windows import Scaling, read_window, refuse_bad_scaling, windows_of
 
 #: Largest image, px, that is read: an image and its float32 copy stay below 10 GB.
@@ -72,7 +73,7 @@ def describe_fits(
         image of the sky.
         Tile-compressed images count, and so do cubes whose further axes have length 1.
     storage_options : mapping, optional
-        Of a remote store, see :func:`elodin_spark.images.remote.open_uri`.
+        Of a remote store, see :func:`elodin_spark.images.remote.open_remote`.
 
     Raises
     ------
