@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Plane = NDArray[np.floating[Any]]
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Grid:
         c, s = self.precision(np.cos(angle)), self.precision(np.sin(angle))
         return right * c + up * s, np.divide(up * c - right * s, self.precision(q))
 
-    def blobs(self, x: Values, y: Values, sigma: Values | float, flux: Values) -> Plane:
+    def blobs(self, x: Plane, y: Plane, sigma: Plane | float, flux: Plane) -> Plane:
         """Sum of round Gaussians, each of the flux given; a dense row of them is a smooth path.
 
         Parameters
@@ -81,11 +80,11 @@ class Grid:
         -------
         ndarray, shape (px, px)
         """
-        sigma = np.maximum(np.broadcast_to(sigma, x.shape), self.blob_sigma)
+        width = np.maximum(np.broadcast_to(sigma, x.shape), self.blob_sigma)
         # A round Gaussian is the product of two of one dimension.
-        along = np.exp(-0.5 * ((self.axis() - x[:, None]) / sigma[:, None]) ** 2)
-        up = np.exp(-0.5 * ((self.axis() - y[:, None]) / sigma[:, None]) ** 2)
-        peak = flux / (self.blob_area * sigma**2)
+        along = np.exp(-0.5 * ((self.axis() - x[:, None]) / width[:, None]) ** 2)
+        up = np.exp(-0.5 * ((self.axis() - y[:, None]) / width[:, None]) ** 2)
+        peak = flux / (self.blob_area * width**2)
         return ((up * peak[:, None]).T @ along).astype(self.precision)
 
 
@@ -94,19 +93,17 @@ def unit(plane: Plane) -> Plane:
     return plane / max(float(plane.sum()), 1e-12)
 
 
-def walk(heading: Values) -> tuple[Values, Values]:
+def walk(heading: Plane) -> tuple[Plane, Plane]:
     """Places along x and y after each step of length 1 into the directions `heading`."""
     return np.cumsum(np.cos(heading)), np.cumsum(np.sin(heading))
 
 
-def turned(u: Values, v: Values, angle: float) -> tuple[Values, Values]:
+def turned(u: Plane, v: Plane, angle: float) -> tuple[Plane, Plane]:
     """Places given along and across a direction, along x and y."""
     return u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
 
 
-def cloud(
-    rng: np.random.Generator, count: int, reach: float, q: float, angle: float
-) -> tuple[Values, Values]:
+def cloud(rng: np.random.Generator, count: int, reach: float, q: float, angle: float) -> tuple[Plane, Plane]:
     """Places evenly over an ellipse, so that no clump strays far from the body."""
     r, theta = reach * np.sqrt(rng.random(count)), rng.uniform(0, 2 * np.pi, count)
     return turned(r * np.cos(theta), q * r * np.sin(theta), angle)

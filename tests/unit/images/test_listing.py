@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from helpers.pixels import read_pixels
 from helpers.servers import refusal
 
 from elodin_spark import schema
 from elodin_spark.errors import InputError
-from elodin_spark.images.describe import describe, read_pixels
+from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.planes import open_plane
 

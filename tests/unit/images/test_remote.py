@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from helpers.pixels import read_pixels
 from helpers.servers import NAMES, WIDE, Served, wide_image
 
 from elodin_spark.errors import InputError
 from elodin_spark.images import remote
-from elodin_spark.images.describe import describe, read_pixels
+from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.images.planes import open_plane
 from elodin_spark.images.remote import list_uri, open_remote

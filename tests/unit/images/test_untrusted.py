@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from helpers.pixels import read_pixels
 from helpers.servers import Served, refusal
 
 from elodin_spark.config.load import dump_settings, parse_settings
 from elodin_spark.cutouts import tablefiles
 from elodin_spark.errors import ImageError, InputError
 from elodin_spark.images import remote
-from elodin_spark.images.describe import read_pixels
 from elodin_spark.images.listing import list_files
 
 
