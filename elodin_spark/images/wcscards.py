@@ -538,7 +538,7 @@ def _rectified(headers: list[fits.Header]) -> str | None:
 def _turn(values: _Values, system: str, longitude: int, latitude: int) -> None:
     """Ecliptic or supergalactic axes to ICRS: the sphere is turned, no pixel moves."""
     from astropy.wcs import WCS
-    from erfa import s2c
+    from erfa import s2c  # type: ignore[import-untyped]
 
     equinox = values.number("EQUINOX", values.number("EPOCH", 2000.0))
     besselian = str(values.get("RADESYS") or "").startswith("FK4") or equinox < 1984.0
