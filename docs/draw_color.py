@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,12 @@ from elodin_spark.config.color import ColorSettings, NamePattern
 from elodin_spark.cutouts.generators import sliding_windows
 from elodin_spark.display.style import PALETTE, Page, figure_bytes, new_page
 from elodin_spark.errors import InputError
+from elodin_spark.images.align import Grid
 from elodin_spark.images.bands import group_bands
-from elodin_spark.images.color import compose
-from elodin_spark.images.describe import describe, read_pixels
+from elodin_spark.images.color import ColorImage, LazyPlane
+from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import list_files
+from elodin_spark.images.planes import open_plane
 
 #: i, r, g to red, green, blue, weighted so that the colors are about those of SDSS's own picture.
 SETTINGS = ColorSettings(
@@ -53,11 +56,17 @@ def color_field(folder: Path) -> NDArray[np.uint8]:
     if len(groups) != 1 or groups[0].error is not None:
         raise InputError(f"{folder} holds no single field in bands {', '.join(SETTINGS.bands)}")
     planes = {band: groups[0].planes[band] for band in SETTINGS.bands}
-    return compose(
-        {band: read_pixels(plane.uri, plane.hdu) for band, plane in planes.items()},
-        {band: plane.image["wcs"] for band, plane in planes.items()},
-        SETTINGS,
-    )
+    with ExitStack() as stack:
+        lazy = {}
+        for band, plane in planes.items():
+            opened = stack.enter_context(open_plane(plane.uri, plane.hdu))
+            height, width = opened.shape[:2]
+            lazy[band] = LazyPlane(
+                Grid(plane.image["wcs"], width, height),
+                lambda box, opened=opened: opened.read(box[1], box[3], box[0], box[2]),  # type: ignore[misc]
+            )
+        image = ColorImage(lazy, SETTINGS)
+        return image.read((0, 0, image.grid.width, image.grid.height))
 
 
 def draw(pixels: NDArray[np.uint8]) -> Page:

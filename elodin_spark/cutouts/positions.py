@@ -94,14 +94,14 @@ def positions_in_image(
     x, y = sky_to_pixel(wcs_text, width, height, ra, dec)
     index = np.flatnonzero(np.isfinite(x))
     x, y = x[index], y[index]
-    windows, shifted = centerd_windows(x, y, size_px, width, height)
+    windows, shifted = centered_windows(x, y, size_px, width, height)
     if edge == "drop":
         inside = ~shifted
         index, windows, x, y, shifted = index[inside], windows[inside], x[inside], y[inside], shifted[inside]
     return Matches(index.astype(np.int64), windows, x, y, shifted)
 
 
-def centerd_windows(
+def centered_windows(
     x: ArrayLike, y: ArrayLike, size_px: int, width: int, height: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Square windows around pixel positions, moved inside the image where they leave it.
@@ -139,11 +139,6 @@ def require_room(width: int, height: int, size_px: int) -> None:
             "set a smaller size in cutouts.generator, or leave the image out",
             kind="smaller_than_window",
         )
-
-
-def size_in_px(size_arcsec: float, pixel_scale: float) -> int:
-    """Side of a window in px that spans `size_arcsec` at `pixel_scale` arcsec/px, at least 1."""
-    return max(1, round(size_arcsec / pixel_scale))
 
 
 def sky_to_pixel(
@@ -223,42 +218,8 @@ def image_keys(wcs_text: str, width: int, height: int) -> NDArray[np.int64]:
         whole sky, where the edge of the projection crosses the image (maps of the whole sky).
     """
     order = image_order(wcs_text, width, height)
-    cells = _cells(wcs_text, width, height, order)
+    cells = image_cells(wcs_text, width, height, order)
     return cell_key(np.arange(12), 0) if cells is None else cell_key(cells, order)
-
-
-def image_cells(wcs_text: str, width: int, height: int, order: int) -> NDArray[np.int64]:
-    """HEALPix cells that an image touches, and possibly a few that it misses narrowly.
-
-    Parameters
-    ----------
-    wcs_text : str
-        Header cards, see :func:`elodin_spark.images.sky.header_text`.
-    width, height : int
-        Columns and rows of the image, px.
-    order : int
-
-    Returns
-    -------
-    ndarray, int64, sorted
-        Nested. All cells of the sky where the edge of the projection crosses the image.
-
-    Raises
-    ------
-    ImageError
-        Kind ``too_many_cells``: the cells are so small that more than :data:`MAX_SAMPLES` would
-        have to be looked at.
-    """
-    cells = _cells(wcs_text, width, height, order)
-    if cells is None and 12 * 4**order <= MAX_SAMPLES:
-        cells = np.arange(12 * 4**order)
-    if cells is None:
-        raise ImageError(
-            f"at HEALPix order {order} the image of {width} x {height} px has too many cells; "
-            f"use order {image_order(wcs_text, width, height)}, or image_keys",
-            kind="too_many_cells",
-        )
-    return cells.astype(np.int64)
 
 
 def position_keys(
@@ -287,12 +248,26 @@ def position_keys(
     return np.concatenate(index), np.concatenate(keys)
 
 
-def _cells(wcs_text: str, width: int, height: int, order: int) -> NDArray[np.int64] | None:
-    """Cells of an image; None where samples cannot tell: off the sky here and there, or too many.
+def image_cells(wcs_text: str, width: int, height: int, order: int) -> NDArray[np.int64] | None:
+    """HEALPix cells that an image touches, and possibly a few that it misses narrowly.
 
-    Samples on a grid, at most `reach` from any point of the image. The cell of a point is that of a
+    Samples lie on a grid, at most `reach` from any point of the image. The cell of a point is that of a
     sample or, `reach` being less than the width of a cell, next to one; and its center is
     no further from the sample than `reach` and the radius of a cell.
+
+    Parameters
+    ----------
+    wcs_text : str
+        Header cards, see :func:`elodin_spark.images.sky.header_text`.
+    width, height : int
+        Columns and rows of the image, px.
+    order : int
+
+    Returns
+    -------
+    ndarray, int64, sorted, or None
+        Nested. None where samples cannot tell: off the sky here and there, or more than
+        :data:`MAX_SAMPLES`.
     """
     from scipy.spatial import cKDTree
 

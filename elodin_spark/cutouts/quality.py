@@ -98,8 +98,6 @@ def window_quality(
     blank: float | None = None,
     shifted: NDArray[np.bool_] | None = None,
     sample_px: int = 512,
-    first_row: int = 0,
-    image_height: int | None = None,
 ) -> Quality:
     """Measure the windows of an image.
 
@@ -127,22 +125,15 @@ def window_quality(
     sample_px : int
         Sky and noise are those of about as many pixels, spread evenly over the window; of
         all of them where the window has no more than twice as many.
-    first_row : int
-        Row of the image that `pixels` and `mask` begin with, where they are a band of it that
-        holds all of the windows.
-    image_height : int, optional
-        Rows of the image, if `pixels` is a band of it.
 
     Returns
     -------
     Quality
     """
     boxes = np.asarray(windows, np.int64).reshape(-1, 4)
-    height = pixels.shape[0] + first_row if image_height is None else image_height
-    edges = [boxes[:, 0], boxes[:, 1], pixels.shape[1] - boxes[:, 2], height - boxes[:, 3]]
+    edges = [boxes[:, 0], boxes[:, 1], pixels.shape[1] - boxes[:, 2], pixels.shape[0] - boxes[:, 3]]
     edge_px = np.minimum.reduce(edges).astype(np.int32)
-    boxes = boxes - np.array([0, first_row, 0, first_row])
-    if len(boxes) and (boxes[:, 1].min() < 0 or boxes[:, 3].max() > pixels.shape[0] or edge_px.min() < 0):
+    if len(boxes) and edge_px.min() < 0:
         raise ValueError("a window leaves the pixels that are given")
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.cutouts.positions import centerd_windows, require_room
+from elodin_spark.cutouts.positions import centered_windows, require_room
 from elodin_spark.cutouts.sources import Sources
 
 
@@ -71,7 +71,7 @@ def source_windows(
         raise ValueError("give one of size_px and extent_factor")
     if size_px is not None:
         require_room(width, height, size_px)
-        windows, shifted = centerd_windows(sources.x, sources.y, size_px, width, height)
+        windows, shifted = centered_windows(sources.x, sources.y, size_px, width, height)
     else:
         windows, shifted = _extent_windows(
             sources.boxes, float(extent_factor or 0), min_size_px, width, height

@@ -28,8 +28,8 @@ from elodin_spark.cutouts.texture import Texture, texture
 from elodin_spark.cutouts.windowquality import BoxQuality, measure_box
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
-from elodin_spark.images.listing import is_fits
 from elodin_spark.images.planes import Plane
+from elodin_spark.images.uris import is_fits
 from elodin_spark.stage import Locate, Stage
 
 #: Most rows in a batch.

@@ -11,38 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
-Values = NDArray[np.float64]
+from elodin_spark.datasets.shapes import Grid, Plane, bands, cloud, sersic, unit, winding
 
 #: Hubble stage T of Sm galaxies and of the latest irregulars; S0 end and spirals begin near 0.
 _SPIRALS_FROM, _IRREGULARS_FROM = -0.5, 8.5
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Coordinates of a square cutout, its middle at 0 and its edges at -1 and 1.
-
-    Parameters
-    ----------
-    px : int
-        Side.
-    """
-
-    px: int
-
-    def at(self, x: float, y: float) -> tuple[Plane, Plane]:
-        """Offsets from a point to the right and up, each shape (px, px)."""
-        axis = (np.arange(self.px, dtype=np.float32) + 0.5) * (2 / self.px) - 1
-        right, up = np.meshgrid(axis - np.float32(x), axis - np.float32(y))
-        return right, up
-
-    def inclined(self, x: float, y: float, q: float, angle: float) -> tuple[Plane, Plane]:
-        """Offsets along and across a major axis at `angle` (rad), those across divided by `q`."""
-        right, up = self.at(x, y)
-        c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        return right * c + up * s, np.divide(up * c - right * s, np.float32(q))
 
 
 @dataclass(frozen=True)
@@ -134,12 +107,12 @@ class Galaxy:
             disk_r_i=float(0.4 * blue + 0.08 + rng.normal(0, 0.03)),
         )
 
-    def light(self, frame: Frame, rng: np.random.Generator, x: float = 0.0, y: float = 0.0) -> Plane:
+    def light(self, grid: Grid, rng: np.random.Generator, x: float = 0.0, y: float = 0.0) -> Plane:
         """Its light before the PSF.
 
         Parameters
         ----------
-        frame : Frame
+        grid : Grid
         rng : numpy.random.Generator
             Scatters knots.
         x, y : float
@@ -152,34 +125,34 @@ class Galaxy:
         """
         disk_radius = self.radius if self.bulge == 1 else self.radius * (0.2 + 0.35 * self.bulge)
         bulge_q = self.q if self.bulge == 1 else 0.45 + 0.55 * self.q
-        center = _unit(sersic(frame, x, y, self.sersic_n, disk_radius, bulge_q, self.angle))
+        center = unit(sersic(grid, x, y, self.sersic_n, disk_radius, bulge_q, self.angle))
         planes = self.bulge * center * bands(self.g_r, self.r_i)
         if self.bulge < 1:
-            old, young = self._disk(frame, rng, x, y)
+            old, young = self._disk(grid, rng, x, y)
             share = np.float32(0.5 * self.knots)
-            disk = (1 - share) * _unit(old) * bands(self.disk_g_r, self.disk_r_i)
-            disk += share * _unit(young) * bands(self.disk_g_r - 0.35, self.disk_r_i - 0.2)
+            disk = (1 - share) * unit(old) * bands(self.disk_g_r, self.disk_r_i)
+            disk += share * unit(young) * bands(self.disk_g_r - 0.35, self.disk_r_i - 0.2)
             planes = planes + (1 - self.bulge) * disk
         if self.dust:
-            along, across = frame.inclined(x, y, 1.0, self.angle)
+            along, across = grid.inclined(1.0, self.angle, x, y)
             depth = self.dust * np.exp(-0.5 * (across / (0.06 * self.radius)) ** 2)
             depth *= np.exp(-0.5 * (along / (0.9 * self.radius)) ** 2)
             planes = planes * np.exp(-depth * np.array([1.9, 1.4, 1.0], np.float32)[:, None, None])
         return planes.astype(np.float32)
 
-    def _disk(self, frame: Frame, rng: np.random.Generator, x: float, y: float) -> tuple[Plane, Plane]:
+    def _disk(self, grid: Grid, rng: np.random.Generator, x: float, y: float) -> tuple[Plane, Plane]:
         # Older and younger stars: the younger gather in knots along the arms.
         scale = self.radius / 1.678
-        u, v = frame.inclined(x, y, self.q, self.angle)
+        u, v = grid.inclined(self.q, self.angle, x, y)
         r = np.hypot(u, v) + np.float32(1e-3)
         theta = np.arctan2(v, u)
         disk = np.exp(-r / scale)
         start = rng.uniform(0, 2 * np.pi)
         inner = 0.35 * self.radius
-        winding = self.hand * np.log(r / inner) / np.tan(self.pitch)
+        wound = winding(r / inner, self.pitch, self.hand)
         # Flocculent arms lose their phase with radius.
         lost = rng.normal(0, 0.5) * np.sin(theta + start) * self.knots
-        ridge = np.exp(3.0 * (np.cos(self.arm_count * (theta - winding) - start + lost) - 1))
+        ridge = np.exp(3.0 * (np.cos(self.arm_count * (theta - wound) - start + lost) - 1))
         ramp = np.clip((r - 0.5 * inner) / inner, 0, 1)
         old = disk * (1 + self.arms * ramp * (3.5 * ridge - 0.9))
         if self.bar:
@@ -187,7 +160,7 @@ class Galaxy:
             a = u * np.cos(turned) + v * np.sin(turned)
             b = v * np.cos(turned) - u * np.sin(turned)
             bar = np.exp(-((np.abs(a) / (0.55 * self.radius)) ** 3) - (b / (0.14 * self.radius)) ** 2)
-            old = _unit(old) * (1 - 0.5 * self.bar) + 0.5 * self.bar * _unit(bar)
+            old = unit(old) * (1 - 0.5 * self.bar) + 0.5 * self.bar * unit(bar)
         if not self.knots:
             return old, old
         count = int(rng.integers(8, 60))
@@ -195,72 +168,32 @@ class Galaxy:
         phase = rng.uniform(0, 2 * np.pi, count)
         if self.arms > 0.3:
             arm = rng.integers(0, self.arm_count, count)
-            phase = (start + 2 * np.pi * arm) / self.arm_count + self.hand * np.log(reach / inner) / np.tan(
-                self.pitch
-            )
+            phase = (start + 2 * np.pi * arm) / self.arm_count + winding(reach / inner, self.pitch, self.hand)
             phase += rng.normal(0, 0.12, count)
         ku, kv = reach * np.cos(phase), self.q * reach * np.sin(phase)
         c, s = np.cos(self.angle), np.sin(self.angle)
         weight = rng.lognormal(0, 0.7, count) * np.exp(-reach / (1.6 * scale))
         sigma = self.radius * rng.uniform(0.03, 0.14, count)
-        knots = blobs(frame, x + ku * c - kv * s, y + ku * s + kv * c, sigma, weight)
-        return old, _unit(knots) + 0.4 * _unit(disk * (0.3 + self.arms * ramp * ridge))
+        knots = grid.blobs(x + ku * c - kv * s, y + ku * s + kv * c, sigma, weight)
+        return old, unit(knots) + 0.4 * unit(disk * (0.3 + self.arms * ramp * ridge))
 
 
-def irregular(frame: Frame, rng: np.random.Generator, radius: float, x: float = 0.0, y: float = 0.0) -> Plane:
+def irregular(grid: Grid, rng: np.random.Generator, radius: float) -> Plane:
     """Light of a galaxy without symmetry, shape (3, px, px): clouds of stars, bluer where younger."""
     q, angle = rng.uniform(0.3, 1.0), rng.uniform(0, np.pi)
-
-    def cloud(count: int, reach: float) -> tuple[Values, Values]:
-        r, theta = reach * np.sqrt(rng.random(count)), rng.uniform(0, 2 * np.pi, count)
-        u, v = r * np.cos(theta), q * r * np.sin(theta)
-        return x + u * np.cos(angle) - v * np.sin(angle), y + u * np.sin(angle) + v * np.cos(angle)
-
     wide = int(rng.integers(4, 10))
-    body = blobs(
-        frame, *cloud(wide, 0.8 * radius), rng.uniform(0.25, 0.5, wide) * radius, rng.uniform(0.2, 1, wide)
+    body = grid.blobs(
+        *cloud(rng, wide, 0.8 * radius, q, angle),
+        rng.uniform(0.25, 0.5, wide) * radius,
+        rng.uniform(0.2, 1, wide),
     )
     count = int(rng.integers(3, 25))
-    young = blobs(
-        frame,
-        *cloud(count, 1.1 * radius),
+    young = grid.blobs(
+        *cloud(rng, count, 1.1 * radius, q, angle),
         rng.uniform(0.04, 0.16, count) * radius,
         rng.lognormal(0, 0.8, count),
     )
     share = np.float32(rng.uniform(0.1, 0.5))
     g_r, r_i = rng.normal(0.35, 0.1), rng.normal(0.15, 0.06)
-    planes = (1 - share) * _unit(body) * bands(g_r, r_i)
-    return planes + share * _unit(young) * bands(g_r - 0.35, r_i - 0.25)
-
-
-def sersic(frame: Frame, x: float, y: float, n: float, radius: float, q: float, angle: float) -> Plane:
-    """Sersic profile whose half-light radius along the major axis is `radius`, shape (px, px)."""
-    u, v = frame.inclined(x, y, q, angle)
-    # The middle of a pixel stands for the pixel: half a pixel keeps its peak finite.
-    r = np.sqrt(u * u + v * v + np.float32(0.5 / frame.px) ** 2) / np.float32(radius)
-    b = 2 * n - 1 / 3 + 0.009876 / n  # Prugniel and Simien 1997
-    return np.exp(-np.float32(b) * r ** np.float32(1 / n))
-
-
-def blobs(
-    frame: Frame,
-    x: Values,
-    y: Values,
-    sigma: Values,
-    flux: Values,
-) -> Plane:
-    """Sum of round Gaussians, each of the flux given, shape (px, px)."""
-    axis = (np.arange(frame.px) + 0.5) * (2 / frame.px) - 1
-    sigma = np.maximum(sigma, 0.6 * 2 / frame.px)
-    along = np.exp(-0.5 * ((axis - np.asarray(x)[:, None]) / sigma[:, None]) ** 2)
-    up = np.exp(-0.5 * ((axis - np.asarray(y)[:, None]) / sigma[:, None]) ** 2)
-    return ((up * (flux / sigma**2)[:, None]).T @ along).astype(np.float32)
-
-
-def bands(g_r: float, r_i: float) -> Plane:
-    """Flux in g, r and i where that in r is 1, shape (3, 1, 1)."""
-    return np.array([10 ** (-0.4 * g_r), 1.0, 10 ** (0.4 * r_i)], np.float32)[:, None, None]
-
-
-def _unit(plane: Plane) -> Plane:
-    return plane / max(float(plane.sum()), 1e-12)
+    planes = (1 - share) * unit(body) * bands(g_r, r_i)
+    return planes + share * unit(young) * bands(g_r - 0.35, r_i - 0.25)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import galsim
 import numpy as np
 
-from elodin_spark.datasets.morphology import Grid, Plane, lensed_source, spiral_disk, tidal_tail
+from elodin_spark.datasets.shapes import Grid, Plane, cloud, lensed_source, spiral_disk, tidal_tail, unit
 from elodin_spark.datasets.sky import flux_njy
 
 
@@ -74,7 +74,7 @@ def _elliptical(rng: np.random.Generator) -> Source:
 def _spiral(rng: np.random.Generator) -> Source:
     scale, q, pa = rng.uniform(1.45, 1.85), rng.uniform(0.62, 1.0), rng.uniform(0, 180)
     mag, bulge = rng.uniform(17.0, 17.8), rng.uniform(0.08, 0.2)
-    grid = Grid(4.8 * scale)
+    grid = Grid.sky(4.8 * scale)
     disk = spiral_disk(
         grid,
         rng,
@@ -105,24 +105,22 @@ def _edge_on(rng: np.random.Generator) -> Source:
 def _irregular(rng: np.random.Generator) -> Source:
     mag, size, q = rng.uniform(17.6, 18.4), rng.uniform(2.0, 2.6), rng.uniform(0.5, 0.85)
     angle = rng.uniform(0, np.pi)
-    grid = Grid(9.0)
+    grid = Grid.sky(9.0)
 
-    def cloud(count: int, reach: float) -> tuple[Plane, Plane]:
-        # Evenly over an ellipse, so that no clump strays far from the body.
-        r, theta = reach * np.sqrt(rng.random(count)), rng.uniform(0, 2 * np.pi, count)
-        u, v = r * np.cos(theta), q * r * np.sin(theta)
-        return u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
-
-    body = grid.blobs(*cloud(9, 1.5 * size), rng.uniform(0.25, 0.55, 9) * size, rng.uniform(0.3, 1.0, 9))
+    reach = 1.5 * size
+    body = grid.blobs(
+        *cloud(rng, 9, reach, q, angle), rng.uniform(0.25, 0.55, 9) * size, rng.uniform(0.3, 1.0, 9)
+    )
     count = int(rng.integers(9, 15))
     knots = grid.blobs(
-        *cloud(count, 1.5 * size), rng.uniform(0.18, 0.35, count), rng.lognormal(0, 0.7, count)
+        *cloud(rng, count, reach, q, angle), rng.uniform(0.18, 0.35, count), rng.lognormal(0, 0.7, count)
     )
     share = rng.uniform(0.25, 0.4)
-    light = body / body.sum() * (1 - share) + knots / knots.sum() * share
+    light = unit(body) * (1 - share) + unit(knots) * share
     # The center of an object without one is that of its light.
-    centerd = _from_grid(light, grid).shift(-float((light * grid.x).sum()), -float((light * grid.y).sum()))
-    return Source(centerd * flux_njy(mag), mag, 64)
+    x, y = grid.at()
+    centered = _from_grid(light, grid).shift(-float((light * x).sum()), -float((light * y).sum()))
+    return Source(centered * flux_njy(mag), mag, 64)
 
 
 def _merger(rng: np.random.Generator) -> Source:
@@ -132,8 +130,8 @@ def _merger(rng: np.random.Generator) -> Source:
     hands = (hand, hand if rng.random() < 0.65 else -hand)
     distance, ratio = rng.uniform(3.0, 4.2), rng.uniform(0.5, 0.95)
     dx, dy = distance / 2 * np.cos(angle), distance / 2 * np.sin(angle)
-    grid = Grid(10.0)
-    tails = np.zeros_like(grid.x)
+    grid = Grid.sky(10.0)
+    tails = np.zeros((grid.px, grid.px))
     for sign, weight, turns in ((1, 1.0, hands[0]), (-1, ratio, hands[1])):
         back = 0.0 if sign == 1 else np.pi
         tails += weight * tidal_tail(
@@ -148,7 +146,7 @@ def _merger(rng: np.random.Generator) -> Source:
     bridge = tidal_tail(
         grid, dx, dy, heading=angle + np.pi + 0.4 * hand, turn=-0.8 * hand, length=distance, width=0.3
     )
-    faint = tails / tails.sum() * 0.34 + bridge / bridge.sum() * 0.1
+    faint = unit(tails) * 0.34 + unit(bridge) * 0.1
     profile = _from_grid(faint, grid) * 0.44
     for sign, weight in ((1, 1.0), (-1, ratio)):
         galaxy = _sersic(
@@ -162,7 +160,7 @@ def _lens(rng: np.random.Generator) -> Source:
     mag, arcs = rng.uniform(17.6, 18.3), rng.uniform(0.4, 0.5)
     radius, q, pa = rng.uniform(0.6, 0.85), rng.uniform(0.72, 0.92), rng.uniform(0, 180)
     einstein = rng.uniform(2.3, 3.0)
-    grid = Grid(7.0, 0.1)
+    grid = Grid.sky(7.0, 0.1)
     offset, direction = einstein * rng.uniform(0.04, 0.26), rng.uniform(0, 2 * np.pi)
     light = lensed_source(
         grid,
@@ -209,7 +207,7 @@ def _sersic(n: float, radius: float, q: float, pa: float) -> galsim.GSObject:
 
 
 def _from_grid(light: Plane, grid: Grid) -> galsim.GSObject:
-    image = galsim.Image(light / light.sum(), scale=grid.step_arcsec)
+    image = galsim.Image(unit(light), scale=grid.step)
     return galsim.InterpolatedImage(image, flux=1.0, normalization="flux", pad_factor=2.0)
 
 

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.datasets.hubble import Frame, Galaxy, Plane, bands, blobs, irregular, sersic
+from elodin_spark.datasets.hubble import Galaxy, irregular
 from elodin_spark.datasets.radio import radio_source, sidelobes
+from elodin_spark.datasets.shapes import Grid, Plane, bands, sersic, walk
 
 #: What a cutout shows in its middle.
 STAMP_KINDS = (
@@ -101,13 +102,13 @@ def draw_stamps(first: int, count: int, px: int, seed: int) -> Stamps:
 
 
 def _draw(kind: str, px: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], dict[str, float]]:
-    frame = Frame(px)
-    light, known = _KINDS[kind](frame, rng)
+    grid = Grid.cutout(px)
+    light, known = _KINDS[kind](grid, rng)
     if kind.startswith("radio"):
         return _radio_window(light, rng), known
     peak = float(np.quantile(light[1], 0.995))
     if rng.random() < 0.7:
-        light = light + peak * _company(frame, rng)
+        light = light + peak * _company(grid, rng)
     # A Moffat profile of beta 3.5 is nearly two Gaussians.
     fwhm = rng.uniform(1.0, 5.0) * px / 96
     light = 0.8 * _blur(light, fwhm / 2.6) + 0.2 * _blur(light, fwhm / 1.3)
@@ -155,7 +156,7 @@ def _radio_window(light: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
     sigma = 10 ** rng.uniform(-3.0, -1.2)
     plane = plane + sigma * _blur(rng.standard_normal(plane.shape, dtype=np.float32), 1.0) * 3
     if rng.random() < 0.5:
-        plane = plane + sigma * np.float32(rng.uniform(1, 9)) * sidelobes(Frame(px), rng)
+        plane = plane + sigma * np.float32(rng.uniform(1, 9)) * sidelobes(Grid.cutout(px), rng)
     if rng.random() < 0.85:  # below three times the noise all is black, as such archives have it
         plane = np.where(plane > 3 * sigma, plane, 0)
     power = rng.uniform(0.4, 1.1)
@@ -165,12 +166,12 @@ def _radio_window(light: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 def _galaxy(
     low: float, high: float, dwarf: bool = False
-) -> Callable[[Frame, np.random.Generator], tuple[Plane, dict[str, float]]]:
-    def draw(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
+) -> Callable[[Grid, np.random.Generator], tuple[Plane, dict[str, float]]]:
+    def draw(grid: Grid, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
         radius = 2 ** rng.uniform(-3.2, -0.9)
         galaxy = Galaxy.draw(rng, rng.uniform(low, high), radius, dwarf)
         x, y = rng.normal(0, 0.03, 2)
-        light = galaxy.light(frame, rng, x, y)
+        light = galaxy.light(grid, rng, x, y)
         known = {
             # The sequence has no place for dwarfs.
             "stage": np.nan if dwarf else galaxy.stage / 5,
@@ -191,13 +192,13 @@ def _galaxy(
     return draw
 
 
-def _irregular(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
+def _irregular(grid: Grid, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
     radius = 2 ** rng.uniform(-2.6, -0.7)
     if rng.random() < 0.4:
-        light, known = _galaxy(8.5, 10.5)(frame, rng)
-        light = light / light.sum() + irregular(frame, rng, radius)
+        light, known = _galaxy(8.5, 10.5)(grid, rng)
+        light = light / light.sum() + irregular(grid, rng, radius)
         return light, {"stage": known["stage"], "g_r": _g_r(light) / 0.3}
-    light = irregular(frame, rng, radius)
+    light = irregular(grid, rng, radius)
     return light, {
         "stage": 2.0,
         "bulge": 0.0,
@@ -207,31 +208,33 @@ def _irregular(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str,
     }
 
 
-def _merger(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
+def _merger(grid: Grid, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
     radius = 2 ** rng.uniform(-3.4, -2.0)
     angle, distance = rng.uniform(0, 2 * np.pi), radius * rng.uniform(1.2, 3.5)
-    light = np.zeros((3, frame.px, frame.px), np.float32)
+    light = np.zeros((3, grid.px, grid.px), np.float32)
     for sign, weight in ((1, 1.0), (-1, rng.uniform(0.3, 1.0))):
         x, y = sign * distance / 2 * np.cos(angle), sign * distance / 2 * np.sin(angle)
         galaxy = Galaxy.draw(rng, rng.uniform(-5, 8), radius * rng.uniform(0.6, 1.2))
-        light += weight * galaxy.light(frame, rng, x, y)
+        light += weight * galaxy.light(grid, rng, x, y)
         # The tail: a path that turns, widens and fades.
         t = np.linspace(0, 1, 40)
         heading = angle + rng.uniform(0, 2 * np.pi) + rng.choice([-1, 1]) * rng.uniform(1, 3) * t
         length = radius * rng.uniform(2, 6)
-        px, py = x + np.cumsum(np.cos(heading)) * length / 40, y + np.cumsum(np.sin(heading)) * length / 40
-        tail = blobs(frame, px, py, radius * (0.12 + 0.15 * t), (1 - 0.8 * t))
+        dx, dy = walk(heading)
+        tail = grid.blobs(
+            x + dx * length / 40, y + dy * length / 40, radius * (0.12 + 0.15 * t), (1 - 0.8 * t)
+        )
         light += weight * rng.uniform(0.05, 0.3) * tail / tail.sum() * bands(0.45, 0.22)
     return light, {"g_r": _g_r(light) / 0.3}
 
 
-def _lens(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
+def _lens(grid: Grid, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
     radius = 2 ** rng.uniform(-3.6, -2.2)
     galaxy = Galaxy.draw(rng, rng.uniform(-6, -3.5), radius)
-    light = galaxy.light(frame, rng)
+    light = galaxy.light(grid, rng)
     einstein = radius * rng.uniform(1.5, 3.0)
     # A singular isothermal sphere with shear (Meneghetti 2021, Introduction to Gravitational Lensing).
-    u, v = frame.inclined(0, 0, 1.0, rng.uniform(0, np.pi))
+    u, v = grid.inclined(1.0, rng.uniform(0, np.pi))
     r = np.hypot(u, v) + np.float32(1e-4)
     shear = rng.uniform(0.0, 0.15)
     offset, direction = einstein * rng.uniform(0, 0.5), rng.uniform(0, 2 * np.pi)
@@ -245,27 +248,28 @@ def _lens(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, floa
     return light.astype(np.float32), {"stage": galaxy.stage / 5, "sersic_n": np.log(galaxy.sersic_n)}
 
 
-def _star(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
+def _star(grid: Grid, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
     color = rng.uniform(0, 1.4)
     spot = np.zeros(1) + rng.normal(0, 0.03)
-    light = blobs(frame, spot, spot, np.full(1, 0.01), np.ones(1))
+    light = grid.blobs(spot, spot, np.full(1, 0.01), np.ones(1))
     return light / light.sum() * bands(color, 0.4 * color), {"g_r": color / 0.3}
 
 
-def _star_field(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
-    light = np.zeros((3, frame.px, frame.px), np.float32)
+def _star_field(grid: Grid, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
+    light = np.zeros((3, grid.px, grid.px), np.float32)
     for _ in range(int(rng.integers(1, 5))):
         count = int(rng.integers(2, 30))
         color = rng.uniform(0.1, 1.4)
         x, y = rng.uniform(-1, 1, (2, count))
-        spots = blobs(frame, x, y, np.full(count, 0.01), rng.lognormal(0, 1.2, count))
+        spots = grid.blobs(x, y, np.full(count, 0.01), rng.lognormal(0, 1.2, count))
         light += spots * bands(color, 0.4 * color)
     return light / light.sum(), {}
 
 
-def _trail(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
-    light, _ = _star_field(frame, rng)
-    _, across = frame.inclined(rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5), 1.0, rng.uniform(0, np.pi))
+def _trail(grid: Grid, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
+    light, _ = _star_field(grid, rng)
+    x, y = rng.uniform(-0.5, 0.5, 2)
+    _, across = grid.inclined(1.0, rng.uniform(0, np.pi), x, y)
     line = np.exp(-0.5 * (across / rng.uniform(0.015, 0.06)) ** 2)
     # Where the bands were exposed one after another, it crossed the sky in one of them.
     tints = np.array([[1, 1, 1], [3, 0.2, 0.2], [0.2, 3, 0.2], [0.2, 0.2, 3]])
@@ -273,10 +277,10 @@ def _trail(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, flo
     return light + rng.uniform(0.5, 4) * line / line.sum() * color.astype(np.float32), {}
 
 
-def _bright_star(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
+def _bright_star(grid: Grid, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
     x, y = rng.uniform(-0.6, 0.6, 2)
     color = rng.uniform(0, 1.4)
-    u, v = frame.inclined(x, y, 1.0, rng.uniform(0, np.pi))
+    u, v = grid.inclined(1.0, rng.uniform(0, np.pi), x, y)
     core = 2 ** rng.uniform(-4, -1.5)
     r = np.hypot(u, v)
     halo = 1 / (1 + (r / core) ** 2) ** 1.8
@@ -287,27 +291,27 @@ def _bright_star(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[st
     return light / light.sum() * bands(color, 0.4 * color), {}
 
 
-def _radio(kind: str) -> Callable[[Frame, np.random.Generator], tuple[Plane, dict[str, float]]]:
-    def draw(frame: Frame, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
-        source = radio_source(frame, rng, kind)
+def _radio(kind: str) -> Callable[[Grid, np.random.Generator], tuple[Plane, dict[str, float]]]:
+    def draw(grid: Grid, rng: np.random.Generator) -> tuple[Plane, dict[str, float]]:
+        source = radio_source(grid, rng, kind)
         light = np.repeat(source.light[None], 3, axis=0)
         return light, {"extent": source.extent, "edge": source.edge} if source.extent else {}
 
     return draw
 
 
-def _company(frame: Frame, rng: np.random.Generator) -> Plane:
+def _company(grid: Grid, rng: np.random.Generator) -> Plane:
     # Others in the field, in units of the peak of the object in the middle.
-    light = np.zeros((3, frame.px, frame.px), np.float32)
+    light = np.zeros((3, grid.px, grid.px), np.float32)
     for _ in range(int(rng.poisson(2.5))):
         x, y = rng.uniform(-1, 1, 2)
         color = rng.uniform(0.1, 1.2)
         bright = np.float32(10 ** rng.uniform(-1.5, 0.4))
         if rng.random() < 0.6:
-            spot = blobs(frame, np.array([x]), np.array([y]), np.full(1, 0.012), np.ones(1))
+            spot = grid.blobs(np.array([x]), np.array([y]), np.full(1, 0.012), np.ones(1))
         else:
             spot = sersic(
-                frame,
+                grid,
                 x,
                 y,
                 rng.uniform(0.8, 3),
@@ -332,7 +336,7 @@ def _g_r(light: Plane) -> float:
     return float(-2.5 * np.log10(max(g, 1e-12) / max(r, 1e-12)))
 
 
-_KINDS: dict[str, Callable[[Frame, np.random.Generator], tuple[Plane, dict[str, float]]]] = {
+_KINDS: dict[str, Callable[[Grid, np.random.Generator], tuple[Plane, dict[str, float]]]] = {
     "elliptical": _galaxy(-6, -3.5),
     "dwarf_elliptical": _galaxy(-5, -4, dwarf=True),
     "lenticular": _galaxy(-3.5, -0.5),

@@ -37,10 +37,10 @@ NAMES = {
 #: A notable thing of which less is in a cutout does not give it its type: with its center in a corner of
 #: the window, just this much of a disk is inside.
 _LEAST_PART = 0.25
-#: A thing is alone where no other notable one has as much in the window, and well centerd up to a distance
+#: A thing is alone where no other notable one has as much in the window, and well centered up to a distance
 #: of this part of the window's side.
 _ALONE_PART = 0.1
-_CENTERD_PART = 0.25
+_CENTERED_PART = 0.25
 
 _STEPS = np.linspace(-1, 1, 401)
 _GRID = np.stack(np.meshgrid(_STEPS[::20], _STEPS[::20]), axis=-1).reshape(-1, 2)
@@ -150,7 +150,7 @@ class Truth:
         return str(self.kind[max(faint, key=lambda i: self.radius_px[i])]) if faint else SKY
 
     def stands_alone(self, row: dict[str, Any]) -> tuple[str, float] | None:
-        """What a cutout shows well centerd and alone.
+        """What a cutout shows well centered and alone.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class Truth:
         places = self._extent(seen[0]) if kind in LINE_TYPES else (self.x[seen[0]], self.y[seen[0]])
         off = float(np.linalg.norm(np.subtract(places, middle), axis=-1).min())
         return (
-            (kind, off) if off <= _CENTERD_PART * min(row["x1"] - row["x0"], row["y1"] - row["y0"]) else None
+            (kind, off) if off <= _CENTERED_PART * min(row["x1"] - row["x0"], row["y1"] - row["y0"]) else None
         )
 
     def draw_place(self, i: int, rng: np.random.Generator) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from elodin_spark.config.settings import Method
 from elodin_spark.display import style
@@ -77,7 +78,8 @@ def choose_thumbnails(xy: npt.ArrayLike, available: npt.ArrayLike, *, cells: int
     order = np.lexsort((rows, off_middle))
     flat = cell[:, 1] * cells + cell[:, 0]
     taken: dict[tuple[int, int], int] = {}
-    for at in order[_rank_within(flat[order]) < _TRIES]:
+    in_cell = pd.Series(order).groupby(flat[order]).cumcount().to_numpy()
+    for at in order[in_cell < _TRIES]:
         column, row = int(cell[at, 0]), int(cell[at, 1])
         if (column, row) in taken:
             continue
@@ -356,15 +358,6 @@ def _shape(points: Floats) -> Floats:
     """Width and height of the map, of its longer side."""
     spans = points.max(axis=0) - points.min(axis=0)
     return np.clip(spans / spans.max(), _NARROWEST, 1.0) if spans.max() > 0 else np.ones(2)
-
-
-def _rank_within(values: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-    """How many equal values stand before each."""
-    order = np.argsort(values, kind="stable")
-    _, first, sizes = np.unique(values[order], return_index=True, return_counts=True)
-    ranks = np.empty(len(values), np.intp)
-    ranks[order] = np.arange(len(values)) - np.repeat(first, sizes)
-    return ranks
 
 
 def _longest_px(ax: Axes) -> float:

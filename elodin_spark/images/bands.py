@@ -19,7 +19,7 @@ from elodin_spark import ids
 from elodin_spark.config.color import PLACEHOLDER, BandGrouping, HeaderKeywords, NamePattern
 from elodin_spark.errors import ImageError, InputError
 from elodin_spark.images import sky
-from elodin_spark.images.listing import is_fits, local_path
+from elodin_spark.images.uris import is_fits, local_path
 
 #: A row of ``schema.IMAGES``.
 Row = Mapping[str, Any]

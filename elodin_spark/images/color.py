@@ -187,19 +187,6 @@ class LazyPlane:
     read: Callable[[Box], np.ndarray]
     unit: FluxUnit | None = None
 
-    @classmethod
-    def of_array(cls, pixels: np.ndarray, wcs: str | None) -> LazyPlane:
-        """A plane that is in memory, shape (ny, nx)."""
-        if pixels.ndim != 2:
-            raise ValueError(f"a plane has the shape (ny, nx), got {pixels.shape}")
-        height, width = pixels.shape
-
-        def read(box: Box) -> np.ndarray:
-            x0, y0, x1, y1 = box
-            return pixels[y0:y1, x0:x1]
-
-        return cls(Grid(wcs, width, height), read)
-
 
 class ColorImage:
     """Bands of one sky as one image of three channels, composed box by box.
@@ -267,40 +254,6 @@ class ColorImage:
         wider = (left, bottom, min(x1 + reach, self.grid.width), min(y1 + reach, self.grid.height))
         composed = self.stretch.apply(self.bands(wider))
         return np.ascontiguousarray(composed[y0 - bottom : y1 - bottom, x0 - left : x1 - left])
-
-
-def compose(
-    planes: Mapping[str, np.ndarray], wcs: Mapping[str, str | None], settings: ColorSettings
-) -> NDArray[np.uint8]:
-    """Compose bands that are in memory.
-
-    Parameters
-    ----------
-    planes : mapping of str to ndarray, shape (ny, nx), float32
-        Physical values, NaN where unknown; shapes may differ.
-    wcs : mapping of str to str or None
-        Header text of each band, see :func:`elodin_spark.images.sky.header_text`.
-    settings : ColorSettings
-
-    Returns
-    -------
-    ndarray, shape (ny, nx, 3), uint8
-        Red, green, blue on the grid of the reference band. Beside it little more memory is
-        taken than some strips of :data:`STRIP_ROWS` rows need.
-
-    Raises
-    ------
-    ImageError
-        See :class:`ColorImage`.
-    """
-    _require(settings.bands, planes)
-    image = ColorImage(
-        {band: LazyPlane.of_array(planes[band], wcs.get(band)) for band in settings.bands}, settings
-    )
-    out = np.empty((image.grid.height, image.grid.width, 3), np.uint8)
-    for box in _boxes(image.grid, image.grid.width, STRIP_ROWS):
-        out[box[1] : box[3]] = image.read(box)
-    return out
 
 
 def _require(bands: tuple[str, ...], given: Mapping[str, object]) -> None:

@@ -1,8 +1,4 @@
-"""One file to one row of ``schema.IMAGES``, and that row to pixels.
-
-Rows of an array are counted from 0 as the file stores them. In FITS row 0 is the bottom of
-the picture and y points up; in JPEG, PNG and TIFF row 0 is the top and y points down.
-"""
+"""One file to rows of ``schema.IMAGES``."""
 
 from __future__ import annotations
 
@@ -10,16 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from elodin_spark import ids
 from elodin_spark.errors import ImageError
 from elodin_spark.images import siblings, sky
 from elodin_spark.images.avm import avm_header
-from elodin_spark.images.fits import FitsImage, describe_fits, describe_fits_planes, read_fits
-from elodin_spark.images.listing import ImageFile, is_fits, is_raster
-from elodin_spark.images.raster import describe_raster, read_raster
-from elodin_spark.images.streams import local_copy
+from elodin_spark.images.fits import FitsImage, describe_fits, describe_fits_planes
+from elodin_spark.images.listing import ImageFile
+from elodin_spark.images.opening import local_copy
+from elodin_spark.images.raster import describe_raster
+from elodin_spark.images.uris import is_fits, is_raster
 
 
 def describe(
@@ -41,7 +36,7 @@ def describe_planes(
         Of FITS files: index, EXTNAME, or ``all`` for every 2-D image that is no mask or
         variance of another; by default the first 2-D image. Pictures have one image.
     storage_options : mapping, optional
-        Of a remote store, see :func:`elodin_spark.images.remote.open_uri`.
+        Of a remote store, see :func:`elodin_spark.images.remote.open_remote`.
 
     Returns
     -------
@@ -66,7 +61,8 @@ def describe_planes(
             reason = f"the picture {has}"
         plane = FitsImage(0, picture.width, picture.height, band, wcs, None, no_sky_reason=reason)
         return [_row(file, plane)]
-    _require_fits_name(file.uri)
+    if not is_fits(file.uri):
+        raise ImageError("not a known kind of image by its name; leave the file out of images.paths")
     if hdu in (None, "all") and siblings.is_part(file.path):
         raise ImageError(
             "the file holds no sky but a part of another image, by its name; leave it out of images.paths, "
@@ -114,38 +110,3 @@ def failed_row(file: ImageFile, error: ImageError, hdu: int | str | None = None)
         "status": "failed",
         "error": f"{error.kind}: {error}",
     }
-
-
-def read_pixels(uri: str, hdu: int, storage_options: Mapping[str, Any] | None = None) -> np.ndarray:
-    """Read the pixels of an image.
-
-    Parameters
-    ----------
-    uri : str
-        Local path or URI, see :func:`elodin_spark.images.remote.open_uri`.
-    hdu : int
-        Index of the HDU; 0 for pictures.
-    storage_options : mapping, optional
-        Of a remote store.
-
-    Returns
-    -------
-    ndarray, shape (ny, nx) or (ny, nx, 3)
-        In native byte order, C order. FITS: float32, physical values, NaN where blank, row 0
-        at the bottom. Pictures: uint8 or uint16 as stored, or float32; row 0 at the top.
-
-    Raises
-    ------
-    ImageError
-        Kinds as for :func:`describe`.
-    """
-    if is_raster(uri):
-        with local_copy(uri, storage_options) as path:
-            return read_raster(path)
-    _require_fits_name(uri)
-    return read_fits(uri, hdu, storage_options)
-
-
-def _require_fits_name(path: str) -> None:
-    if not is_fits(path):
-        raise ImageError("not a known kind of image by its name; leave the file out of images.paths")

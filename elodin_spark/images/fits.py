@@ -12,15 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from elodin_spark.errors import ElodinError, ImageError
 from elodin_spark.images import masks, observation, sky
 from elodin_spark.images.headers import CheckedFile, LateBzip2, LateGzip, LateXz
-from elodin_spark.images.streams import Stream, compression_of, first_bytes, open_stream, unpacked
-from elodin_spark.images.windows import Scaling, read_window, refuse_bad_scaling, windows_of
+from elodin_spark.images.opening import open_stream
+from elodin_spark.images.streams import Stream, compression_of, first_bytes, unpacked
+from elodin_spark.images.windows import refuse_bad_scaling
 
 #: Largest image, px, that is read: an image and its float32 copy stay below 10 GB.
 MAX_PIXELS = 2**30
@@ -72,7 +71,7 @@ def describe_fits(
         image of the sky.
         Tile-compressed images count, and so do cubes whose further axes have length 1.
     storage_options : mapping, optional
-        Of a remote store, see :func:`elodin_spark.images.remote.open_uri`.
+        Of a remote store, see :func:`elodin_spark.images.remote.open_remote`.
 
     Raises
     ------
@@ -129,34 +128,6 @@ def _described(hdulist: fits.HDUList, index: int) -> FitsImage:
         no_sky_reason=found.reason,
         sky_note=found.note,
     )
-
-
-def read_fits(path: str, hdu: int, storage_options: Mapping[str, Any] | None = None) -> NDArray[np.float32]:
-    """Read the pixels of an image.
-
-    Parameters
-    ----------
-    path : str
-        Local file, or URI.
-    hdu : int
-        Index of the HDU, as :func:`describe_fits` gives it.
-    storage_options : mapping, optional
-        Of a remote store.
-
-    Returns
-    -------
-    ndarray, shape (ny, nx), float32
-        Physical values: BSCALE and BZERO applied, BLANK is NaN. Row 0 is the bottom.
-
-    Raises
-    ------
-    ImageError
-        Kinds as for :func:`describe_fits`; also ``truncated`` where a compressed file ends early.
-    """
-    with open_fits(path, storage_options) as (hdulist, stream), named_failures(stream.size):
-        image = hdulist[find_image(hdulist, hdu, stream.size)]
-        windows = windows_of(image, stream, masks.plane_shape(image) or (0, 0))
-        return read_window(windows, Scaling.of(image.header), 0, windows.shape[0], 0, windows.shape[1])
 
 
 @contextmanager

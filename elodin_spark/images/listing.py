@@ -6,33 +6,30 @@ import glob
 import itertools
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
 from elodin_spark import schema
 from elodin_spark.errors import InputError
-from elodin_spark.images import siblings
-from elodin_spark.images.uris import is_remote
-
-#: Extensions read as FITS, before an extension of :data:`COMPRESSIONS`.
-FITS_EXTENSIONS = (".fits", ".fit", ".fts", ".ftz", ".img")
-#: Extensions that may follow one of :data:`FITS_EXTENSIONS`.
-COMPRESSIONS = (".fz", ".gz", ".bz2", ".xz")
-#: Extensions read as pictures.
-RASTER_EXTENSIONS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+from elodin_spark.images import remote, siblings
+from elodin_spark.images.uris import (
+    COMPRESSIONS,
+    FITS_EXTENSIONS,
+    RASTER_EXTENSIONS,
+    is_fits,
+    is_raster,
+    is_remote,
+    local_path,
+)
 
 #: How many kinds of passed over files a message names.
 MAX_NAMED_SUFFIXES = 6
 
 log = logging.getLogger(__name__)
-
-_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)://")
 
 
 class ImageFile(NamedTuple):
@@ -197,40 +194,6 @@ def files_to_batches(files: Iterable[ImageFile], rows: int = 256) -> Iterator[pa
         yield schema.rows_to_batch(pending, schema.FILES)
 
 
-def local_path(uri: str) -> str:
-    """Path on this machine of a path or ``file://`` URI.
-
-    Raises
-    ------
-    InputError
-        The URI has another scheme or names another host.
-    """
-    scheme = _SCHEME.match(uri)
-    if scheme is None:
-        return uri
-    if scheme.group(1).lower() != "file":
-        raise InputError(
-            f"{uri}: {scheme.group(1)}:// cannot be read; copy or mount the files and give a local path"
-        )
-    parts = urlsplit(uri.replace("?", "%3F").replace("#", "%23"))
-    if parts.netloc not in ("", "localhost"):
-        raise InputError(f"{uri} names the host {parts.netloc!r}; a local file is file:///folder/name")
-    return unquote(parts.path, errors="surrogateescape")
-
-
-def is_fits(path: str) -> bool:
-    """Whether the name has an extension that is read as FITS."""
-    name = path.lower()
-    while name.endswith(COMPRESSIONS):  # .fits.fz.gz
-        name = name.rpartition(".")[0]
-    return name.endswith(FITS_EXTENSIONS)
-
-
-def is_raster(path: str) -> bool:
-    """Whether the name has an extension that is read as a picture."""
-    return path.lower().endswith(RASTER_EXTENSIONS)
-
-
 def _entries(path: str) -> Iterator[str]:
     if not path.startswith("@"):
         yield path
@@ -283,9 +246,7 @@ def _select(entry: str, storage_options: Mapping[str, Any] | None) -> _Selection
 
 
 def _select_remote(entry: str, storage_options: Mapping[str, Any] | None) -> _Selection:
-    from elodin_spark.images.remote import list_uri
-
-    listed = list_uri(entry, storage_options)
+    listed = remote.list_uri(entry, storage_options)
     found = [file for file in listed if is_fits(file.uri) or is_raster(file.uri)]
     passed = [file.uri for file in listed if not (is_fits(file.uri) or is_raster(file.uri))]
     if not found:

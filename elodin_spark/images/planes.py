@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from elodin_spark.errors import ImageError
 from elodin_spark.images import masks, siblings
 from elodin_spark.images.fits import find_image, named_failures, open_fits, refuse_truncated
-from elodin_spark.images.listing import is_fits, is_raster, local_path
+from elodin_spark.images.opening import local_copy
 from elodin_spark.images.photometry import FluxUnit, flux_unit
 from elodin_spark.images.raster import describe_raster, read_raster
-from elodin_spark.images.streams import LocalStream, Stream, local_copy
-from elodin_spark.images.uris import is_remote
+from elodin_spark.images.streams import LocalStream, Stream
+from elodin_spark.images.uris import is_fits, is_raster, is_remote, local_path
 from elodin_spark.images.windows import (
     ConstantWindows,
     PlainWindows,
@@ -120,7 +120,7 @@ def open_plane(
     Parameters
     ----------
     uri : str
-        Local path or URI, see :func:`elodin_spark.images.remote.open_uri`.
+        Local path or URI, see :func:`elodin_spark.images.remote.open_remote`.
     hdu : int
         Index of the HDU; 0 for pictures.
     storage_options : mapping, optional

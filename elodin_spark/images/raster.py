@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from elodin_spark.errors import ImageError
-from elodin_spark.images.streams import open_stream
+from elodin_spark.images.opening import open_stream
 
 if TYPE_CHECKING:
     from PIL.Image import Image

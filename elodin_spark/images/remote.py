@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from elodin_spark.errors import ElodinError, ImageError, InputError, MissingDependencyError
-from elodin_spark.images.listing import local_path
 from elodin_spark.images.streams import LocalStream, Stream, temporary
-from elodin_spark.images.uris import has_password, is_remote, public
+from elodin_spark.images.uris import has_password, public
 from elodin_spark.redaction import remember_secrets
 
 if TYPE_CHECKING:
@@ -118,22 +117,22 @@ class RemoteFile(NamedTuple):
     size_bytes: int | None
 
 
-def open_uri(uri: str, storage_options: Mapping[str, Any] | None = None) -> BinaryIO:
-    """Open a file wherever it is.
+def open_remote(uri: str, storage_options: Mapping[str, Any] | None = None) -> Stream:
+    """Open a remote file as a stream, of which the caller closes ``file``.
 
     Parameters
     ----------
     uri : str
-        ``s3://``, ``s3a://``, ``http://``, ``https://``, ``hdfs://``, ``webhdfs://``, ``file://``, any
-        other scheme that fsspec knows, or a path.
+        ``s3://``, ``s3a://``, ``http://``, ``https://``, ``hdfs://``, ``webhdfs://``, or any other scheme
+        that fsspec knows.
     storage_options : mapping, optional
         Arguments of the fsspec file system, such as ``{"anon": True}`` for public S3 buckets.
 
     Returns
     -------
-    binary file
-        Seekable, opened for reading; a context manager. Of a store that answers ranges only what is
-        read is fetched, 64 KiB ahead; from any other the whole file is fetched, to a temporary one.
+    Stream
+        Of a store that answers ranges only what is read is fetched, 32 KiB ahead; from any other the
+        whole file is fetched, to a temporary one.
 
     Raises
     ------
@@ -144,14 +143,6 @@ def open_uri(uri: str, storage_options: Mapping[str, Any] | None = None) -> Bina
     MissingDependencyError
         The package for the scheme is not installed.
     """
-    if not is_remote(uri):
-        with plain_words(uri):
-            return Path(local_path(uri)).open("rb")
-    return open_remote(uri, storage_options).file
-
-
-def open_remote(uri: str, storage_options: Mapping[str, Any] | None = None) -> Stream:
-    """Open a remote file as a stream, of which the caller closes ``file``; see :func:`open_uri`."""
     fs, path = filesystem(uri, storage_options)
     options: dict[str, Any] = {}
     with plain_words(uri):
@@ -172,7 +163,7 @@ def open_remote(uri: str, storage_options: Mapping[str, Any] | None = None) -> S
 
 
 def download(uri: str, path: str, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Copy a remote file to a local path, in bounded memory; errors as of :func:`open_uri`."""
+    """Copy a remote file to a local path, in bounded memory; errors as of :func:`open_remote`."""
     fs, remote_path = filesystem(uri, storage_options)
     with plain_words(uri):
         if _scheme(uri) in _WEB:
@@ -193,7 +184,7 @@ def list_uri(uri: str, storage_options: Mapping[str, Any] | None = None) -> list
         a file, or a folder with all below it. A folder of a web server must end in ``/``, or be
         answered as a page of links.
     storage_options : mapping, optional
-        As of :func:`open_uri`.
+        As of :func:`open_remote`.
 
     Returns
     -------
@@ -223,7 +214,7 @@ def list_uri(uri: str, storage_options: Mapping[str, Any] | None = None) -> list
 
 
 def filesystem(uri: str, storage_options: Mapping[str, Any] | None = None) -> tuple[AbstractFileSystem, str]:
-    """The fsspec file system of a URI, and the path on it; errors as of :func:`open_uri`."""
+    """The fsspec file system of a URI, and the path on it; errors as of :func:`open_remote`."""
     from fsspec.core import url_to_fs
 
     scheme, options = _scheme(uri), dict(storage_options or {})

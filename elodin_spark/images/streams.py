@@ -1,4 +1,4 @@
-"""Files as bytes with an offset, whether they are local, remote, or compressed as a whole."""
+"""One file as bytes with an offset, also where it is compressed as a whole."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import os
 import stat
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
 from elodin_spark.errors import ImageError
-from elodin_spark.images.listing import local_path
-from elodin_spark.images.uris import is_remote
 
 Compression = Literal["gz", "bz2", "xz"]
 
@@ -95,35 +93,8 @@ class LocalStream:
         """Nothing: the kernel notices."""
 
 
-@contextmanager
-def open_stream(uri: str, storage_options: Mapping[str, Any] | None = None) -> Iterator[Stream]:
-    """Open a file, local or remote.
-
-    Parameters
-    ----------
-    uri : str
-        Local path or URI; see :func:`elodin_spark.images.remote.open_uri`.
-    storage_options : mapping, optional
-        Of the remote store.
-
-    Raises
-    ------
-    ImageError
-        The file cannot be opened, or is a folder, pipe or device. Kinds ``missing``, ``no_permission``,
-        ``unreadable``; of remote files also ``unreachable``.
-    """
-    if is_remote(uri):
-        from elodin_spark.images import remote
-
-        stream = remote.open_remote(uri, storage_options)
-        with stream.file:
-            yield stream
-        return
-    with _open_local(local_path(uri)) as file:
-        yield LocalStream(file)
-
-
-def _open_local(path: str) -> BinaryIO:
+def open_local(path: str) -> BinaryIO:
+    """Open a file of this machine, which must be no folder, pipe or device; errors as of ``open_stream``."""
     try:
         return open(path, "rb", opener=_regular)
     except FileNotFoundError:
@@ -143,18 +114,13 @@ def _open_local(path: str) -> BinaryIO:
         ) from None
 
 
-@contextmanager
-def local_copy(uri: str, storage_options: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """Path of a local file, or of a temporary copy of a remote one; errors as of :func:`open_stream`."""
-    if not is_remote(uri):
-        yield local_path(uri)
-        return
-    from elodin_spark.images import remote
-
-    with tempfile.TemporaryDirectory(prefix="elodin-") as folder:
-        path = str(Path(folder) / "file")
-        remote.download(uri, path, storage_options)
-        yield path
+def _regular(path: str, flags: int) -> int:
+    """Open without waiting for the other end of a pipe."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise ImageError(f"{path} is no file but a folder, pipe or device; leave it out of images.paths")
 
 
 def first_bytes(stream: Stream, count: int) -> bytes:
@@ -262,12 +228,3 @@ def _unpack(source: BinaryIO, target: BinaryIO, decompress: Any) -> None:
         raise
     finally:
         buffered.detach()
-
-
-def _regular(path: str, flags: int) -> int:
-    """Open without waiting for the other end of a pipe."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise ImageError(f"{path} is no file but a folder, pipe or device; leave it out of images.paths")

@@ -170,7 +170,7 @@ def _mend(cards: Cards, headers: list[fits.Header], notes: list[str]) -> Mended:
     wat = {name: cards.pop(name) for name in list(cards) if _IRAF.fullmatch(name)}
     values = _Values(cards)
     axes = {n: _axis(str(values.get(f"CTYPE{n}") or "")) for n in values.axes()}
-    longitude, latitude = _sky_axes(axes, values)
+    longitude, latitude = _sky_axes(axes)
     system = axes[longitude].system
     for axis in (longitude, latitude):
         values[f"CTYPE{axis}"] = axes[axis].text()
@@ -257,7 +257,7 @@ def _axis(ctype: str) -> _Axis:
     return _Axis(match[1], match[2] or "", match[3] or "", text)
 
 
-def _sky_axes(axes: Mapping[int, _Axis], values: _Values) -> tuple[int, int]:
+def _sky_axes(axes: Mapping[int, _Axis]) -> tuple[int, int]:
     """Numbers of the axes of longitude and latitude."""
     found = {axis.system: number for number, axis in axes.items() if axis.system}
     told = {number: _told(axis.spelled) for number, axis in axes.items()}
@@ -538,6 +538,7 @@ def _rectified(headers: list[fits.Header]) -> str | None:
 def _turn(values: _Values, system: str, longitude: int, latitude: int) -> None:
     """Ecliptic or supergalactic axes to ICRS: the sphere is turned, no pixel moves."""
     from astropy.wcs import WCS
+    from erfa import s2c  # type: ignore[import-untyped]
 
     equinox = values.number("EQUINOX", values.number("EPOCH", 2000.0))
     besselian = str(values.get("RADESYS") or "").startswith("FK4") or equinox < 1984.0
@@ -553,7 +554,7 @@ def _turn(values: _Values, system: str, longitude: int, latitude: int) -> None:
     pole_longitude, pole_colatitude, pole_native = np.radians(np.asarray(wcs.cel.euler)[:3])
     native = _native_to_celestial(pole_longitude, np.pi / 2 - pole_colatitude, pole_native)
     turn = _to_icrs(_TURNED[system], equinox, besselian)
-    reference = turn @ _vector(*np.radians([wcs.crval[longitude - 1], wcs.crval[latitude - 1]]))
+    reference = turn @ s2c(*np.radians([wcs.crval[longitude - 1], wcs.crval[latitude - 1]]))
     native = turn @ native
     values[f"CRVAL{longitude}"] = math.degrees(math.atan2(reference[1], reference[0])) % 360.0
     values[f"CRVAL{latitude}"] = math.degrees(math.asin(min(1.0, max(-1.0, reference[2]))))
@@ -576,16 +577,6 @@ def _in_degrees(values: _Values, wcs: Any, plain: fits.Header) -> None:
     for i in (1, 2):
         for j in (1, 2):
             values[f"CD{i}_{j}"] = float(matrix[i - 1, j - 1])
-
-
-def _vector(longitude: float, latitude: float) -> NDArray[np.float64]:
-    return np.array(
-        [
-            math.cos(latitude) * math.cos(longitude),
-            math.cos(latitude) * math.sin(longitude),
-            math.sin(latitude),
-        ]
-    )
 
 
 def _native_to_celestial(longitude: float, latitude: float, native: float) -> NDArray[np.float64]:

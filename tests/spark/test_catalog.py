@@ -17,11 +17,11 @@ from helpers.oracles import (
     sliding_count,
     without_overlaps,
 )
+from helpers.pixels import read_pixels
 
 from elodin_spark import Catalog
 from elodin_spark.config.settings import Blobs
 from elodin_spark.cutouts.steps import apply_steps, default_steps
-from elodin_spark.images.describe import read_pixels
 from elodin_spark.images.listing import list_files
 
 pytestmark = pytest.mark.spark

@@ -24,7 +24,8 @@ from elodin_spark.errors import InputError
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.transform import load_finish
-from elodin_spark.images.listing import files_to_batches, is_fits, list_files
+from elodin_spark.images.listing import files_to_batches, list_files
+from elodin_spark.images.uris import is_fits
 from elodin_spark.neighbors.outside import Outside, checked_vector
 from elodin_spark.progress import counted
 from elodin_spark.stage import run_plain

@@ -39,7 +39,7 @@ def fetch(
     ----------
     uri : str
         ``s3://``, ``https://``, or any other that
-        :func:`~elodin_spark.images.remote.open_uri` knows.
+        :func:`~elodin_spark.images.remote.open_remote` knows.
     folder : Path
         The cache.
     sha256 : str, optional

@@ -135,17 +135,9 @@ def test_clipping_rows_together_is_clipping_each(seed: int, m: int) -> None:
         )
 
 
-def test_a_band_of_rows_gives_the_quality_of_the_whole_image() -> None:
-    rng = np.random.default_rng(8)
-    pixels, mask = scene(rng, 120, 60)
-    windows = random_windows(rng, 60, 40, 60) + np.array([0, 50, 0, 50])
-    options = {"mask_bits": BITS, "bad_bits": ("SAT",), "saturation_level": 5e4}
-    whole = window_quality(pixels, windows, mask=mask, **options)
-    band = window_quality(pixels[45:95], windows, mask=mask[45:95], first_row=45, image_height=120, **options)
-    for name, column in whole.columns().items():
-        assert band.columns()[name].equals(column), name
+def test_a_window_outside_the_pixels_is_an_error() -> None:
     with pytest.raises(ValueError, match="leaves the pixels"):
-        window_quality(pixels[55:95], windows, first_row=55, image_height=120)
+        window_quality(np.zeros((40, 60), np.float32), [[0, 10, 20, 41]])
 
 
 def test_colors_and_integers_have_quality_too() -> None:

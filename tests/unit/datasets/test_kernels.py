@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from elodin_spark.datasets import ARTIFACT_TYPES, artifacts
 from elodin_spark.datasets.layout import Layout, _Crowd
-from elodin_spark.datasets.morphology import Grid, lensed_source, spiral_disk, tidal_tail
 from elodin_spark.datasets.survey import _objects_by_tile
 
 pytest.importorskip("galsim", reason="GalSim is not installed")
@@ -60,69 +59,6 @@ def test_the_roomiest_place_is_the_one_a_full_search_finds(
     wide = [c for c, r in zip(candidates, room, strict=True) if r >= 95]
     expected = wide[0] if wide else candidates[int(np.argmax(room))]
     assert crowd.roomiest(np.array(candidates)) == expected
-
-
-@quick
-@given(
-    blobs=st.lists(
-        st.tuples(st.floats(-4, 4), st.floats(-4, 4), st.floats(0.2, 1), st.floats(0, 5)),
-        min_size=1,
-        max_size=5,
-    )
-)
-def test_blobs_are_sums_of_round_gaussians(blobs: list[tuple[float, float, float, float]]) -> None:
-    grid = Grid(3.0, 0.25)
-    expected = np.zeros_like(grid.x)
-    for x, y, sigma, flux in blobs:
-        distance2 = (grid.x - x) ** 2 + (grid.y - y) ** 2
-        expected += flux / (2 * np.pi * sigma**2) * np.exp(-distance2 / (2 * sigma**2))
-    np.testing.assert_allclose(grid.blobs(*np.array(blobs).T), expected, atol=1e-10)
-
-
-@pytest.mark.parametrize(("arms", "hand"), [(2, 1), (2, -1), (3, 1)])
-def test_spiral_arms_follow_logarithmic_spirals(arms: int, hand: int) -> None:
-    grid, pitch, scale = Grid(8.0, 0.1), math.radians(20), 1.6
-    light = spiral_disk(
-        grid, np.random.default_rng(0), scale=scale, arms=arms, pitch=pitch, hand=hand, q=1.0, angle=0.0
-    )
-    start = np.random.default_rng(0).uniform(0, 2 * np.pi)
-    half = grid.x.shape[0] // 2
-
-    def along(offset: float) -> np.ndarray:
-        r = np.linspace(1.4, 3.0, 40) * scale
-        theta = start / arms + hand * np.log(r / scale) / math.tan(pitch) + offset
-        columns = np.rint(r * np.cos(theta) / 0.1).astype(int) + half
-        rows = np.rint(r * np.sin(theta) / 0.1).astype(int) + half
-        return light[rows, columns]
-
-    for arm in range(arms):
-        turn = 2 * np.pi * arm / arms
-        assert (along(turn) > 2 * along(turn + np.pi / arms)).mean() > 0.9
-
-
-def test_a_tail_starts_at_its_galaxy_and_ends_at_its_length() -> None:
-    grid = Grid(10.0)
-    light = tidal_tail(grid, 1.0, -2.0, heading=0.0, turn=0.0, length=5.0, width=0.3)
-    assert light.sum() * grid.step_arcsec**2 == pytest.approx(1, abs=0.01)
-    along = light.sum(axis=0)
-    bright = grid.x[0][along > 0.3 * along.max()]
-    assert bright.min() == pytest.approx(1.0, abs=0.4)
-    assert bright.max() == pytest.approx(6.0, abs=0.6)
-    assert (light * grid.y).sum() / light.sum() == pytest.approx(-2.0, abs=0.02)
-
-
-def test_a_source_behind_a_round_lens_is_a_ring_or_two_images() -> None:
-    grid = Grid(5.0, 0.05)
-    r = np.hypot(grid.x, grid.y)
-    lens = {"einstein_radius": 2.5, "q": 0.9999, "angle": 0.3, "source_y": 0.0, "source_sigma": 0.05}
-    ring = lensed_source(grid, source_x=0.0, **lens)
-    assert (ring * r).sum() / ring.sum() == pytest.approx(2.5, abs=0.03)
-    # A singular isothermal sphere puts the images at b + beta and, opposite, b - beta.
-    pair = lensed_source(grid, source_x=0.6, **lens)
-    along = grid.x * math.cos(0.3) + grid.y * math.sin(0.3)
-    near, far = pair * (along < 0), pair * (along > 0)
-    assert r.flat[np.argmax(far)] == pytest.approx(3.1, abs=0.06)
-    assert r.flat[np.argmax(near)] == pytest.approx(1.9, abs=0.06)
 
 
 @quick

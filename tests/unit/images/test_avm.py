@@ -14,6 +14,7 @@ import tifffile
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
+from helpers.pixels import read_pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,7 +25,7 @@ from elodin_spark.config.settings import SlidingWindow
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.images import sky
 from elodin_spark.images.avm import MAX_PACKET_BYTES, avm_header
-from elodin_spark.images.describe import describe, read_pixels
+from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import ImageFile, files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.stage import fuse, run_plain

@@ -24,11 +24,29 @@ from elodin_spark.cutouts.stretch import asinh_stretch
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
 from elodin_spark.images.align import Alignment, Box, Grid, align
-from elodin_spark.images.color import ColorImage, ColorStretch, LazyPlane, compose
+from elodin_spark.images.color import STRIP_ROWS, ColorImage, ColorStretch, LazyPlane
 from elodin_spark.images.photometry import FluxUnit, flux_unit
 from elodin_spark.images.planes import open_plane
 
 SCALE = 0.4 / 3600  # deg a px
+
+
+def in_memory(pixels: np.ndarray, wcs: str | None) -> LazyPlane:
+    """A plane of an array."""
+    height, width = pixels.shape
+    return LazyPlane(Grid(wcs, width, height), lambda box: pixels[box[1] : box[3], box[0] : box[2]])
+
+
+def compose(
+    planes: dict[str, np.ndarray], wcs: dict[str, str | None], settings: ColorSettings
+) -> NDArray[np.uint8]:
+    """Arrays as one color image, composed strip by strip."""
+    image = ColorImage({band: in_memory(plane, wcs.get(band)) for band, plane in planes.items()}, settings)
+    width, height = image.grid.width, image.grid.height
+    out = np.empty((height, width, 3), np.uint8)
+    for y in range(0, height, STRIP_ROWS):
+        out[y : y + STRIP_ROWS] = image.read((0, y, width, min(y + STRIP_ROWS, height)))
+    return out
 
 
 def header(
@@ -204,7 +222,7 @@ def turned_image() -> tuple[ColorImage, NDArray[np.uint8]]:
         noise = rng.normal(5.0, 0.2, (grid.height, grid.width))
         planes[band] = (stars(grid, field(grids["r"])) + noise).astype(np.float32)
     planes["g"][50:60, 70:90] = np.nan
-    lazy = {band: LazyPlane.of_array(planes[band], wcs[band]) for band in planes}
+    lazy = {band: in_memory(planes[band], wcs[band]) for band in planes}
     return ColorImage(lazy, color_settings()), compose(planes, wcs, color_settings())
 
 
@@ -250,7 +268,7 @@ def test_saturated_cores_have_the_hue_of_their_star(caps: dict[str, float]) -> N
 
 def test_a_saturated_core_across_boxes_is_that_of_the_whole() -> None:
     planes = saturated_star({"i": 3000.0, "g": 900.0})
-    lazy = {band: LazyPlane.of_array(plane, None) for band, plane in planes.items()}
+    lazy = {band: in_memory(plane, None) for band, plane in planes.items()}
     image = ColorImage(lazy, color_settings())
     whole = image.read((0, 0, 100, 80))
     for x in (37, 48, 50, 63):
@@ -266,7 +284,7 @@ def test_the_brightest_star_of_the_sdss_field_has_no_false_core(shared_data: Pat
     for band in "irg":
         with fits.open(shared_data / "sdss_field" / f"frame-{band}-003918-3-0213.fits.bz2") as hdus:
             pixels = np.ascontiguousarray(hdus[0].data, np.float32)
-            planes[band] = LazyPlane.of_array(pixels, text_of(hdus[0].header))
+            planes[band] = in_memory(pixels, text_of(hdus[0].header))
             samples[band] = pixels[::4, ::4]
     weighted = color_settings(weights={"r": 1.16, "g": 1.6})
     image = ColorImage(planes, weighted, ColorStretch.fit(samples, weighted))
@@ -354,8 +372,8 @@ def test_bands_are_brought_to_one_unit_by_their_zero_points(tmp_path: Path) -> N
         counts = truth[band] * np.float32(10 ** (0.4 * (zero_point - 26.0)))
         fits.writeto(tmp_path / f"{band}.fits", counts, fits.Header({"MAGZERO": zero_point}))
         with open_plane(str(tmp_path / f"{band}.fits"), 0) as plane:
-            lazy[band] = replace(LazyPlane.of_array(plane.read(0, 80), None), unit=plane.flux_unit)
-        plain[band] = LazyPlane.of_array(truth[band], None)
+            lazy[band] = replace(in_memory(plane.read(0, 80), None), unit=plane.flux_unit)
+        plain[band] = in_memory(truth[band], None)
     box = (0, 0, 100, 80)
     image, expected = ColorImage(lazy, color_settings()), ColorImage(plain, color_settings())
     assert np.abs(image.read(box).astype(int) - expected.read(box)).max() <= 1
@@ -434,7 +452,7 @@ def test_sdss_bands_coincide_after_alignment(shared_data: Path) -> None:
     for band in "irg":
         with fits.open(shared_data / "sdss_field" / f"frame-{band}-003918-3-0213.fits.bz2") as hdus:
             pixels = np.ascontiguousarray(hdus[0].data, np.float32)
-            planes[band] = LazyPlane.of_array(pixels, text_of(hdus[0].header))
+            planes[band] = in_memory(pixels, text_of(hdus[0].header))
     image = ColorImage(planes, color_settings())
     for band, pixels in image.bands((0, 0, 2048, 1489)).items():
         above = np.nan_to_num(pixels - np.float32(image.stretch.sky[band]))

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from helpers.paths import DATA
+from helpers.pixels import read_pixels
 
 from elodin_spark import ids, schema
 from elodin_spark.config.load import apply_override, parse_settings
 from elodin_spark.errors import ImageError
 from elodin_spark.images import sky
 from elodin_spark.images.bands import group_bands
-from elodin_spark.images.describe import describe, failed_row, read_pixels
-from elodin_spark.images.fits import describe_fits, read_fits
+from elodin_spark.images.describe import describe, failed_row
+from elodin_spark.images.fits import describe_fits
 from elodin_spark.images.listing import ImageFile, list_files
 
 FOLDER = DATA / "fits"
@@ -58,7 +59,7 @@ def write(path: Path, *hdus: fits.hdu.base._BaseHDU) -> Path:
 
 def refusal(path: Path, hdu: int | str | None = None, read: bool = False) -> ImageError:
     with pytest.raises(ImageError) as caught:
-        read_fits(str(path), hdu or 0) if read else describe_fits(str(path), hdu)
+        read_pixels(str(path), hdu or 0) if read else describe_fits(str(path), hdu)
     assert len(str(caught.value)) > 20
     return caught.value
 
@@ -67,7 +68,7 @@ def refusal(path: Path, hdu: int | str | None = None, read: bool = False) -> Ima
 def test_pixels_of_every_type_come_back_as_native_float32(tmp_path: Path, dtype: str) -> None:
     pixels = ramp(dtype=dtype)
     path = write(tmp_path / "a.fits", fits.PrimaryHDU(pixels))
-    read = read_fits(str(path), 0)
+    read = read_pixels(str(path), 0)
     assert read.dtype == np.dtype("=f4")
     assert read.dtype.isnative
     assert read.flags["C_CONTIGUOUS"]
@@ -85,20 +86,20 @@ def test_scaling_and_blanks_are_applied(tmp_path: Path) -> None:
         stream.seek(content.index(b"END" + b" " * 77))
         stream.write(cards)
     expected = np.array([[10, 10.5, 11], [11.5, np.nan, 12.5]], np.float32)
-    np.testing.assert_array_equal(read_fits(str(path), 0), expected)
+    np.testing.assert_array_equal(read_pixels(str(path), 0), expected)
 
 
 def test_unsigned_integers_keep_their_values(tmp_path: Path) -> None:
     pixels = np.array([[0, 40000], [65535, 1]], np.uint16)
     path = write(tmp_path / "a.fits", fits.PrimaryHDU(pixels))
-    np.testing.assert_array_equal(read_fits(str(path), 0), pixels.astype(np.float32))
+    np.testing.assert_array_equal(read_pixels(str(path), 0), pixels.astype(np.float32))
 
 
 def test_values_beyond_float32_become_infinite_without_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path / "a.fits", fits.PrimaryHDU(np.array([[1e300, 1.0]])))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        np.testing.assert_array_equal(read_fits(str(path), 0), np.array([[np.inf, 1]], np.float32))
+        np.testing.assert_array_equal(read_pixels(str(path), 0), np.array([[np.inf, 1]], np.float32))
 
 
 def test_the_first_hdu_with_a_2d_image_is_taken(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_an_hdu_is_chosen_by_number_or_name(tmp_path: Path) -> None:
     assert describe_fits(str(path), 1) == describe_fits(str(path), "mask")
     assert (describe_fits(str(path), 1).hdu, describe_fits(str(path), 1).width) == (1, 4)
     assert describe_fits(str(path), 0).hdu == 0
-    np.testing.assert_array_equal(read_fits(str(path), 1), ramp(3, 4))
+    np.testing.assert_array_equal(read_pixels(str(path), 1), ramp(3, 4))
     assert refusal(path, 2).kind == "not_2d"
     assert refusal(path, 3).kind == "no_image"
     assert [refusal(path, hdu).kind for hdu in (9, -1, "SCI")] == ["no_such_hdu"] * 3
@@ -184,7 +185,7 @@ def test_the_refusal_of_a_cube_says_what_to_paste(
     made = [f"{path}_{number}.fits" for number in range(len(planes))]
     for file, plane in zip(made, planes, strict=True):
         assert describe_fits(file).wcs is not None
-        np.testing.assert_array_equal(read_fits(file, 0), plane)
+        np.testing.assert_array_equal(read_pixels(file, 0), plane)
     if len(planes) == 3:
         pasted = shlex.split(re.search(r"--set ('.*')", messages[0])[1])  # type: ignore[index]
         values: dict[str, Any] = {"images": {"paths": str(tmp_path)}}
@@ -203,7 +204,7 @@ def test_a_cube_of_one_plane_is_an_image(tmp_path: Path) -> None:
     path = write(tmp_path / "a.fits", fits.PrimaryHDU(ramp()[None, None], header))
     found = describe_fits(str(path))
     assert (found.width, found.height) == (20, 12)
-    np.testing.assert_array_equal(read_fits(str(path), 0), ramp())
+    np.testing.assert_array_equal(read_pixels(str(path), 0), ramp())
     assert found.wcs is not None
     ra, dec = sky.pixel_to_sky(sky.wcs_of(found.wcs), 0, 0)
     np.testing.assert_allclose([ra[0], dec[0]], [20.0, -30.0], atol=1e-9)
@@ -216,7 +217,7 @@ def test_tile_compressed_images_are_images(tmp_path: Path, compression: str) -> 
         tmp_path / "a.fits.fz", fits.PrimaryHDU(), fits.CompImageHDU(pixels, compression_type=compression)
     )
     assert describe_fits(str(path))[:3] == (1, 64, 64)
-    np.testing.assert_array_equal(read_fits(str(path), 1), pixels.astype(np.float32))
+    np.testing.assert_array_equal(read_pixels(str(path), 1), pixels.astype(np.float32))
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
@@ -226,7 +227,7 @@ def test_compressed_files_are_read_whatever_their_extension(tmp_path: Path, comp
     path.write_bytes(compress(plain.read_bytes()))
     assert describe_fits(str(path)) == describe_fits(str(plain))
     assert describe_fits(str(path), 2).height == 3
-    np.testing.assert_array_equal(read_fits(str(path), 1), ramp())
+    np.testing.assert_array_equal(read_pixels(str(path), 1), ramp())
 
 
 # ---- what is refused ---------------------------------------------------------------------
@@ -268,7 +269,7 @@ def test_a_truncated_image_is_refused_and_not_filled_with_zeros(tmp_path: Path, 
 def test_an_image_without_the_final_padding_is_whole(tmp_path: Path) -> None:
     path = write(tmp_path / "a.fits", fits.PrimaryHDU(ramp(100, 100)))
     path.write_bytes(path.read_bytes()[: 2880 + 4 * 100 * 100])
-    np.testing.assert_array_equal(read_fits(str(path), describe_fits(str(path)).hdu), ramp(100, 100))
+    np.testing.assert_array_equal(read_pixels(str(path), describe_fits(str(path)).hdu), ramp(100, 100))
 
 
 def test_a_file_cut_in_a_later_header_or_table_is_truncated(tmp_path: Path) -> None:

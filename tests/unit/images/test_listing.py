@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from helpers.pixels import read_pixels
 from helpers.servers import refusal
 
 from elodin_spark import schema
 from elodin_spark.errors import InputError
-from elodin_spark.images.describe import describe, read_pixels
-from elodin_spark.images.listing import files_to_batches, is_fits, is_raster, list_files, local_path
+from elodin_spark.images.describe import describe
+from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.planes import open_plane
 
 
@@ -66,7 +67,6 @@ def test_a_relative_folder_and_a_file_uri_give_the_same_list(
 def test_a_file_uri_is_unquoted(tmp_path: Path) -> None:
     name = tmp_path / "with space#1?.fits"
     name.write_bytes(b"x")
-    assert local_path(name.as_uri()) == str(name)
     assert paths_of([name.as_uri()]) == [name.name]
 
 
@@ -190,13 +190,6 @@ def test_batches_hold_every_file_once_in_order(archive: Path) -> None:
     assert rows == [file._asdict() for file in files]
     with pytest.raises(ValueError, match="at least one row"):
         next(files_to_batches(files, rows=0))
-
-
-def test_kinds_are_told_by_extension() -> None:
-    assert all(is_fits(name) for name in ("a.fits", "A.FIT", "a.fts.gz", "a.fits.fz", "a.fits.BZ2"))
-    assert not any(is_fits(name) for name in ("a.gz", "fits", "a.fits.txt", "a.png"))
-    assert all(is_raster(name) for name in ("a.jpg", "A.JPEG", "a.png", "a.tif", "a.TIFF"))
-    assert not any(is_raster(name) for name in ("a.fits", "jpg", "a.png.gz"))
 
 
 FITS_NAMES = [

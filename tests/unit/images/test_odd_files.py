@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from helpers.pixels import read_pixels
 from helpers.servers import refusal
 
 from elodin_spark.config.settings import FullImage, QualitySettings, Sources
@@ -22,7 +23,7 @@ from elodin_spark.cutouts.skycatalog import read_positions
 from elodin_spark.cutouts.stretch import fit_asinh
 from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import ImageError
-from elodin_spark.images.describe import describe, describe_planes, read_pixels
+from elodin_spark.images.describe import describe, describe_planes
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.planes import open_plane
 from elodin_spark.images.stage import DescribeSpec

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import tifffile
 from helpers.paths import DATA
+from helpers.pixels import read_pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from elodin_spark.errors import ImageError
-from elodin_spark.images.describe import describe, read_pixels
+from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.images.raster import describe_raster, read_raster
 

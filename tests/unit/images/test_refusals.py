@@ -15,11 +15,11 @@ from helpers.servers import Served, refusal
 
 from elodin_spark.errors import InputError
 from elodin_spark.images.planes import open_plane
-from elodin_spark.images.remote import list_uri, open_uri
+from elodin_spark.images.remote import list_uri, open_remote
 
 
 def test_a_missing_file_or_bucket_is_named(served: Served) -> None:
-    error = refusal(lambda: open_uri(f"{served.uri}/none.fits", served.options))
+    error = refusal(lambda: open_remote(f"{served.uri}/none.fits", served.options))
     assert error.kind == "missing"
     assert "none.fits" in str(error)
     assert (
@@ -30,7 +30,7 @@ def test_a_missing_file_or_bucket_is_named(served: Served) -> None:
 
 
 def test_a_missing_bucket_is_named(s3: Served) -> None:
-    assert refusal(lambda: open_uri("s3://nowhere/a.fits", s3.options)).kind == "missing"
+    assert refusal(lambda: open_remote("s3://nowhere/a.fits", s3.options)).kind == "missing"
     assert "no such" in str(refusal(lambda: list_uri("s3://nowhere/", s3.options), InputError))
 
 
@@ -45,7 +45,7 @@ def test_a_forbidden_web_file_is_refused_and_opened_with_credentials(
 ) -> None:
     served = web(ranges)
     uri = f"{served.uri}/secret.fits"
-    assert refusal(lambda: open_uri(uri)).kind == "no_permission"
+    assert refusal(lambda: open_remote(uri)).kind == "no_permission"
     with open_plane(uri, 0, {"headers": {"Authorization": "Bearer x"}}) as plane:
         assert plane.shape == (60, 70)
 
@@ -61,13 +61,13 @@ def test_wrong_and_absent_s3_credentials_are_named(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    absent = refusal(lambda: open_uri("s3://survey/dr1/plain.fits", {"endpoint_url": endpoint}))
+    absent = refusal(lambda: open_remote("s3://survey/dr1/plain.fits", {"endpoint_url": endpoint}))
     assert absent.kind == "no_permission"
     assert "anon" in str(absent)
     public = {"endpoint_url": endpoint, "anon": True}
     with open_plane("s3://survey/dr1/picture.png", 0, public) as plane:
         assert plane.shape == (40, 50, 3)
-    assert refusal(lambda: open_uri("s3://survey/dr1/plain.fits", public)).kind == "no_permission"
+    assert refusal(lambda: open_remote("s3://survey/dr1/plain.fits", public)).kind == "no_permission"
 
     def check_after(requests: bytes) -> None:
         switch, plain = f"{endpoint}/moto-api/reset-auth", {"Content-Type": "text/plain"}
@@ -76,7 +76,7 @@ def test_wrong_and_absent_s3_credentials_are_named(
     check_after(b"0")
     try:
         wrong = {**s3.options, "key": "wrong"}
-        assert refusal(lambda: open_uri("s3://survey/dr1/plain.fits", wrong)).kind == "no_permission"
+        assert refusal(lambda: open_remote("s3://survey/dr1/plain.fits", wrong)).kind == "no_permission"
         refusal(lambda: list_uri("s3://survey/dr1/", wrong), InputError)
     finally:
         check_after(b"inf")
@@ -86,19 +86,19 @@ def test_s3_credentials_are_taken_from_the_environment(s3: Served, monkeypatch: 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "from")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "environment")
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.options["endpoint_url"])
-    with open_uri("s3://survey/dr1/plain.fits") as file:
+    with open_remote("s3://survey/dr1/plain.fits").file as file:
         assert file.read(6) == b"SIMPLE"
 
 
 def test_an_absent_or_failing_server_is_unreachable(web: Callable[[bool], Served], s3: Served) -> None:
-    assert refusal(lambda: open_uri("http://127.0.0.1:9/a.fits")).kind == "unreachable"
-    assert "503" in str(refusal(lambda: open_uri(f"{web(True).uri}/broken.fits")))
+    assert refusal(lambda: open_remote("http://127.0.0.1:9/a.fits")).kind == "unreachable"
+    assert "503" in str(refusal(lambda: open_remote(f"{web(True).uri}/broken.fits")))
 
 
 def test_an_unknown_scheme_is_refused() -> None:
-    for call in (open_uri, list_uri):
+    for call in (open_remote, list_uri):
         refusal(lambda call=call: call("gopher7://a/b.fits"), InputError)
-    refusal(lambda: open_uri("s3://a/b.fits", {"nonsense": 1}), InputError)
+    refusal(lambda: open_remote("s3://a/b.fits", {"nonsense": 1}), InputError)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_a_missing_package_is_named_with_its_pip_command(uri: str, module: str, 
 import sys
 sys.modules[{module!r}] = None  # importing it raises ImportError
 from elodin_spark.errors import MissingDependencyError
-from elodin_spark.images.remote import list_uri, open_uri
-for call in (open_uri, list_uri):
+from elodin_spark.images.remote import list_uri, open_remote
+for call in (open_remote, list_uri):
     try:
         call({uri!r})
     except MissingDependencyError as error:
@@ -130,9 +130,9 @@ for call in (open_uri, list_uri):
 def test_hdfs_without_hadoop_on_the_machine_is_named() -> None:
     code = """
 from elodin_spark.errors import ElodinError
-from elodin_spark.images.remote import open_uri
+from elodin_spark.images.remote import open_remote
 try:
-    open_uri("hdfs://127.0.0.1:9/a.fits")
+    open_remote("hdfs://127.0.0.1:9/a.fits")
 except ElodinError as error:
     print(type(error).__name__, error)
 """

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from helpers.servers import NAMES, WIDE, Served, refusal, wide_image
+from helpers.pixels import read_pixels
+from helpers.servers import NAMES, WIDE, Served, wide_image
 
 from elodin_spark.errors import InputError
 from elodin_spark.images import remote
-from elodin_spark.images.describe import describe, read_pixels
+from elodin_spark.images.describe import describe
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.images.planes import open_plane
-from elodin_spark.images.remote import list_uri, open_uri
+from elodin_spark.images.remote import list_uri, open_remote
 
 # ---- reading -------------------------------------------------------------------------------
 
@@ -46,20 +47,11 @@ def test_pictures_are_read(served: Served) -> None:
 
 
 def test_an_open_file_is_seekable_and_outlives_the_call(served: Served) -> None:
-    with open_uri(f"{served.uri}/plain.fits", served.options) as file:
+    with open_remote(f"{served.uri}/plain.fits", served.options).file as file:
         file.seek(80)
         assert file.read(6) == b"BITPIX"
         file.seek(0)
         assert file.read(6) == b"SIMPLE"
-
-
-def test_local_files_and_file_uris_are_opened_too(tmp_path: Path) -> None:
-    path = tmp_path / "a b.fits"
-    path.write_bytes(b"SIMPLE")
-    for uri in (str(path), f"file://{tmp_path}/a%20b.fits"):
-        with open_uri(uri) as file:
-            assert file.read() == b"SIMPLE"
-    assert refusal(lambda: open_uri(str(tmp_path / "none.fits"))).kind == "missing"
 
 
 # ---- bytes ---------------------------------------------------------------------------------

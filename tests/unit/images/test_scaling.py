@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from helpers.pixels import read_pixels
 from helpers.servers import refusal
 
-from elodin_spark.images.fits import describe_fits, describe_fits_planes, read_fits
+from elodin_spark.images.fits import describe_fits, describe_fits_planes
 from elodin_spark.images.planes import open_plane
 
 PIXELS = np.arange(64 * 64).reshape(64, 64)
@@ -76,7 +77,7 @@ def test_of_an_offset_without_a_value_the_name_is_said(tmp_path: Path) -> None:
 def test_a_card_that_does_no_harm_is_passed_over(tmp_path: Path, card: str, dtype: str) -> None:
     write(tmp_path / "a.fits", [card], dtype)
     assert describe_fits(str(tmp_path / "a.fits")).width == 64
-    np.testing.assert_array_equal(read_fits(str(tmp_path / "a.fits"), 0), PIXELS)
+    np.testing.assert_array_equal(read_pixels(str(tmp_path / "a.fits"), 0), PIXELS)
 
 
 @pytest.mark.parametrize("card", ["BLANK   = 7", "BLANK   = 7.0"])
@@ -84,7 +85,7 @@ def test_a_card_that_does_no_harm_is_passed_over(tmp_path: Path, card: str, dtyp
 def test_blank_pixels_of_integers_are_nan(tmp_path: Path, card: str, tiles: bool) -> None:
     hdu = write(tmp_path / "a.fits", [card], tiles=tiles)
     expected = np.where(PIXELS == 7, np.nan, PIXELS)
-    np.testing.assert_array_equal(read_fits(str(tmp_path / "a.fits"), hdu), expected)
+    np.testing.assert_array_equal(read_pixels(str(tmp_path / "a.fits"), hdu), expected)
 
 
 def test_a_bad_card_elsewhere_leaves_the_image_alone(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_asinh_magnitudes_become_flux(tmp_path: Path, dtype: str, tiles: bool) -
     expected = 4.5 + 12.5 * (np.exp(v / scale) - np.exp(-v / scale))
     if dtype == "i2":
         expected[PIXELS == 7] = np.nan
-    np.testing.assert_allclose(read_fits(str(tmp_path / "a.fits"), hdu), expected, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(read_pixels(str(tmp_path / "a.fits"), hdu), expected, rtol=1e-6, atol=1e-5)
     with open_plane(str(tmp_path / "a.fits"), hdu) as plane:
         np.testing.assert_allclose(plane.read(3, 9, 5, 20), expected[3:9, 5:20], rtol=1e-6, atol=1e-5)
         np.testing.assert_allclose(plane.read_rows([60, 1]), expected[[60, 1]], rtol=1e-6, atol=1e-5)
