@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -125,11 +126,16 @@ class Turns:
         return self._checkout.run(program, *self._arguments[name], *arguments, cwd=self._work)
 
     def _timed(self, what: str, *arguments: Any) -> Figures:
-        before, wall = os.times(), time.perf_counter()
+        before, wall = _children_cpu(), time.perf_counter()
         self._checkout.run(*arguments, cwd=self._work)
-        wall, after = time.perf_counter() - wall, os.times()
-        cpu = after.children_user + after.children_system - before.children_user - before.children_system
+        wall, cpu = time.perf_counter() - wall, _children_cpu() - before
         return {f"{what} by CPU, s": cpu, f"{what} by wall, s": wall}
+
+
+def _children_cpu() -> float:
+    """Seconds of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def filters(pair: Sequence[Checkout], arguments: list[str], rounds: int) -> list[dict[str, Any]]:

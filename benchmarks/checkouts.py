@@ -66,7 +66,7 @@ def add_peer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def checkouts_of(options: argparse.Namespace) -> tuple[Checkout, Checkout]:
-    """This checkout and the peer."""
+    """That which this file is in, and the peer."""
     peer = options.peer.resolve()
     if not (peer / "elodin_spark" / "__init__.py").is_file():
         raise SystemExit(f"{peer} is no checkout of elodin_spark")

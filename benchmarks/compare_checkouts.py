@@ -5,9 +5,9 @@
 Both make catalogs of one archive, simulated tiles and real files where ``../shared/data`` has them, with the
 same settings, each in processes of its own, and are asked the same. Vectors must be the same to the bit where
 both have the same numpy, pyarrow and so on, else equal but for rounding: 1e-5 of the largest value. Then
-neighbors may change places only where their distances are that near to each other. Names that the peer has for
-what is called otherwise here are in ``checkouts.py``. Prints one line a comparison; the exit code is 1 where
-something differs.
+neighbors may change places only where their distances are that near to each other. Names that the peer has
+for what is called otherwise here are in ``checkouts.py``. Prints one line a comparison; the exit code is 1
+where something differs.
 """
 
 from __future__ import annotations
@@ -385,9 +385,7 @@ def main() -> None:
         else:
             versions = ", ".join(result["differing versions"]) or "none"
             count = sum(not row["same"] for row in result["rows"])
-            print(
-                f"versions that differ: {versions}; allowed: {result['allowed, of the largest']:g} of the largest"
-            )
+            print(f"versions that differ: {versions}; allowed: {result['allowed, of the largest']:g}")
             print(f"{len(result['rows'])} comparisons, {count} differ")
         if not result["same"]:
             raise SystemExit(1)

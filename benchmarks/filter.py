@@ -3,7 +3,8 @@
     python benchmarks/filter.py --cutouts 1000000 --before ../elodin_spark_before
 
 Tables are synthetic, in a temporary folder. Each checkout writes and reads its own, in processes of its own,
-in turn; both must keep the same cutouts. Times are medians of `--rounds`, in seconds, of a condition parsed, checked and run.
+in turn; both must keep the same cutouts. Times are medians of `--rounds`, in seconds, of a condition parsed,
+checked and run.
 """
 
 from __future__ import annotations
