@@ -7,7 +7,7 @@ from typing import Any
 from elodin_spark.catalog.build.shardedindex import wanted_recipe
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.load import dump_settings
-from elodin_spark.errors import CatalogError
+from elodin_spark.errors import CatalogError, import_extra
 from elodin_spark.fingerprints.labels import check_labels
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime, model_for
@@ -43,9 +43,21 @@ def keep_config(store: Store, settings: Settings) -> None:
 
 
 def check_index(settings: Settings) -> None:
-    """Refuse an index that cannot be built now, not after hours of fingerprinting."""
+    """Refuse what cannot be done here now, not after hours: an index, or what needs an extra."""
+    check_extras(settings)
     network = settings.fingerprints
     wanted_recipe(settings.neighbors, 1, network.components or vector_length(network.backbone, network.layer))
+
+
+def check_extras(settings: Settings) -> None:
+    """Refuse settings that need a package which is not installed."""
+    if settings.cutouts.generator.kind == "sources":
+        import_extra("sep", "cutouts.generator sources")
+    if settings.cutouts.texture:
+        import_extra("mahotas", "cutouts.texture")
+    for where, steps in {"images": settings.images.steps, "cutouts": settings.cutouts.steps}.items():
+        if any("Equalization" in getattr(each, "type", "") for each in steps):
+            import_extra("skimage.exposure", f"{where}.steps: histogram equalization")
 
 
 def recipe_of(
