@@ -285,10 +285,33 @@ def _difference(
             lone or over > close
         )
     other = a != b
+    if close and (places := _near_ties(name, here, there, close)) is not None and not (other & ~places).any():
+        return (
+            f"{int(other.sum())} change places, of distances or scores that are the same but for rounding",
+            True,
+        )
     if a.dtype.kind in "US":
         at = int(np.flatnonzero(other)[0])
         return f"{int(other.sum())} differ, such as {a.flat[at]!s:.120}, peer {b.flat[at]!s:.120}", False
     return f"{int(other.sum())} differ, by up to {np.abs(a - b).max()}", False
+
+
+def _near_ties(
+    name: str, here: dict[str, np.ndarray], there: dict[str, np.ndarray], close: float
+) -> np.ndarray | None:
+    """Where what orders an array is the same but for rounding, and nearly that of a place beside it."""
+    query, _, what = name.rpartition(": ")
+    by = {"neighbors": f"{query}: distances", "rows": f"{query}: distances"}.get(what)
+    by = "label scores" if name == "label sets" else by
+    if by is None or here[by].shape != there[by].shape:
+        return None
+    a, b = here[by].astype(np.float64), there[by].astype(np.float64)
+    allowed = close * max(float(np.abs(b).max()), 1e-300)
+    beside = np.full(b.shape, np.inf)
+    gaps = np.abs(np.diff(b, axis=-1))
+    beside[..., 1:] = gaps
+    beside[..., :-1] = np.minimum(beside[..., :-1], gaps)
+    return (np.abs(a - b) <= allowed) & (beside <= 2 * allowed)
 
 
 def make_archive(folder: Path, survey: Path, data: Path) -> int:
