@@ -12,7 +12,7 @@ LOCK_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help java venv demo test test-slow test-all test-petastorm test-elsewhere lint docs lock lock-check figures clean
+.PHONY: help java venv demo test test-slow test-all test-petastorm test-elsewhere lint docs dist lock lock-check figures clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -51,12 +51,18 @@ docs: venv  ## build the pages of docs/ into docs/_build/html; a warning is an e
 	@$(BIN)/python -m sphinx -b html -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+dist: venv  ## build wheel and sdist into ./dist, and check both
+	@rm -rf build dist
+	@$(BIN)/python -m build --no-isolation . >/dev/null
+	@$(BIN)/python conf/check_dist.py dist
+
 # Versions stay where they can; LOCK_ARGS=--upgrade takes the newest there are.
 COMPILE = UV_SYSTEM_CERTS=1 $(BIN)/python -m uv pip compile --quiet pyproject.toml \
 	--python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
+SMALL = --extra http --extra pictures --extra color --extra sources --extra equalize --extra moc
 LOCK = $(COMPILE) --universal --extra cpu --extra openvino --extra jax --extra simulate --extra s3 \
-	--extra texture --extra notebooks --extra docs --extra dev
-PETASTORM_LOCK = $(COMPILE) --extra cpu --extra simulate --extra petastorm --extra dev
+	--extra texture --extra notebooks --extra docs --extra dev $(SMALL)
+PETASTORM_LOCK = $(COMPILE) --extra cpu --extra simulate --extra petastorm --extra dev $(SMALL)
 
 lock: venv  ## resolve conf/requirements.lock and conf/petastorm.lock again
 	@$(LOCK) $(LOCK_ARGS) -o conf/requirements.lock

@@ -2,8 +2,9 @@
 
     python benchmarks/filter.py --cutouts 1000000 --before ../elodin_spark_before
 
-Tables are synthetic, in a temporary folder. Each checkout runs in processes of its own, in turn; both must
-keep the same cutouts. Times are medians of `--rounds`, in seconds, of a condition parsed, checked and run.
+Tables are synthetic, in a temporary folder. Each checkout writes and reads its own, in processes of its own,
+in turn; both must keep the same cutouts. Times are medians of `--rounds`, in seconds, of a condition parsed,
+checked and run.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import subprocess
+import re
 import sys
 import time
 from pathlib import Path
@@ -20,9 +20,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from checkouts import ROOT, Checkout, import_either, name_in
 from machine import machine, report
 
-ROOT = Path(__file__).resolve().parents[1]
 CONDITIONS = (
     "sky_sigma < 2",
     "sky_sigma < 2 and bands = 'r'",
@@ -39,17 +39,17 @@ def write(folder: Path, cutouts: int) -> None:
     import pyarrow.parquet as pq
 
     from elodin_spark import schema
-    from elodin_spark.catalog.storage.store import Commit, Store
-    from elodin_spark.config.load import parse_settings
-    from elodin_spark.fingerprints.weights.types import Weights
-    from elodin_spark.provenance import make_recipe
 
+    storage = import_either("elodin_spark.catalog.storage.store")
+    make_recipe = import_either("elodin_spark.provenance").make_recipe
     rng = np.random.default_rng(0)
     images = -(-cutouts // IMAGE_CUTOUTS)
-    wanted = parse_settings({"images": {"paths": "/data"}})
+    wanted = import_either("elodin_spark.config.load").parse_settings({"images": {"paths": "/data"}})
     names = [f"n{label:04d} unit {label}" for label in range(LABELS)]
-    weights = Weights("w.h5", "/w", "1" * 64, "resnet50", LABELS, tuple(names))
-    store = Store.create(folder, wanted, make_recipe(wanted, "w.h5", "1" * 64), weights, "/data")
+    weights = import_either("elodin_spark.fingerprints.weights.types").Weights(
+        "w.h5", "/w", "1" * 64, "resnet50", LABELS, tuple(names)
+    )
+    store = storage.Store.create(folder, wanted, make_recipe(wanted, "w.h5", "1" * 64), weights, "/data")
     ids = rng.permutation(cutouts) * 4_000_037
     whole = rng.integers(0, 100, cutouts)
     source = {"flux": rng.normal(size=cutouts), "mag": rng.normal(20, 2, cutouts)}
@@ -73,7 +73,7 @@ def write(folder: Path, cutouts: int) -> None:
             "ra": rng.uniform(0, 360, cutouts),
             "dec": rng.uniform(-90, 90, cutouts),
             "edge_px": whole,
-            "sky_sigma": rng.normal(2, 1, cutouts),
+            name_in(schema.CUTOUTS.names, "sky_sigma"): rng.normal(2, 1, cutouts),
             "nodata_fraction": np.where(rng.random(cutouts) < 0.9, 0, 0.5),
             "source": pa.StructArray.from_arrays(
                 [pa.array(source[field.name], field.type) for field in schema.SOURCE],
@@ -102,16 +102,17 @@ def write(folder: Path, cutouts: int) -> None:
         (folder / part).mkdir(parents=True)
         pq.write_table(pa.table(arrays, kind), folder / part / "part-0.parquet", row_group_size=1 << 17)
         parts[name] = [part]
-    store.commit(Commit(0, ("0.fits",), parts, rows))
+    store.commit(storage.Commit(0, ("0.fits",), parts, rows))
 
 
 def ask(folder: Path) -> None:
     """Print, for each condition, its seconds, how many it keeps and a hash of them."""
-    from elodin_spark.catalog.filters.where import Where
-    from elodin_spark.catalog.storage.store import Store
+    from elodin_spark.schema import CUTOUTS
 
-    store = Store(folder)
+    Where = import_either("elodin_spark.catalog.filters.where").Where
+    store = import_either("elodin_spark.catalog.storage.store").Store(folder)
     for condition in CONDITIONS:
+        condition = re.sub(r"\bsky_sigma\b", name_in(CUTOUTS.names, "sky_sigma"), condition)
         Where(store, "1 = 0")
         started = time.perf_counter()
         ids = Where(store, condition).ids()
@@ -119,12 +120,10 @@ def ask(folder: Path) -> None:
         print(json.dumps([condition, seconds, len(ids), hashlib.sha256(ids.tobytes()).hexdigest()]))
 
 
-def run(checkout: Path, folder: Path) -> list[list]:
+def run(checkout: Checkout, folder: Path) -> list[list]:
     """What a checkout answers, in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    command = [sys.executable, __file__, "--ask", str(folder)]
-    said = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True, cwd=folder)
-    return [json.loads(line) for line in said.stdout.splitlines()]
+    said = checkout.run(__file__, "--ask", folder, cwd=folder)
+    return [json.loads(line) for line in said.splitlines()]
 
 
 def main() -> None:
@@ -133,20 +132,28 @@ def main() -> None:
     parser.add_argument("--cutouts", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--before", type=Path, help="another checkout to compare with")
+    parser.add_argument("--before-python", default=sys.executable, help="interpreter that runs it")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ask:
         ask(options.ask)
         return
-    checkouts = {"after": ROOT} | ({"before": options.before.resolve()} if options.before else {})
+    if options.write:
+        write(options.write, options.cutouts)
+        return
+    checkouts = [Checkout("after", ROOT, sys.executable)]
+    if options.before:
+        checkouts.append(Checkout("before", options.before.resolve(), options.before_python))
+    found: dict[str, list[list[list]]] = {checkout.name: [] for checkout in checkouts}
     with TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "catalog"
-        write(folder, options.cutouts)
-        found: dict[str, list[list[list]]] = {name: [] for name in checkouts}
+        work = Path(temporary)
+        for checkout in checkouts:
+            checkout.run(__file__, "--write", work / checkout.name, "--cutouts", options.cutouts, cwd=work)
         for _ in range(options.rounds):
-            for name, checkout in checkouts.items():
-                found[name].append(run(checkout, folder))
+            for checkout in checkouts:
+                found[checkout.name].append(run(checkout, work / checkout.name))
     rows = []
     for at, condition in enumerate(CONDITIONS):
         answers = {tuple(answer[at][2:]) for answered in found.values() for answer in answered}

@@ -8,9 +8,11 @@ return to the shell.
 from __future__ import annotations
 
 import errno
+import importlib
 import re
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 from elodin_spark.redaction import without_secrets
 
@@ -95,6 +97,52 @@ class MissingDependencyError(ElodinError):
     """A program or package that this step needs is not installed."""
 
     exit_code = 4
+
+
+#: The extra of pyproject.toml that brings a package.
+EXTRAS = {
+    "aiohttp": "http",
+    "mahotas": "texture",
+    "mocpy": "moc",
+    "pyavm": "pictures",
+    "reproject": "color",
+    "s3fs": "s3",
+    "sep": "sources",
+    "skimage": "equalize",
+    "tifffile": "pictures",
+}
+
+
+def missing_extra(package: str, needed_by: str) -> MissingDependencyError:
+    """The error that names the extra to install."""
+    return MissingDependencyError(
+        f"{needed_by} needs {package}: pip install 'elodin_spark[{EXTRAS[package]}]'"
+    )
+
+
+def import_extra(module: str, needed_by: str) -> Any:
+    """Import a module of one of :data:`EXTRAS`.
+
+    Parameters
+    ----------
+    module : str
+        Such as ``skimage.exposure``.
+    needed_by : str
+        What needs it, as a user knows it: the start of the message.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise missing_extra(module.partition(".")[0], needed_by) from error
 
 
 class ResourceError(ElodinError):

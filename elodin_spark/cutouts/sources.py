@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.errors import ImageError
+from elodin_spark.errors import ImageError, import_extra
 
 #: Side of the boxes in which sky and noise are estimated, px.
 SKY_BOX_PX = 64
@@ -133,7 +133,7 @@ def detect_sources(
         Kind ``too_many_sources``: more pixels above the threshold, or more parts of one blend, than
         the limits of this module.
     """
-    import sep
+    sep = import_extra("sep", "cutouts.generator sources")
 
     values, bad = _prepared(pixels, mask, variance)
     if bad.all() or values.size == 0:
@@ -247,7 +247,7 @@ def _extract(
     values: NDArray[np.float32], noise: NDArray[np.float32], bad: NDArray[np.bool_], **options: Any
 ) -> np.ndarray:
     """SEP's detection, with limits raised step by step where an image needs it."""
-    import sep
+    sep = import_extra("sep", "cutouts.generator sources")
 
     with _LIMITS:
         before = sep.get_extract_pixstack(), sep.get_sub_object_limit()
@@ -285,7 +285,7 @@ def _extract(
 def _measure(
     values: NDArray[np.float32], bad: NDArray[np.bool_], found: np.ndarray, zero_point: float | None
 ) -> Sources:
-    import sep
+    sep = import_extra("sep", "cutouts.generator sources")
 
     if not len(found):
         return _empty(zero_point)

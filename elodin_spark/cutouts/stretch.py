@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.cutouts.pixels import as_float, unit_to_uint8
 from elodin_spark.cutouts.ranks import median, percentile
+from elodin_spark.errors import import_extra
 
 #: Pixels that statistics of a stretch are taken from; larger images are sampled regularly.
 SAMPLE_PIXELS = 2**20
@@ -168,7 +169,7 @@ def rescale_intensity(pixels: np.ndarray, low: float = 2.0, high: float = 98.0) 
 
 def equalize(pixels: np.ndarray) -> NDArray[np.float32]:
     """Spread the values so that each is equally frequent; 256 bins, all channels together."""
-    from skimage import exposure
+    exposure = import_extra("skimage.exposure", "histogram equalization")
 
     finite = np.isfinite(pixels)
     if not finite.any() or pixels[finite].min() == pixels[finite].max():
@@ -185,7 +186,7 @@ def equalize_adaptive(pixels: np.ndarray, clip_limit: float = 0.03) -> NDArray[n
 
     Color is equalized in the value channel of HSV, as scikit-image does.
     """
-    from skimage import exposure
+    exposure = import_extra("skimage.exposure", "histogram equalization")
 
     values = as_float(pixels)
     finite = np.isfinite(values)

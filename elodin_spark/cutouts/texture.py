@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.cutouts.pixels import gray
-from elodin_spark.errors import MissingDependencyError
+from elodin_spark.errors import import_extra
 
 Texture = Literal["haralick", "zernike"]
 
@@ -43,12 +43,7 @@ def texture(pixels: NDArray[np.uint8], kind: Texture) -> NDArray[np.float32] | N
     MissingDependencyError
         mahotas is not installed.
     """
-    try:
-        from mahotas import features
-    except ImportError:
-        raise MissingDependencyError(
-            "cutouts.texture needs mahotas: pip install 'elodin_spark[texture]'"
-        ) from None
+    features = import_extra("mahotas.features", "cutouts.texture")
     levels = np.ascontiguousarray(gray(pixels))
     height, width = levels.shape
     if min(height, width) < 2 or levels.min() == levels.max():

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.errors import ImageError
+from elodin_spark.errors import ImageError, import_extra
 from elodin_spark.images import sky
 
 Box = tuple[int, int, int, int]
@@ -181,19 +181,18 @@ class Alignment:
     def _reprojected(
         self, values: NDArray[np.float32], window: Box, box: Box, mask: bool = False
     ) -> NDArray[np.float32]:
-        from reproject import reproject_adaptive, reproject_interp
-
+        reproject = import_extra("reproject", "aligning the planes of a color image")
         source, target = _cut(self.source, window), _cut(self.target, box)
         shape = (box[3] - box[1], box[2] - box[0])
         common: dict[str, Any] = {"shape_out": shape, "return_footprint": False, "roundtrip_coords": False}
         with _hushed():
             if self._finer:
                 per_pixel = not mask and not self._per_area
-                out = reproject_adaptive(
+                out = reproject.reproject_adaptive(
                     (values, source), target, kernel="hann", conserve_flux=per_pixel, **common
                 )
             else:
-                out = reproject_interp(
+                out = reproject.reproject_interp(
                     (values, source), target, order="bilinear" if mask else "bicubic", **common
                 )
         out = np.asarray(out, dtype=np.float32)

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.errors import MissingDependencyError, import_extra
 from elodin_spark.images import sky
 
 #: Longest XMP packet that is read, bytes. Those of press images have some 10 kB.
@@ -65,14 +66,14 @@ def avm_header(packet: bytes, width: int, height: int) -> str | None:
             if spatial is None:
                 return None
             return _header(spatial, width, height)
+    except MissingDependencyError:
+        raise
     except Exception:
         return None
 
 
 def _spatial(packet: bytes) -> Any:
     """AVM of the ``Spatial`` entries alone: others, which pyavm may refuse, say nothing of the sky."""
-    from pyavm import AVM
-
     root = _root(packet) if len(packet) <= MAX_PACKET_BYTES else None
     if root is None:
         return None
@@ -83,6 +84,7 @@ def _spatial(packet: bytes) -> Any:
             kept.append(element)
     if not len(kept) and not kept.attrib:
         return None
+    AVM = import_extra("pyavm", "the position of a press image (AVM)").AVM
     return AVM.from_xml(ElementTree.tostring(kept))
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from elodin_spark.errors import ImageError
+from elodin_spark.errors import ImageError, import_extra
 from elodin_spark.images.opening import open_stream
 
 if TYPE_CHECKING:
@@ -254,14 +254,13 @@ def _is_tiff(path: str) -> bool:
 
 @contextmanager
 def _tiff_page(path: str, announce: bool = False) -> Iterator[TiffPage]:
-    from tifffile import TiffFile, TiffFileError, TiffPage
-
+    tifffile = import_extra("tifffile", "reading TIFF")
     try:
-        with TiffFile(path) as tiff:
+        with tifffile.TiffFile(path) as tiff:
             page = tiff.pages[0]
             if announce and (pages := _pages_of(tiff)) > 1:
                 log.warning("%s has %d pages, of which the first is read; save one a file", path, pages)
-            if not isinstance(page, TiffPage):
+            if not isinstance(page, tifffile.TiffPage):
                 raise ImageError("the first page of the TIFF file holds no image")
             end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
             length = Path(path).stat().st_size
@@ -270,7 +269,7 @@ def _tiff_page(path: str, announce: bool = False) -> Iterator[TiffPage]:
                     f"the file ends {end - length} bytes early; fetch it again", kind="truncated"
                 )
             yield page
-    except TiffFileError as error:
+    except tifffile.TiffFileError as error:
         raise ImageError(f"the picture cannot be read as TIFF, fetch it again: {error}") from None
 
 

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from elodin_spark.errors import ElodinError, ImageError, InputError, MissingDependencyError
+from elodin_spark.errors import (
+    EXTRAS,
+    ElodinError,
+    ImageError,
+    InputError,
+    MissingDependencyError,
+    missing_extra,
+)
 from elodin_spark.images.streams import LocalStream, Stream, temporary
 from elodin_spark.images.uris import has_password, public
 from elodin_spark.redaction import remember_secrets
@@ -307,6 +314,8 @@ def _missing(scheme: str, error: BaseException) -> MissingDependencyError:
             f"hdfs:// needs Hadoop's client on this machine ({error}); set JAVA_HOME, HADOOP_HOME and "
             "CLASSPATH=$(hadoop classpath --glob), or use webhdfs://"
         )
+    if package in EXTRAS:
+        return missing_extra(package, f"{scheme}://")
     return MissingDependencyError(f"{scheme}:// needs {package}; run: pip install {package}")
 
 

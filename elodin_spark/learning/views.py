@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import sep
 from numpy.typing import NDArray
+
+from elodin_spark.errors import import_extra
 
 Window = NDArray[np.uint8]
 
@@ -169,6 +170,7 @@ def _seen(values: NDArray[np.float32], rng: np.random.Generator) -> Window:
 
 def _sources(window: Window) -> NDArray[np.float64]:
     """Sources of a cutout: x, y and pixels above the threshold of each, shape (n, 3)."""
+    sep = import_extra("sep", "training a network")
     gray = cv2.cvtColor(window, cv2.COLOR_RGB2GRAY).astype(np.float32)
     some = gray[::3, ::3]
     level = float(np.median(some))

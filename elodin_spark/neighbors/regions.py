@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.errors import InputError
+from elodin_spark.errors import InputError, import_extra
 from elodin_spark.neighbors.suppression import WindowTable
 
 #: Largest order of a MOC: its cells are counted in 64 bits. mocpy takes larger ones, and cells that
@@ -58,8 +58,8 @@ def within_moc(moc: str | Path, ra: NDArray[np.float64], dec: NDArray[np.float64
         There is no such file, it is no MOC, or it has cells of an order that MOCs have not.
     """
     import astropy.units as u
-    from mocpy import MOC
 
+    MOC = import_extra("mocpy", "a coverage map").MOC
     path = Path(moc)
     if not path.is_file():
         raise InputError(f"no MOC at {path}")

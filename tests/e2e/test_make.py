@@ -86,7 +86,7 @@ def test_every_test_is_run_by_test_or_by_test_slow_and_all_by_test_all() -> None
     for text in asked.values():
         assert not re.search(r" -k |--deselect|--ignore| tests/", text)
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    expected = ["lint", "test-all", "docs", "test-petastorm"]
+    expected = ["lint", "dist", "test-all", "docs", "test-petastorm"]
     assert re.findall(r"^(?:exec )?make (.*)$", ci, re.MULTILINE) == expected
 
 
@@ -219,6 +219,7 @@ def test_an_environment_that_is_up_to_date_is_left_alone(checkout: Path, bare_pa
         "test-all",
         "test-petastorm",
         "lint",
+        "dist",
         "lock",
         "lock-check",
         "figures",

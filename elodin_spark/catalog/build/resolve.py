@@ -12,7 +12,7 @@ from elodin_spark.catalog.build.shardedindex import wanted_recipe
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.config.transform import AUTO_FINISH, AUTO_POWER
-from elodin_spark.errors import CatalogError, ElodinError
+from elodin_spark.errors import CatalogError, ElodinError, import_extra
 from elodin_spark.fingerprints.labels import check_labels, settled_labels
 from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
 from elodin_spark.fingerprints.resolve import ResolvedNetwork, resolve_network
@@ -188,9 +188,21 @@ def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
 
 
 def check_index(settings: Settings) -> None:
-    """Refuse an index that cannot be built now, not after hours of fingerprinting."""
+    """Refuse what cannot be done here now, not after hours: an index, or what needs an extra."""
+    check_extras(settings)
     network = settings.fingerprints
     wanted_recipe(settings.neighbors, 1, network.components or vector_length(network.backbone, network.layer))
+
+
+def check_extras(settings: Settings) -> None:
+    """Refuse settings that need a package which is not installed."""
+    if settings.cutouts.generator.kind == "sources":
+        import_extra("sep", "cutouts.generator sources")
+    if settings.cutouts.texture:
+        import_extra("mahotas", "cutouts.texture")
+    for where, steps in {"images": settings.images.steps, "cutouts": settings.cutouts.steps}.items():
+        if any("Equalization" in getattr(each, "type", "") for each in steps):
+            import_extra("skimage.exposure", f"{where}.steps: histogram equalization")
 
 
 def recipe_of(

@@ -104,8 +104,8 @@ def test_an_unknown_scheme_is_refused() -> None:
 @pytest.mark.parametrize(
     ("uri", "module", "package"),
     [
-        ("s3://a/b.fits", "s3fs", "s3fs"),
-        ("http://a/b.fits", "aiohttp", "aiohttp"),
+        ("s3://a/b.fits", "s3fs", "'elodin_spark[s3]'"),
+        ("http://a/b.fits", "aiohttp", "'elodin_spark[http]'"),
         ("gs://a/b.fits", "gcsfs", "gcsfs"),
     ],
 )
