@@ -25,7 +25,7 @@ from elodin_spark.fingerprints.weights.resolve import Weights
 
 #: There is no such file.
 WEIGHTS = Weights("w.h5", "/none/w.weights.h5", "1" * 64, "resnet50")
-SLIDING = {"kind": "sliding_window", "size": 64, "step": 32}
+SLIDING = {"kind": "sliding_window", "size": 64, "step": 32, "edge": "drop"}
 
 
 def made(mode: str = "window", **fingerprints: Any) -> tuple[Settings, ResolvedNetwork]:
