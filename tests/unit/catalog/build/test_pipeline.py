@@ -29,7 +29,8 @@ SLIDING = {"kind": "sliding_window", "size": 64, "step": 32, "edge": "drop"}
 
 
 def made(mode: str = "window", **fingerprints: Any) -> tuple[Settings, ResolvedNetwork]:
-    chosen = {"mode": mode, "runtime": "tensorflow", "finish": "none", "labels": "units"} | fingerprints
+    chosen = {"mode": mode, "weights": "random:0", "runtime": "tensorflow", "finish": "none"}
+    chosen |= {"labels": "units"} | fingerprints
     cutouts = {"generator": SLIDING, "texture": ["haralick"], "quality": {"min_edge_px": 5}}
     settings = parse_settings(
         {"images": {"paths": "/data", "bands": "r", "hdu": "SCI"}, "cutouts": cutouts, "fingerprints": chosen}
