@@ -25,11 +25,12 @@ from elodin_spark.fingerprints.weights.types import Weights
 
 #: There is no such file.
 WEIGHTS = Weights("w.h5", "/none/w.weights.h5", "1" * 64, "resnet50")
-SLIDING = {"kind": "sliding_window", "size": 64, "step": 32}
+SLIDING = {"kind": "sliding_window", "size": 64, "step": 32, "edge": "drop"}
 
 
 def made(mode: str = "window", **fingerprints: Any) -> tuple[Settings, ResolvedNetwork]:
-    chosen = {"mode": mode, "runtime": "tensorflow", "finish": "none", "labels": "units"} | fingerprints
+    chosen = {"mode": mode, "weights": "random:0", "runtime": "tensorflow", "finish": "none"}
+    chosen |= {"labels": "units"} | fingerprints
     cutouts = {"generator": SLIDING, "texture": ["haralick"], "quality": {"min_edge_px": 5}}
     settings = parse_settings(
         {"images": {"paths": "/data", "bands": "r", "hdu": "SCI"}, "cutouts": cutouts, "fingerprints": chosen}
