@@ -113,7 +113,7 @@ def _duplicates(cutout: int, index: L2Index | ApproximateL2Index) -> NDArray[np.
     (own,) = index.vectors_of([cutout])
     fetch = min(_FIRST, len(index))
     while True:
-        (ids,), _ = index.search_ids([cutout], fetch)
+        (ids,), _ = index.search([cutout], fetch)
         same = are_same(own, index.vectors_of(ids))
         if not same[-1] or fetch == min(_MOST, len(index)):
             return ids[same & (ids != cutout)]

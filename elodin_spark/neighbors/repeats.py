@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.neighbors.lookup import HasCutouts, ids_array
+from elodin_spark.neighbors.base import Index, ids_array
 from elodin_spark.neighbors.suppression import Windows
 
 
@@ -32,7 +32,7 @@ class Repeats:
         start, end = np.searchsorted(self._one, [cutout_id, cutout_id + 1])
         return np.unique(self._other[start:end])
 
-    def grouped(self, query: int | None, listed: Sequence[int], index: HasCutouts) -> list[NDArray[np.int64]]:
+    def grouped(self, query: int | None, listed: Sequence[int], index: Index) -> list[NDArray[np.int64]]:
         """Repeats of listed neighbors: each with the first in the list that it is paired with.
 
         Parameters

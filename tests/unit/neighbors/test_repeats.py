@@ -49,7 +49,7 @@ def brute_force(
     def covers(a: int, b: int) -> bool:
         return not overlap and a // 2 == b // 2
 
-    ranking = [int(np.searchsorted(IDS, i)) for i in INDEX.search_ids(IDS[[query]], N)[0][0]]
+    ranking = [int(np.searchsorted(IDS, i)) for i in INDEX.search(IDS[[query]], N)[0][0]]
     ranking.remove(query)
     listed: list[int] = []
     for row in ranking:
