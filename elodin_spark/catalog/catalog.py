@@ -53,7 +53,7 @@ from elodin_spark.images.listing import archive_root
 from elodin_spark.neighbors.base import Index
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
-from elodin_spark.neighbors.repeats import Repeats
+from elodin_spark.neighbors.suppression import Repeats
 from elodin_spark.progress import counted, step
 from elodin_spark.schema import ANSWERS, MEASURES, MORE_ANSWERS, NEIGHBORS, answer_schema
 

@@ -12,12 +12,17 @@ from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.catalog.storage.tombstones import Removed
 from elodin_spark.errors import UnknownCutoutError
 from elodin_spark.neighbors.base import ExternalQueries, Index, Queries, ids_array
-from elodin_spark.neighbors.duplicates import DuplicateWindows, folded_duplicates
 from elodin_spark.neighbors.flat import VectorIndex
 from elodin_spark.neighbors.regions import PlacedWindows, directions, within_cone, within_moc
-from elodin_spark.neighbors.repeats import Repeats, RepeatWindows
 from elodin_spark.neighbors.search import WindowsOf, neighbors_of
-from elodin_spark.neighbors.suppression import Windows, WindowTable
+from elodin_spark.neighbors.suppression import (
+    DuplicateWindows,
+    Repeats,
+    RepeatWindows,
+    Windows,
+    WindowTable,
+    folded_duplicates,
+)
 
 #: Columns of the cutouts table that answers take.
 WINDOW_COLUMNS = ["cutout_id", "image_id", "x0", "y0", "x1", "y1", "ra", "dec"]

@@ -15,7 +15,7 @@ from elodin_spark.catalog.build.products import thumbnails_of
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.errors import InputError
 from elodin_spark.neighbors.base import Index
-from elodin_spark.neighbors.repeats import Repeats
+from elodin_spark.neighbors.suppression import Repeats
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.catalog import Catalog

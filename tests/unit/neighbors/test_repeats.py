@@ -12,7 +12,7 @@ from elodin_spark.catalog.search.engine import NeighborSearch
 from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.errors import InputError
 from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.repeats import Repeats
+from elodin_spark.neighbors.suppression import Repeats
 
 N = 24
 RNG = np.random.default_rng(5)
