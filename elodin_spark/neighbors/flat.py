@@ -319,11 +319,6 @@ class VectorIndex(Index, Protocol):
         """Components of a vector."""
         ...
 
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """All cutout IDs in ascending order, int64, shape (n,)."""
-        ...
-
     def vectors_of(self, ids: ArrayLike) -> NDArray[np.float32]:
         """Stored vectors of cutouts, shape (m, d); UnknownCutoutError where one is not indexed."""
         ...
