@@ -27,6 +27,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,9 @@ from elodin_spark.learning.quality import (
     shares_of_same,
 )
 from elodin_spark.neighbors.cosine import CosineIndex
-from elodin_spark.neighbors.labels.flat import JaccardIndex
-from elodin_spark.neighbors.search import TieBroken
+from elodin_spark.neighbors.labels.clustering import train_centers
+from elodin_spark.neighbors.labels.index import LabelIndex, TieBroken
+from elodin_spark.neighbors.labels.shard import LabelShard, add_label_shard
 
 _SCORES = ("precision", "jaccard", "probe", "found")
 #: Weights that a machine may lack: a line says so, and the rest is scored.
@@ -196,8 +198,11 @@ def row_of(
         ties = l2_index(vectors)
         for name, (sets, count) in label_sets_of(options, raw, classes, vectors).items():
             rows = np.arange(len(sets), dtype=np.int64)
-            index = TieBroken(JaccardIndex.build([(rows, sets)], count), ties)
-            near = nearest_others(index, options.k, labeled.objects)
+            centers = train_centers([], 1, count)
+            with TemporaryDirectory() as folder:
+                add_label_shard(Path(folder) / "shard", centers, [(rows, sets)])
+                index = TieBroken(LabelIndex(centers, [LabelShard(Path(folder) / "shard", centers)]), ties)
+                near = nearest_others(index, options.k, labeled.objects)
             scores[f"jaccard {name}"] = precision_at_k(near, labeled.labels, **common)
     if "probe" in options.scores:
         scores |= linear_probe(vectors, labeled.labels, **common)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from synthetic_labels import synthetic_labels
 
 from elodin_spark.config.settings import NeighborsSettings
+from elodin_spark.neighbors.base import ExternalQueries
 from elodin_spark.neighbors.labels.bitcodes import encode
 from elodin_spark.neighbors.labels.clustering import LabelCenters, list_count, train_centers, training_size
 from elodin_spark.neighbors.labels.index import LabelIndex
@@ -184,7 +185,8 @@ def shards(
     size = sum(file.stat().st_size for file in folder.rglob("*.bin")) / len(sets)
 
     def of(index: LabelIndex) -> Search:
-        return lambda: index.search(list(queries), _K)[1]
+        asked = ExternalQueries(np.empty((len(queries), 0), np.float32), list(queries))
+        return lambda: index.search(asked, _K)[1]
 
     for nprobe in (*_NPROBES, len(centers)):
         index = LabelIndex(centers, [_opened(shard, centers) for shard in folders], nprobe)

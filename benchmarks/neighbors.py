@@ -168,6 +168,7 @@ class Child:
 
 def ours(options: argparse.Namespace) -> None:
     """Build and serve the index of elodin_spark."""
+    from elodin_spark.neighbors.base import ExternalQueries
     from elodin_spark.neighbors.ivf.factory import choose_recipe
     from elodin_spark.neighbors.ivf.index import ApproximateL2Index
     from elodin_spark.neighbors.ivf.shard import add_shard
@@ -221,8 +222,8 @@ def ours(options: argparse.Namespace) -> None:
     }
     serve(
         built,
-        lambda queries: index.search(queries, 10)[0],
-        lambda row: index.search_ids(some[row : row + 1], 10),
+        lambda queries: index.search(ExternalQueries(queries), 10)[0],
+        lambda row: index.search(some[row : row + 1], 10),
         queries,
         ids[truth],
     )

@@ -49,10 +49,10 @@ from elodin_spark.fingerprints.transform import load_finish
 from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import ImageFile
+from elodin_spark.neighbors.base import Index
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
-from elodin_spark.neighbors.repeats import Repeats
-from elodin_spark.neighbors.search import Index
+from elodin_spark.neighbors.suppression import Repeats
 from elodin_spark.progress import counted, step
 from elodin_spark.provenance import wants_finish
 from elodin_spark.schema import ANSWERS, CUTOUTS, MEASURES, MORE_ANSWERS, NEIGHBORS, answer_schema

@@ -96,7 +96,7 @@ def nearest(vectors: Matrix, k: int = NEIGHBORS) -> NDArray[np.int64]:
     n = len(vectors)
     rows = np.arange(n, dtype=np.int64)
     index = L2Index.build([(rows, vectors)], vectors.shape[1], expected=n)
-    found = index.search_ids(rows, min(k, n - 1) + 1)[0]
+    found = index.search(rows, min(k, n - 1) + 1)[0]
     others = found != rows[:, None]
     # Where more than k rows are equal to it, a row may be missing from its own list.
     others[others.all(axis=1), -1] = False

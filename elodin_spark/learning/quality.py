@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import InputError
+from elodin_spark.neighbors.base import Index
 from elodin_spark.neighbors.cosine import CosineIndex
 from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.search import Index
 
 #: Neighbors that are looked at.
 NEIGHBORS = 10
@@ -167,7 +167,7 @@ def nearest_others(
         raise InputError(f"neighbors need k of 1 or more and two objects or more: k is {k}, {n} cutouts")
     asked = np.arange(n, dtype=np.int64) if rows is None else np.asarray(rows, np.int64)
     k = min(k, n - most)
-    found = index.search_ids(asked, k + most)[0]
+    found = index.search(asked, k + most)[0]
     others = objects[found] != objects[asked, None]
     # Stable: the others first, in their order.
     order = np.argsort(~others, axis=1, kind="stable")[:, :k]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.neighbors.distance import gamma, underflow, vectors_array
-from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.ivf.index import ApproximateL2Index
-from elodin_spark.neighbors.lookup import checked_k, held, ids_array
+from elodin_spark.neighbors.base import ExternalQueries, Found, Queries, checked_k, held, ids_array
+from elodin_spark.neighbors.distance import gamma, underflow
+from elodin_spark.neighbors.flat import L2Index, VectorIndex, nearest_of_parts, query_vectors
 
 _ROWS_AT_ONCE_BYTES = 4 << 20  # of float64
 _SCANNED_BYTES = 64 << 20  # of float32: one number for each vector and query
@@ -62,162 +62,92 @@ def _units(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[n
     return wide, lengths
 
 
+@dataclass(frozen=True, eq=False)
 class CosineIndex:
-    """All vectors of an exact index, compared by their angles; exact.
+    """Neighbors by cosine over an index of vectors: an :class:`~elodin_spark.neighbors.base.Index`.
 
-    A float32 product with all of them bounds each cosine; whatever can be among the nearest is then
-    compared in float64.
+    Distances are half the squared Euclidean distances of unit vectors, in float64. Where the index
+    compares all, so is this exact: a float32 product bounds each cosine, and whatever can be among the
+    nearest is then compared. Elsewhere the nearest to the query, and to the query made shorter and longer
+    in four steps of a quarter, are compared; what points the same way but is more than twice as long or
+    half as long may not be found.
 
     Parameters
     ----------
-    index : L2Index
-        Its vectors are used where they are, with 8 bytes for the length of each.
+    index : L2Index or ApproximateL2Index
+        Its vectors are used where they are, with 8 bytes for the length of each in memory.
     """
 
-    def __init__(self, index: L2Index) -> None:
-        self.index = index
-        self._ids, self._vectors = index.rows
-        self._lengths = np.empty(len(self._ids))
-        step = max(1, _ROWS_AT_ONCE_BYTES // (8 * index.dimension))
-        for start in range(0, len(self._ids), step):
-            self._lengths[start : start + step] = _units(self._vectors[start : start + step])[1]
+    index: VectorIndex
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest cutouts of cutouts; each finds itself among its own.
+    def contains(self, ids: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each of `ids`, shape (m,), is indexed; bool, shape (m,)."""
+        return self.index.contains(ids)
 
-        Parameters and results as for :meth:`search`, the queries given by ID, int64, shape (q,).
-
-        Raises
-        ------
-        UnknownCutoutError
-            An ID is not indexed.
-        InputError
-            `k` is below 1.
-        """
-        return self.search(self.index.vectors_of(ids), k)
-
-    def search(self, vectors: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest cutouts of vectors, ordered by (1 - cosine, ID).
-
-        Parameters
-        ----------
-        vectors : array_like of float32, shape (q, d)
-        k : int
-            Neighbors wanted; all ``n`` come back where `k` is larger.
-
-        Returns
-        -------
-        ids : ndarray of int64, shape (q, min(k, n))
-        distances : ndarray of float64, shape (q, min(k, n))
-            1 - cosine, in [0, 2].
-
-        Raises
-        ------
-        CatalogError
-            Vectors of another dimension.
-        InputError
-            `k` is below 1.
-        """
-        k = min(checked_k(k), len(self))
-        queries = vectors_array(vectors, self.index.dimension, "the cosine index")
-        ids, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
-        step = max(1, _SCANNED_BYTES // (4 * max(1, len(self))))
-        for start in range(0, len(queries) if k else 0, step):
-            units, lengths = _units(queries[start : start + step])
-            products = self._vectors @ units.astype(np.float32).T
-            for at, length in enumerate(lengths):
-                row = start + at
-                near = self._possible(products[:, at], float(length), k)
-                exact = cosine_distances(queries[row], self._vectors, near)
-                best = np.lexsort((self._ids[near], exact))[:k]
-                ids[row], distances[row] = self._ids[near][best], exact[best]
-        return ids, distances
-
-    def _possible(self, products: NDArray[np.float32], length: float, k: int) -> NDArray[np.int64]:
-        """Positions of all that can be among the k nearest."""
-        zero = self._lengths == 0
-        if length == 0:
-            apart, error = np.where(zero, 0.0, 1.0), np.zeros(zero.size)
-        else:
-            # Products of float32 err by gamma times the lengths, and the query's rounding by less.
-            safe = np.where(zero, 1, self._lengths)
-            apart = np.where(zero, 1, 1 - products / safe)
-            dimension = self.index.dimension
-            error = np.where(zero, 0, 2 * gamma(dimension) + 2 * underflow(dimension) / safe)
-        farthest = np.partition(apart + error, k - 1)[k - 1]
-        return np.flatnonzero(apart - error <= farthest)
-
-
-@dataclass(frozen=True, eq=False)
-class ApproximateCosine:
-    """Cosine neighbors among the candidates of an approximate Euclidean index.
-
-    The nearest to the query, and to the query made shorter and longer in four steps of a quarter, are
-    compared by the angles of their stored vectors; what points the same way but is more than twice as long or
-    half as long may not be found. Among no more than ``exact_below`` cutouts all are compared.
-
-    Parameters
-    ----------
-    index : ApproximateL2Index
-    allowed : ndarray of int64, shape (m,), optional
-        Only these, all of them indexed.
-    """
-
-    index: ApproximateL2Index
-    allowed: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.index) if self.allowed is None else int(self.allowed.size)
-
-    def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest cutouts of cutouts; as :meth:`CosineIndex.search_ids`."""
-        queries = ids_array(ids)
-        own = queries if self.allowed is None else held(self.index, self.allowed)
-        return self._search(self.index.vectors_of(queries), k, np.isin(queries, own), queries)
-
-    def search(self, vectors: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest cutouts of vectors; as :meth:`CosineIndex.search`."""
-        queries = vectors_array(vectors, self.index.dimension, "the cosine index")
-        return self._search(queries, k, np.zeros(len(queries), bool), np.zeros(len(queries), np.int64))
-
-    def _search(
-        self,
-        queries: NDArray[np.float32],
-        k: int,
-        finds_itself: NDArray[np.bool_],
-        own: NDArray[np.int64],
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        k = min(checked_k(k), len(self))
-        ids, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
-        if not k:
-            return ids, distances
-        if len(self) <= self.index.settings.exact_below:
-            return self._scan(queries, k)
-        wanted = max(_CANDIDATES, _FOR_EACH_NEIGHBOR * k)
-        found = np.hstack(
-            [self.index.search(length * queries, wanted, allowed=self.allowed)[0] for length in _LENGTHS]
-        )
-        for row, query in enumerate(queries):
-            near = np.unique(np.append(found[row], own[row]) if finds_itself[row] else found[row])
-            apart = cosine_distances(query, self.index.vectors_of(near), np.arange(near.size))
+    def search(self, queries: Queries, k: int, *, allowed: ArrayLike | None = None) -> Found:
+        """Nearest cutouts, ordered by (1 - cosine, in [0, 2], ID), as Index says."""
+        vectors = query_vectors(self.index, queries, "the cosine index")
+        only = None if allowed is None else held(self.index, allowed)
+        count = len(self) if only is None else only.size
+        k = min(checked_k(k), count)
+        if not k or self.index.compares_all(count):
+            parts = (_nearest_of(block, vectors, min(k, len(block))) for block in self.index.blocks(only))
+            return nearest_of_parts(parts, len(vectors), k)
+        own = None if isinstance(queries, ExternalQueries) else ids_array(queries)
+        ids, distances = np.empty((len(vectors), k), np.int64), np.empty((len(vectors), k))
+        for row, near in enumerate(self._candidates(vectors, own, k, only)):
+            apart = cosine_distances(vectors[row], self.index.vectors_of(near), np.arange(near.size))
             best = np.lexsort((near, apart))[:k]
             ids[row], distances[row] = near[best], apart[best]
         return ids, distances
 
-    def _scan(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """All stored vectors, block by block."""
-        best_ids, best = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0))
-        for shard in self.index.shards:
-            for ids, stored in shard.blocks(self.allowed):
-                if not ids.size:
-                    continue
-                block = L2Index.build([(ids, self.index.trained.decode(stored))], self.index.dimension)
-                near, apart = CosineIndex(block).search(queries, k)
-                best_ids, best = np.hstack([best_ids, near]), np.hstack([best, apart])
-                order = np.lexsort((best_ids, best), axis=-1)[:, :k]
-                best_ids = np.take_along_axis(best_ids, order, axis=1)
-                best = np.take_along_axis(best, order, axis=1)
-        return best_ids, best
+    def _candidates(
+        self,
+        vectors: NDArray[np.float32],
+        own: NDArray[np.int64] | None,
+        k: int,
+        only: NDArray[np.int64] | None,
+    ) -> Iterator[NDArray[np.int64]]:
+        """IDs of what may be nearest to each query, itself among them."""
+        wanted = max(_CANDIDATES, _FOR_EACH_NEIGHBOR * k)
+        scaled = (ExternalQueries(length * vectors) for length in _LENGTHS)
+        found = np.hstack([self.index.search(some, wanted, allowed=only)[0] for some in scaled])
+        if own is not None:
+            itself = own if only is None else np.where(np.isin(own, only), own, found[:, 0])
+            found = np.column_stack([found, itself])
+        return map(np.unique, found)
+
+
+def _nearest_of(index: L2Index, queries: NDArray[np.float32], k: int) -> Found:
+    """The nearest `k` of vectors, shape (q, d), among all of an exact index."""
+    known, vectors = index.rows
+    ids, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
+    step = max(1, _SCANNED_BYTES // (4 * max(1, len(index))))
+    for start in range(0, len(queries) if k else 0, step):
+        units, lengths = _units(queries[start : start + step])
+        products = vectors @ units.astype(np.float32).T
+        for at, length in enumerate(lengths):
+            row = start + at
+            near = _possible(index, products[:, at], float(length), k)
+            exact = cosine_distances(queries[row], vectors, near)
+            best = np.lexsort((known[near], exact))[:k]
+            ids[row], distances[row] = known[near][best], exact[best]
+    return ids, distances
+
+
+def _possible(index: L2Index, products: NDArray[np.float32], length: float, k: int) -> NDArray[np.int64]:
+    """Positions of all that can be among the k nearest."""
+    zero = index.lengths == 0
+    if length == 0:
+        apart, error = np.where(zero, 0.0, 1.0), np.zeros(zero.size)
+    else:
+        # Products of float32 err by gamma times the lengths, and the query's rounding by less.
+        safe = np.where(zero, 1, index.lengths)
+        apart = np.where(zero, 1, 1 - products / safe)
+        dimension = index.dimension
+        error = np.where(zero, 0, 2 * gamma(dimension) + 2 * underflow(dimension) / safe)
+    farthest = np.partition(apart + error, k - 1)[k - 1]
+    return np.flatnonzero(apart - error <= farthest)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.errors import CatalogError
+from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.files import load_faiss
 
 #: Largest component; beyond, float32 squares summed by FAISS could overflow.
@@ -141,3 +142,52 @@ def checked_vectors(
             f"{named}: drop them or fingerprint them again"
         )
     return rows
+
+
+def checked_vector(vector: ArrayLike | str | Path, dimension: int) -> NDArray[np.float32]:
+    """A vector to ask with.
+
+    Parameters
+    ----------
+    vector : array_like of numbers, shape (d,), or str or Path
+        The path of an ``.npy`` file with one.
+    dimension : int
+        d of the catalog.
+
+    Returns
+    -------
+    ndarray of float32, shape (d,)
+
+    Raises
+    ------
+    InputError
+        The file cannot be read; the vector has another shape or type, or is not finite.
+    """
+    where = "the vector"
+    if isinstance(vector, str | Path):
+        where, vector = f"the vector of {vector}", _loaded(Path(vector))
+    try:
+        array = np.asarray(vector)
+    except ValueError as error:
+        raise InputError(f"{where} is no array of numbers: {error}") from None
+    if array.dtype.kind not in "fiu" or array.shape != (dimension,):
+        raise InputError(
+            f"{where} is {array.dtype} of shape {array.shape}; those of this catalog are float32 of shape "
+            f"({dimension},)"
+        )
+    bad = np.flatnonzero(~(np.abs(array.astype(np.float64)) <= LARGEST))
+    if bad.size:
+        raise InputError(f"component {bad[0]} of {where} is {array[bad[0]]}: it must be finite")
+    return array.astype(np.float32)
+
+
+def _loaded(path: Path) -> NDArray[Any]:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}; give an .npy file with one vector") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is not an .npy file with one vector: {str(error)[:200]}") from None
+    if not isinstance(found, np.ndarray):
+        raise InputError(f"{path} holds several arrays; give an .npy file with one vector")
+    return found

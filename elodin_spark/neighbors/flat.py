@@ -7,15 +7,25 @@ or on the order in which vectors were added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError
+from elodin_spark.neighbors.base import (
+    ExternalQueries,
+    Found,
+    IdLookup,
+    Index,
+    Queries,
+    checked_k,
+    held,
+    ids_array,
+)
 from elodin_spark.neighbors.distance import (
     LARGEST,
     checked_vectors,
@@ -28,23 +38,20 @@ from elodin_spark.neighbors.distance import (
 )
 from elodin_spark.neighbors.files import existing, load_faiss, read_faiss, written_whole
 from elodin_spark.neighbors.gpu import MOST_ON_GPU, on_gpus
-from elodin_spark.neighbors.lookup import IdLookup, checked_k, ids_array
 
 _QUERIES_AT_ONCE = 1024
 _ROWS_AT_ONCE_BYTES = 2 << 20  # of float32: they stay in the cache
 _MARGIN = 16  # candidates beyond k in the first scan
 _WIDER = 16  # times more in the second
 _FEW = 2  # queries
-
-
-#: Rows of the index and their distances from a query.
-_Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
+_COPIED_AT_ONCE = 4096  # vectors
 
 
 class L2Index:
     """All vectors of a catalog, searched exhaustively.
 
-    Made by :meth:`build` or :meth:`load`, never changed afterwards.
+    Made by :meth:`build` or :meth:`load`, never changed afterwards. An
+    :class:`~elodin_spark.neighbors.base.Index`.
 
     Parameters
     ----------
@@ -75,6 +82,7 @@ class L2Index:
         self._ids: NDArray[np.int64] = ids
         self._lookup = IdLookup(ids, source)
         self._source = source
+        self._allowed: L2Index | None = None
         shape = (ids.size, flat.d)
         self._vectors: NDArray[np.float32] = (
             faiss.rev_swig_ptr(flat.get_xb(), ids.size * flat.d).reshape(shape)
@@ -195,66 +203,43 @@ class L2Index:
         """
         return self._vectors[self._lookup.positions(ids)]
 
-    def distances(self, cutout_id: int, others: ArrayLike) -> NDArray[np.float64]:
-        """Euclidean distances from one cutout to others.
+    @cached_property
+    def lengths(self) -> NDArray[np.float64]:
+        """Euclidean lengths of the vectors, in the order of :attr:`rows`; shape (n,)."""
+        out = np.empty(len(self))
+        step = max(1, _ROWS_AT_ONCE_BYTES // (4 * self.dimension))
+        for start in range(0, len(self), step):
+            wide = self._vectors[start : start + step].astype(np.float64)
+            out[start : start + step] = np.sqrt(np.square(wide, out=wide).sum(axis=1))
+        return out
 
-        Parameters
-        ----------
-        cutout_id : int
-        others : array_like of int64, shape (m,)
+    def compares_all(self, count: int) -> bool:
+        """Whether so many cutouts are all compared: yes."""
+        return True
 
-        Returns
-        -------
-        ndarray of float64, shape (m,)
+    def blocks(self, allowed: ArrayLike | None = None) -> Iterator[L2Index]:
+        """The index itself, or one of the allowed cutouts, which is kept for the next who asks for them."""
+        if allowed is None:
+            yield self
+            return
+        ids, index = held(self, allowed), self._allowed
+        if index is None or not np.array_equal(index.ids, ids):
+            parts = (ids[at : at + _COPIED_AT_ONCE] for at in range(0, ids.size, _COPIED_AT_ONCE))
+            copied = ((some, self.vectors_of(some)) for some in parts)
+            index = L2Index.build(copied, self.dimension, expected=ids.size, source=self._source)
+            self._allowed = index
+        yield index
 
-        Raises
-        ------
-        UnknownCutoutError
-            An ID is not indexed.
-        """
-        query = self.vectors_of([cutout_id])[0]
-        return self._distances(query, self._lookup.positions(others))
-
-    def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest cutouts of cutouts; each finds itself among its own.
-
-        Parameters and results as for :meth:`search`, the queries given by ID, int64, shape (q,).
-
-        Raises
-        ------
-        UnknownCutoutError
-            An ID is not indexed.
-        InputError
-            `k` is below 1.
-        """
-        return self.search(self.vectors_of(ids), k)
-
-    def search(self, vectors: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest cutouts of vectors, ordered by (distance, ID).
-
-        Parameters
-        ----------
-        vectors : array_like of float32, shape (q, d)
-        k : int
-            Neighbors wanted; all ``n`` come back where `k` is larger.
-
-        Returns
-        -------
-        ids : ndarray of int64, shape (q, min(k, n))
-        distances : ndarray of float64, shape (q, min(k, n))
-            Euclidean, not squared.
-
-        Raises
-        ------
-        CatalogError
-            Vectors of another dimension, NaN or infinite.
-        InputError
-            `k` is below 1.
-        """
-        k = min(checked_k(k), len(self))
-        queries = vectors_array(vectors, self.dimension, self._source)
-        if not (np.abs(queries).max(initial=0) <= LARGEST):
+    def search(self, queries: Queries, k: int, *, allowed: ArrayLike | None = None) -> Found:
+        """Nearest cutouts, ordered by (Euclidean distance, not squared, ID), as Index says; exact."""
+        vectors = query_vectors(self, queries, self._source)
+        if not (np.abs(vectors).max(initial=0) <= LARGEST):
             raise CatalogError(f"a query vector holds NaN, infinity or values beyond {LARGEST:g}")
+        (index,) = self.blocks(allowed)
+        return index.nearest(vectors, min(checked_k(k), len(index)))
+
+    def nearest(self, queries: NDArray[np.float32], k: int) -> Found:
+        """The same of vectors, shape (q, d), that have been checked, and at most as many as there are."""
         ids = np.empty((len(queries), k), np.int64)
         distances = np.empty((len(queries), k), np.float64)
         if k == 0:
@@ -267,9 +252,9 @@ class L2Index:
                 ids[row], distances[row] = near[best], exact[best]
         return ids, distances
 
-    def _candidates(self, queries: NDArray[np.float32], k: int) -> list[_Found]:
+    def _candidates(self, queries: NDArray[np.float32], k: int) -> list[Found]:
         """Every vector at most as far as the k-th nearest: (positions, distances) of each query."""
-        found: list[_Found] = [(np.empty(0, np.int64), np.empty(0))] * len(queries)
+        found: list[Found] = [(np.empty(0, np.int64), np.empty(0))] * len(queries)
         kth = np.full(len(queries), np.inf)
         pending = np.arange(len(queries))
         for fetched in (k + max(_MARGIN, k // 2), _WIDER * (k + _MARGIN)):
@@ -282,7 +267,7 @@ class L2Index:
                 # out only what it believes farther than its last.
                 reach = kth[row] ** 2 + _expansion_error(queries[row], kth[row])
                 some = positions[at][approximate[at] <= reach]
-                exact = self._distances(queries[row], some)
+                exact = exact_distances(queries[row], self._vectors, some)
                 kth[row] = np.partition(exact, k - 1)[k - 1]
                 reach = kth[row] ** 2 + _expansion_error(queries[row], kth[row])
                 found[row] = (some, exact)
@@ -292,7 +277,7 @@ class L2Index:
             if pending.size <= _FEW:
                 break  # for so few, the exact scan costs no more than a wider one
         for row, positions in zip(pending, self._within(queries[pending], kth[pending]), strict=True):
-            found[row] = (positions, self._distances(queries[row], positions))
+            found[row] = (positions, exact_distances(queries[row], self._vectors, positions))
         return found
 
     @cached_property
@@ -325,8 +310,60 @@ class L2Index:
                 part.append(np.flatnonzero(squared_float32(query, rows, squared) <= limit) + start)
         return [np.concatenate(part) for part in parts]
 
-    def _distances(self, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        return exact_distances(query, self._vectors, positions)
+
+class VectorIndex(Index, Protocol):
+    """What indices of vectors have in common, all of them in memory or not."""
+
+    @property
+    def dimension(self) -> int:
+        """Components of a vector."""
+        ...
+
+    def vectors_of(self, ids: ArrayLike) -> NDArray[np.float32]:
+        """Stored vectors of cutouts, shape (m, d); UnknownCutoutError where one is not indexed."""
+        ...
+
+    def compares_all(self, count: int) -> bool:
+        """Whether a search compares all of so many cutouts that it may answer with."""
+        ...
+
+    def blocks(self, allowed: ArrayLike | None = None) -> Iterator[L2Index]:
+        """All stored vectors, or those of allowed cutouts, in exact indices one after the other."""
+        ...
+
+
+def query_vectors(index: VectorIndex, queries: Queries, source: str) -> NDArray[np.float32]:
+    """The vectors of queries, shape (q, d).
+
+    Raises
+    ------
+    UnknownCutoutError
+        One is not indexed.
+    CatalogError
+        Those from outside are of another dimension.
+    """
+    if isinstance(queries, ExternalQueries):
+        return vectors_array(queries.vectors, index.dimension, source)
+    return index.vectors_of(queries)
+
+
+def nearest_of_parts(parts: Iterable[Found], queries: int, k: int) -> Found:
+    """The `k` of least (distance, ID) for each query, of those found in several parts.
+
+    Parameters
+    ----------
+    parts : iterable of (ids, distances), each of shape (q, up to k)
+    queries : int
+        q.
+    k : int
+    """
+    ids, distances = np.empty((queries, 0), np.int64), np.empty((queries, 0), np.float64)
+    for near, far in parts:
+        ids, distances = np.hstack([ids, near]), np.hstack([distances, far])
+        order = np.lexsort((ids, distances), axis=-1)[:, :k]
+        ids = np.take_along_axis(ids, order, axis=1)
+        distances = np.take_along_axis(distances, order, axis=1)
+    return ids, distances
 
 
 def _expansion_error(query: NDArray[np.float32], distance: float) -> float:

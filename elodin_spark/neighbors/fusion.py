@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.neighbors.lookup import checked_k, ids_array
-from elodin_spark.neighbors.outside import FromOutside, Outside
-from elodin_spark.neighbors.search import Index
+from elodin_spark.neighbors.base import ExternalQueries, Found, Index, Queries, checked_k, ids_array
 
 #: Neighbors of each ranking that are fused, and the most that come back.
 DEPTH = 500
@@ -37,29 +35,23 @@ class RankFusion:
     def __len__(self) -> int:
         return min(len(self.first), len(self.second), DEPTH)
 
-    def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Best cutouts of cutouts, as :class:`Index` says; each finds itself, first, where it may."""
-        return self._fused_rows(self.first, self.second, ids_array(ids), k)
+    def contains(self, ids: ArrayLike) -> NDArray[np.bool_]:
+        """Whether both hold each of `ids`, shape (m,); bool, shape (m,)."""
+        return self.first.contains(ids) & self.second.contains(ids)
 
-    def search_outside(self, queries: Outside, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Best cutouts of queries that are none.
+    def search(self, queries: Queries, k: int, *, allowed: ArrayLike | None = None) -> Found:
+        """Best cutouts, up to 500, as :class:`~elodin_spark.neighbors.base.Index` says.
 
-        Raises
-        ------
-        InputError
-            One of the metrics cannot be asked with them.
+        Each finds itself first, where it may.
         """
-        first, second = FromOutside(self.first, queries), FromOutside(self.second, queries)
-        return self._fused_rows(first, second, queries.ids, k)
-
-    def _fused_rows(
-        self, first: Index, second: Index, queries: NDArray[np.int64], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        k = min(checked_k(k), len(self))
-        found = [index.search_ids(queries, min(DEPTH + 1, len(index)))[0] for index in (first, second)]
-        near, distances = np.empty((queries.size, k), np.int64), np.empty((queries.size, k))
-        for row, query in enumerate(queries):
-            ranked, apart = _fused(int(query), found[0][row], found[1][row])
+        asked = queries.ids if isinstance(queries, ExternalQueries) else ids_array(queries)
+        first, second = (
+            index.search(queries, DEPTH + 1, allowed=allowed)[0] for index in (self.first, self.second)
+        )
+        k = min(checked_k(k), first.shape[1], second.shape[1], DEPTH)
+        near, distances = np.empty((asked.size, k), np.int64), np.empty((asked.size, k))
+        for row, query in enumerate(asked):
+            ranked, apart = _fused(int(query), first[row], second[row])
             near[row], distances[row] = ranked[:k], apart[:k]
         return near, distances
 

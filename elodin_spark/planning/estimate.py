@@ -18,8 +18,8 @@ from elodin_spark.planning.machines import Machines
 from elodin_spark.planning.rates import CutImage, Rates
 from elodin_spark.planning.sizes import file_bytes, measure_table
 
-#: Bytes of an index file beside its rows: FAISS's header; names and shapes of four arrays.
-_L2_BYTES, _JACCARD_BYTES = 90, 1114
+_L2_BYTES = 90  # of an index file beside its rows: FAISS's header
+_FILE_BYTES = 4096  # the header of each file of label sets: six, and two of their scores
 _IN_SHARD_BYTES, _SCORE_BYTES = 18, 6  # IDs, rows and sizes of sets; a label and its share
 
 
@@ -129,15 +129,14 @@ def _described_bytes(
 def index_bytes(rows: int, recipe: Recipe, n_labels: int | None, set_size: int = 30) -> dict[str, int]:
     """Bytes of the index files: vectors, codes and IDs; bit codes of label sets and IDs; their scores.
 
-    Shards hold sets once for both; beside an exact index, sets with scores are in a shard of their own.
+    Where there are scores, they are beside the sets.
     """
     fixed = _L2_BYTES if recipe.exact else recipe.fixed_bytes
     code = code_bytes(n_labels or recipe.dimension)
-    scores = _SCORE_BYTES * set_size
     return {
         "l2": rows * recipe.disk_bytes + fixed,
-        "jaccard": rows * (code + 8) + _JACCARD_BYTES if recipe.exact else rows * (code + _IN_SHARD_BYTES),
-        "label_scores": rows * (code + _IN_SHARD_BYTES + scores) if recipe.exact else rows * scores,
+        "jaccard": rows * (code + _IN_SHARD_BYTES) + 6 * _FILE_BYTES,
+        "label_scores": rows * _SCORE_BYTES * set_size + 2 * _FILE_BYTES,
     }
 
 

@@ -147,12 +147,12 @@ def memory_needs(
     """
     points = min(fingerprints, settings.projection.sample) if settings.projection.methods else 0
     vectors = points * recipe.dimension * 4
-    # Vectors or codes, IDs and their look-up; codes of sets and IDs as they come, in one piece, and by size.
+    # Vectors or codes, IDs and their look-up; codes of sets and IDs as they come, in one piece, and in order.
     index = fingerprints * recipe.memory_bytes + recipe.fixed_bytes
     labels = {"jaccard", "rank_fusion", "label_scores"} & set(settings.neighbors.metrics)
     if labels and not recipe.exact:
         index += 16 * fingerprints  # the IDs of sets, in order
-    elif labels - {"label_scores"}:
+    elif labels:
         index += 3 * fingerprints * (code_bytes(n_labels or recipe.dimension) + 8)
     # As they come from Spark, as a matrix, and twice in the principal components.
     projection = 4 * vectors

@@ -186,7 +186,7 @@ def _facts(
     set_size = settings.neighbors.labels or settings.fingerprints.top_labels
     index = None if indexed is None else index_bytes(indexed, recipe, n_labels, set_size)
     if index and not {"jaccard", "rank_fusion"} & set(settings.neighbors.metrics):
-        del index["jaccard"]
+        index["label_scores"] += index.pop("jaccard")  # which are of the sets
     if index and "label_scores" not in settings.neighbors.metrics:
         del index["label_scores"]
     points = 0 if not settings.projection.methods else settings.projection.sample

@@ -51,7 +51,7 @@ def copy(made: dict[str, Catalog], tmp_path: Path) -> Callable[[str], Catalog]:
     ("kind", "metric", "pattern"),
     [
         ("exact", "l2", "products/index-*/l2.index"),
-        ("exact", "jaccard", "products/index-*/jaccard.index"),
+        ("exact", "jaccard", "products/index-*/labels/shard-0/codes.bin"),
         ("coded", "l2", "products/shards-*/trained.index"),
         ("coded", "l2", "products/shards-*/trained.index.json"),
         ("coded", "l2", "products/shards-*/*/codes0.index"),

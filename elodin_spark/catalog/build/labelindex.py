@@ -1,4 +1,4 @@
-"""The indices of label sets: one file where the vectors fit in memory, shards made by executors beyond.
+"""The indices of label sets: one shard where the vectors fit in memory, several made by executors beyond.
 
 The product ``labels`` holds the centers and the shards, which take the same parts of the fingerprints
 table as the shards of vectors; a run that was killed goes on with those that are whole.
@@ -23,7 +23,6 @@ from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import NeighborsSettings, Settings
 from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.labels.clustering import LabelCenters, list_count, train_centers, training_size
-from elodin_spark.neighbors.labels.flat import JaccardIndex
 from elodin_spark.neighbors.labels.index import LabelIndex, LabelMetric
 from elodin_spark.neighbors.labels.shard import LabelBatch, LabelShard, add_label_shard
 from elodin_spark.neighbors.labels.stages import stream_label_sets
@@ -35,11 +34,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: In the index product: the Jaccard index in one piece, label sets with scores, and label counts.
-JACCARD_FILE, LABELS_FOLDER, COUNTS_FILE = "jaccard.index", "labels", "label_counts.npy"
+#: In the index product: the label sets of an archive whose vectors fit in memory, and label counts.
+LABELS_FOLDER, COUNTS_FILE = "labels", "label_counts.npy"
 CENTERS_FILE = "centers.npz"  # of the shards
 
-_FORMAT = "label indices 2"  # with counts
+_FORMAT = "label indices 3"  # sets and scores in one shard
 _QUERIES = 200  # whose neighbors are compared with the exact ones
 _OF_SETS, _OF_SCORES = {"jaccard", "rank_fusion"}, {"label_scores"}  # metrics
 
@@ -51,35 +50,27 @@ def label_digest(settings: NeighborsSettings) -> list[Any]:
 
 
 def make_label_files(store: Store, settings: NeighborsSettings, folder: Path, n_labels: int) -> None:
-    """Build the label indices of an archive whose vectors fit in memory, in the folder of the index."""
-    metrics = set(settings.metrics)
+    """Build the label index of an archive whose vectors fit in memory, in the folder of the index."""
+    metrics = (_OF_SETS | _OF_SCORES) & set(settings.metrics)
+    if not metrics:
+        return
     dataset = store.dataset("fingerprints", ["labels", "label_scores"])
-    count = store.n_rows("fingerprints")
+    centers, labels = train_centers([], 1, n_labels), folder / LABELS_FOLDER
+    labels.mkdir()
+    centers.save(labels / CENTERS_FILE)
+    with Progress(store.n_rows("fingerprints"), "indexing labels", "label sets") as progress:
 
-    def sets(progress: Progress) -> Iterator[LabelBatch]:
-        for batch in stream_label_sets(dataset, settings.labels):
-            yield batch
-            progress.add(len(batch[0]))  # type: ignore[arg-type]
+        def sets() -> Iterator[LabelBatch]:
+            for batch in stream_label_sets(dataset, settings.labels):
+                yield batch
+                progress.add(len(batch[0]))  # type: ignore[arg-type]
 
-    counts = None
-    if metrics & _OF_SETS:
-        with Progress(count, "indexing Jaccard", "label sets") as progress:
-            jaccard = JaccardIndex.build(((batch[0], batch[1]) for batch in sets(progress)), n_labels)
-        jaccard.save(folder / JACCARD_FILE)
-        counts = jaccard.label_counts()
-    if metrics & _OF_SCORES:
-        centers = train_centers([], 1, n_labels)
-        (folder / LABELS_FOLDER).mkdir()
-        centers.save(folder / LABELS_FOLDER / CENTERS_FILE)
-        with Progress(count, "indexing labels", "label sets") as progress:
-            add_label_shard(folder / LABELS_FOLDER / "shard-0", centers, sets(progress), shares=True)
-        counts = open_label_file(folder).label_counts()
-    if counts is not None:
-        np.save(folder / COUNTS_FILE, counts)
+        add_label_shard(labels / "shard-0", centers, sets(), shares=bool(_OF_SCORES & metrics))
+    np.save(folder / COUNTS_FILE, open_label_file(folder).label_counts())
 
 
 def open_label_file(folder: Path, without: ArrayLike = ()) -> LabelIndex:
-    """Open the label sets with scores that :func:`make_label_files` built.
+    """Open the label sets that :func:`make_label_files` built.
 
     Raises
     ------

@@ -16,12 +16,12 @@ from elodin_spark.catalog.search.indices import LabelIndices
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import Metric
+from elodin_spark.neighbors.base import Index
 from elodin_spark.neighbors.cosine import cosine_distances
 from elodin_spark.neighbors.distance import exact_distances
-from elodin_spark.neighbors.filtered import only
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
-from elodin_spark.neighbors.search import Index, neighbors_of
+from elodin_spark.neighbors.search import neighbors_of
 from elodin_spark.neighbors.suppression import WindowTable
 from elodin_spark.sampling.sample import sample_keys, stable_sample
 
@@ -154,7 +154,7 @@ def _pair_distances(
         vectors, measure = l2.vectors_of(ids), exact_distances if metric == "l2" else cosine_distances
         found = [measure(vectors[at], vectors, np.arange(at)) for at in range(1, len(ids))]
     else:
-        others, distances = only(index, ids).search_ids(ids, len(ids))
+        others, distances = index.search(ids, len(ids), allowed=ids)
         found = [far[other > cutout] for cutout, other, far in zip(ids, others, distances, strict=True)]
     return np.concatenate(found)
 

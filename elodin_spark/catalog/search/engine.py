@@ -11,17 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.catalog.storage.tombstones import Removed
 from elodin_spark.errors import UnknownCutoutError
-from elodin_spark.neighbors.duplicates import DuplicateWindows, folded_duplicates
-from elodin_spark.neighbors.filtered import only
-from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.ivf.index import ApproximateL2Index
-from elodin_spark.neighbors.lookup import ids_array
-from elodin_spark.neighbors.outside import FromOutside, Outside
+from elodin_spark.neighbors.base import ExternalQueries, Index, Queries, ids_array
+from elodin_spark.neighbors.flat import VectorIndex
 from elodin_spark.neighbors.regions import PlacedWindows, directions, within_cone, within_moc
-from elodin_spark.neighbors.repeats import Repeats, RepeatWindows
-from elodin_spark.neighbors.search import Index, WindowsOf, neighbors_of
-from elodin_spark.neighbors.suppression import Windows, WindowTable
-from elodin_spark.schema import NEIGHBORS
+from elodin_spark.neighbors.search import WindowsOf, neighbors_of
+from elodin_spark.neighbors.suppression import (
+    DuplicateWindows,
+    Repeats,
+    RepeatWindows,
+    Windows,
+    WindowTable,
+    folded_duplicates,
+)
 
 #: Columns of the cutouts table that answers take.
 WINDOW_COLUMNS = ["cutout_id", "image_id", "x0", "y0", "x1", "y1", "ra", "dec"]
@@ -59,7 +60,7 @@ class NeighborSearch:
         kept: NDArray[np.int64] | None = None,
         removed: Removed | None = None,
         repeats: Repeats | None = None,
-        l2: L2Index | ApproximateL2Index | None = None,
+        l2: VectorIndex | None = None,
     ) -> None:
         self._windows, self._source = windows, source
         self._l2 = l2
@@ -67,10 +68,9 @@ class NeighborSearch:
         self.options = options
         self._removed, self._repeats = removed or Removed(), repeats
         self._ids = windows.column("cutout_id").to_numpy()
-        self._whole = index
+        self._index = index
         free = options.cone is None and options.moc is None and kept is None
         self._among = None if free else self._allowed(kept)
-        self._index = index if self._among is None else only(index, self._among)
 
     def __call__(self, cutout_ids: ArrayLike) -> pa.Table:
         """Return neighbors of :data:`elodin_spark.schema.NEIGHBORS`.
@@ -81,12 +81,9 @@ class NeighborSearch:
             A cutout has no fingerprint, or was removed.
         """
         self._removed.refuse(cutout_ids, self._source)
-        if not len(self._index):
-            self._whole.search_ids(cutout_ids, 1)  # whatever is wrong with them is said
-            return NEIGHBORS.empty_table()
-        return self._neighbors(cutout_ids, self._index)
+        return self._neighbors(cutout_ids)
 
-    def outside(self, queries: Outside) -> pa.Table:
+    def outside(self, queries: ExternalQueries) -> pa.Table:
         """The same of queries that are no cutouts, by the IDs -1, -2 and so on.
 
         Raises
@@ -94,18 +91,16 @@ class NeighborSearch:
         InputError
             Their label sets are not known, and the metric compares these.
         """
-        if not len(self._index):
-            FromOutside(self._whole, queries).search_ids(queries.ids, 1)
-            return NEIGHBORS.empty_table()
-        return self._neighbors(queries.ids, FromOutside(self._index, queries))
+        return self._neighbors(queries)
 
-    def _neighbors(self, ids: ArrayLike, index: Index) -> pa.Table:
+    def _neighbors(self, queries: Queries) -> pa.Table:
         options = self.options
         assert options.k is not None  # see __init__
         return neighbors_of(
-            ids,
+            queries,
             options.k,
-            index,
+            self._index,
+            allowed=self._among,
             windows_of=self._windows_of(),
             allow_overlap=options.allow_overlap
             and options.min_separation_arcsec is None

@@ -15,8 +15,8 @@ from elodin_spark.catalog.build.products import thumbnails_of
 from elodin_spark.catalog.build.typical import typical_of
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.errors import InputError
-from elodin_spark.neighbors.lookup import HasCutouts
-from elodin_spark.neighbors.repeats import Repeats
+from elodin_spark.neighbors.base import Index
+from elodin_spark.neighbors.suppression import Repeats
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.search.neighbors import Neighbors
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SHOWN = ("image", "x0", "y0", "x1", "y1", "ra", "dec", "labels", "rank", "distance", "distance_percentile")
 
 
-def grouped_repeats(found: pa.Table, repeats: Repeats, index: HasCutouts) -> list[list[int]]:
+def grouped_repeats(found: pa.Table, repeats: Repeats, index: Index) -> list[list[int]]:
     """Known repeats of the neighbors of an answer, one list a row; see :meth:`Repeats.grouped`."""
     return [
         group.tolist()

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from elodin_spark.catalog.build.label_sheets import examples_of
 from elodin_spark.catalog.build.labelindex import (
-    JACCARD_FILE,
     LABELS_FOLDER,
     open_label_file,
     open_label_shards,
@@ -24,14 +23,12 @@ from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import Metric
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.neighbors.cosine import ApproximateCosine, CosineIndex
+from elodin_spark.neighbors.base import Index
+from elodin_spark.neighbors.cosine import CosineIndex
 from elodin_spark.neighbors.explain import label_weights, shared_labels
-from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.flat import VectorIndex
 from elodin_spark.neighbors.fusion import RankFusion
-from elodin_spark.neighbors.ivf.index import ApproximateL2Index
-from elodin_spark.neighbors.labels.flat import JaccardIndex
-from elodin_spark.neighbors.labels.index import LabelIndex
-from elodin_spark.neighbors.search import Index, TieBroken
+from elodin_spark.neighbors.labels.index import LabelIndex, TieBroken
 
 _SHOWN, _LIKE = 5, 2  # shared labels, and cutouts that show one
 
@@ -52,49 +49,14 @@ class LabelIndices:
         return self._store.product("index") or {}
 
     @cached_property
-    def sets(self) -> JaccardIndex | LabelIndex:
-        """Label sets.
-
-        Raises
-        ------
-        CatalogError
-            They were not indexed.
-        """
+    def _sets(self) -> LabelIndex | None:
+        if (record := self._record.get("label_index")) is not None:
+            return open_label_shards(self._store, record)
         folder, _ = checked_index(self._store)
-        if (folder / JACCARD_FILE).exists():
-            return JaccardIndex.load(folder / JACCARD_FILE, without=self._store.removed.cutouts)
-        if self._shards is not None:
-            return self._shards
-        raise CatalogError(
-            f"{self._store.path} has no Jaccard index; add jaccard to neighbors.metrics and run it again"
-        )
+        has_sets = (folder / LABELS_FOLDER).exists()
+        return open_label_file(folder, self._store.removed.cutouts) if has_sets else None
 
-    @cached_property
-    def scores(self) -> LabelIndex:
-        """Label sets with the scores of their labels.
-
-        Raises
-        ------
-        CatalogError
-            They were not indexed.
-        """
-        if "label_scores" in self._record.get("metrics", ()):
-            folder, _ = checked_index(self._store)
-            if self._shards is not None:
-                return self._shards
-            if (folder / LABELS_FOLDER).exists():
-                return open_label_file(folder, self._store.removed.cutouts)
-        raise CatalogError(
-            f"{self._store.path} has no index of label scores; add label_scores to neighbors.metrics and run "
-            "it again"
-        )
-
-    @cached_property
-    def _shards(self) -> LabelIndex | None:
-        record = self._record.get("label_index")
-        return None if record is None else open_label_shards(self._store, record)
-
-    def index_of(self, metric: Metric, l2: L2Index | ApproximateL2Index) -> Index:
+    def index_of(self, metric: Metric, l2: VectorIndex) -> Index:
         """The index of a metric.
 
         Parameters
@@ -110,11 +72,15 @@ class LabelIndices:
         if metric == "l2":
             return l2
         if metric == "cosine":
-            return CosineIndex(l2) if isinstance(l2, L2Index) else ApproximateCosine(l2)
-        if metric == "label_scores":
-            return TieBroken(self.scores, l2, "label_scores")
-        jaccard = TieBroken(self.sets, l2)
-        return jaccard if metric == "jaccard" else RankFusion(l2, jaccard)
+            return CosineIndex(l2)
+        scored = metric == "label_scores"
+        if self._sets is None or (scored and metric not in self._record.get("metrics", ())):
+            what, name = ("index of label scores", metric) if scored else ("Jaccard index", "jaccard")
+            raise CatalogError(
+                f"{self._store.path} has no {what}; add {name} to neighbors.metrics and run it again"
+            )
+        by_labels = TieBroken(self._sets, l2, "label_scores" if scored else "jaccard")
+        return RankFusion(l2, by_labels) if metric == "rank_fusion" else by_labels
 
     def explain(
         self, query: ResolvedQuery, found: pa.Table, most: int = _SHOWN

@@ -26,7 +26,8 @@ from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.transform import load_finish
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.uris import is_fits
-from elodin_spark.neighbors.outside import Outside, checked_vector
+from elodin_spark.neighbors.base import ExternalQueries
+from elodin_spark.neighbors.distance import checked_vector
 from elodin_spark.progress import counted
 from elodin_spark.stage import run_plain
 
@@ -143,7 +144,7 @@ class ResolvedQuery:
         What to call it.
     cutout_ids : tuple of int
         The cutouts; empty where it is none.
-    outside : Outside, optional
+    outside : ExternalQueries, optional
         What is no cutout of the catalog.
     picture : dict, optional
         Of an image: what a figure shows of it, see :class:`~elodin_spark.display.neighbors.Panel`.
@@ -151,7 +152,7 @@ class ResolvedQuery:
 
     name: str
     cutout_ids: tuple[int, ...] = ()
-    outside: Outside | None = None
+    outside: ExternalQueries | None = None
     picture: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -211,7 +212,7 @@ def by_vector(
     Raises
     ------
     InputError
-        As :func:`~elodin_spark.neighbors.outside.checked_vector`.
+        As :func:`~elodin_spark.neighbors.distance.checked_vector`.
     """
     checked = checked_vector(vector, dimension)[np.newaxis]
     sets, most = None, settings.neighbors.labels or settings.fingerprints.top_labels
@@ -222,7 +223,7 @@ def by_vector(
     elif store.labels == "units" and finish is None:
         sets = label_sets(checked, most)[0]
     name = f"the vector of {vector}" if isinstance(vector, str | Path) else "a vector"
-    return ResolvedQuery(name, outside=Outside(checked, sets))
+    return ResolvedQuery(name, outside=ExternalQueries(checked, sets))
 
 
 def by_image(store: Store, settings: Settings, network: ResolvedNetwork, file: str | Path) -> ResolvedQuery:
@@ -282,7 +283,7 @@ def by_image(store: Store, settings: Settings, network: ResolvedNetwork, file: s
     picture = {name: window[name] for name in ("x0", "y0", "x1", "y1", "ra", "dec", "thumbnail")}
     picture |= {"cutout_id": None, "image": Path(file).name}
     picture["labels"] = [store.label_name(label) for label in window["labels"]]
-    return ResolvedQuery(f"the image {file}", outside=Outside(vectors, [labels]), picture=picture)
+    return ResolvedQuery(f"the image {file}", outside=ExternalQueries(vectors, [labels]), picture=picture)
 
 
 def _failure(rows: pa.Table, kind: str | None = None) -> dict[str, Any] | None:

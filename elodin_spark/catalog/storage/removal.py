@@ -22,7 +22,7 @@ from elodin_spark.config.settings import Settings
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 from elodin_spark.images.remote import list_uri
 from elodin_spark.images.uris import is_remote, local_path
-from elodin_spark.neighbors.lookup import ids_array, some_ids
+from elodin_spark.neighbors.base import ids_array, some_ids
 
 _LISTED = 20  # images and cutouts that a dry run names
 

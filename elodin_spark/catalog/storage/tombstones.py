@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.errors import CatalogError, UnknownCutoutError
+from elodin_spark.neighbors.base import ids_array, some_ids
 from elodin_spark.neighbors.files import written_whole
-from elodin_spark.neighbors.lookup import ids_array, some_ids
 
 _FILE = "removed.parquet"
 _COLUMNS = pa.schema([pa.field("kind", pa.string()), pa.field("id", pa.int64())])

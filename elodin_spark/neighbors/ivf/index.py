@@ -9,7 +9,7 @@ do not depend on how vectors are dealt to shards, on merges, or on mapping.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.neighbors.distance import exact_distances
-from elodin_spark.neighbors.flat import L2Index
+from elodin_spark.neighbors.base import (
+    ExternalQueries,
+    Found,
+    Queries,
+    checked_k,
+    held,
+    ids_array,
+    some_ids,
+    unknown_cutouts,
+)
+from elodin_spark.neighbors.flat import L2Index, nearest_of_parts
 from elodin_spark.neighbors.ivf.candidates import find_candidates, nearest_of
 from elodin_spark.neighbors.ivf.shard import Shard
 from elodin_spark.neighbors.ivf.training import Trained, omp_threads, training_record
-from elodin_spark.neighbors.lookup import checked_k, held, ids_array, some_ids, unknown_cutouts
 
 _RANK_BYTES = 16 << 20  # of vectors decoded at once in a thread
 _SCANNED_AT_ONCE = 256  # queries
@@ -59,7 +67,7 @@ class Search:
 
 
 class ApproximateL2Index:
-    """Shards of one trained index, searched as one; the methods are those of L2Index.
+    """Shards of one trained index, searched as one: an :class:`~elodin_spark.neighbors.base.Index`.
 
     Distances are those of the stored vectors (float16 or 8 bits by recipe), in float64.
 
@@ -187,116 +195,61 @@ class ApproximateL2Index:
             raise unknown_cutouts("the index", wanted[shard < 0])
         return self.trained.decode(self._stored(shard, row))
 
-    def distances(self, cutout_id: int, others: ArrayLike) -> NDArray[np.float64]:
-        """Euclidean distances from one cutout to others.
-
-        Parameters
-        ----------
-        cutout_id : int
-        others : array_like of int64, shape (m,)
-
-        Returns
-        -------
-        ndarray of float64, shape (m,)
-
-        Raises
-        ------
-        UnknownCutoutError
-            An ID is not indexed.
-        """
-        vectors = self.vectors_of(others)
-        return exact_distances(self.vectors_of([cutout_id])[0], vectors, np.arange(len(vectors)))
-
     def remove(self, ids: ArrayLike) -> int:
         """Mask cutouts at once, and for those who open the shards later; how many there were."""
         return sum(shard.remove(ids) for shard in self.shards)
 
-    def search_ids(
-        self, ids: ArrayLike, k: int, *, allowed: ArrayLike | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest cutouts of cutouts; each finds itself among its own, if it is allowed.
+    def compares_all(self, count: int) -> bool:
+        """Whether a search compares all of so many cutouts that it may answer with."""
+        return count <= self.settings.exact_below
 
-        Parameters and results as for :meth:`search`, the queries given by ID, int64, shape (q,).
+    def blocks(self, allowed: ArrayLike | None = None) -> Iterator[L2Index]:
+        """All stored vectors, or those of allowed cutouts, in exact indices one after the other."""
+        only = None if allowed is None else held(self, allowed)
+        for shard in self.shards:
+            for some, stored in shard.blocks(only):
+                if some.size:
+                    yield L2Index.build([(some, self.trained.decode(stored))], self.dimension)
 
-        Raises
-        ------
-        UnknownCutoutError
-            An ID is not indexed.
-        InputError
-            `k` is below 1.
+    def search(self, queries: Queries, k: int, *, allowed: ArrayLike | None = None) -> Found:
+        """Nearest cutouts, ordered by (Euclidean distance, not squared, ID).
+
+        As :class:`~elodin_spark.neighbors.base.Index` says.
         """
-        queries = ids_array(ids)
-        return self._search(self.vectors_of(queries), k, allowed, queries)
-
-    def search(
-        self, vectors: ArrayLike, k: int, *, allowed: ArrayLike | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest cutouts of vectors, ordered by (distance, ID).
-
-        Parameters
-        ----------
-        vectors : array_like of float32, shape (q, d)
-        k : int
-            Neighbors wanted; all ``n`` come back where `k` is larger.
-        allowed : array_like, optional
-            Only these: cutout IDs, int64, shape (m,), those not indexed being ignored; or a bool
-            for each of :attr:`ids`, shape (n,).
-
-        Returns
-        -------
-        ids : ndarray of int64, shape (q, min(k, n))
-            ``n`` counts the allowed ones where some are given.
-        distances : ndarray of float64, shape (q, min(k, n))
-            Euclidean, not squared.
-
-        Raises
-        ------
-        CatalogError
-            Vectors of another dimension, NaN or infinite.
-        InputError
-            `k` is below 1, or a mask of another length.
-        """
-        return self._search(self.trained.checked(vectors, "a query"), k, allowed, None)
-
-    def _search(
-        self,
-        queries: NDArray[np.float32],
-        k: int,
-        allowed: ArrayLike | None,
-        own: NDArray[np.int64] | None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        only = None if allowed is None else self._allowed_ids(allowed)
+        if isinstance(queries, ExternalQueries):
+            own, vectors = None, self.trained.checked(queries.vectors, "a query")
+        else:
+            own, vectors = ids_array(queries), self.vectors_of(queries)
+        only = None if allowed is None else held(self, allowed)
         count = len(self) if only is None else only.size
         k = min(checked_k(k), count)
         wanted = max(self.settings.candidates, _FOR_EACH_NEIGHBOR * k)
-        few = only is not None and count <= self.settings.exact_below
-        ids = np.empty((len(queries), k), np.int64)
-        distances = np.empty((len(queries), k), np.float64)
-        if k == 0 or not len(queries):
+        ids = np.empty((len(vectors), k), np.int64)
+        distances = np.empty((len(vectors), k), np.float64)
+        if k == 0 or not len(vectors):
             return ids, distances
+        few = count <= wanted or (only is not None and self.compares_all(count))
         with omp_threads(self.settings.threads):
-            if self.trained.exact or few or count <= wanted:
-                return self.scan(queries, k, only)
+            if self.trained.exact or few:
+                return self.scan(vectors, k, only)
             nprobe = min(self.trained.lists, self.settings.nprobe)
             if only is not None:
                 widening = min(_MOST_WIDENING, len(self) / count)
                 nprobe = min(self.trained.lists, math.ceil(nprobe * widening))
             short = []
-            for start in range(0, len(queries), _SCANNED_AT_ONCE):
+            for start in range(0, len(vectors), _SCANNED_AT_ONCE):
                 block = slice(start, start + _SCANNED_AT_ONCE)
-                found = find_candidates(self.trained, self.shards, queries[block], wanted, nprobe, only)
+                found = find_candidates(self.trained, self.shards, vectors[block], wanted, nprobe, only)
                 if own is not None:
                     found = _with_own(found, own[block], only)
-                ids[block], distances[block], enough = self._rank(queries[block], found, k)
+                ids[block], distances[block], enough = self._rank(vectors[block], found, k)
                 short.append(start + np.flatnonzero(~enough))
             rows = np.concatenate(short)
             if rows.size:  # the lists nearest to these held fewer than k
-                ids[rows], distances[rows] = self.scan(queries[rows], k, only)
+                ids[rows], distances[rows] = self.scan(vectors[rows], k, only)
         return ids, distances
 
-    def scan(
-        self, queries: NDArray[np.float32], k: int, only: NDArray[np.int64] | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def scan(self, queries: NDArray[np.float32], k: int, only: NDArray[np.int64] | None = None) -> Found:
         """Exact neighbors, by comparing all stored vectors, or those of some IDs, block by block.
 
         Parameters
@@ -310,19 +263,8 @@ class ApproximateL2Index:
         -------
         ids, distances : ndarray of int64 and float64, shape (q, k)
         """
-        best_ids = np.empty((len(queries), 0), np.int64)
-        best = np.empty((len(queries), 0), np.float64)
-        for shard in self.shards:
-            for some, stored in shard.blocks(only):
-                if not some.size:
-                    continue
-                block = L2Index.build([(some, self.trained.decode(stored))], self.dimension)
-                near, distances = block.search(queries, k)
-                best_ids, best = np.hstack([best_ids, near]), np.hstack([best, distances])
-                order = np.lexsort((best_ids, best), axis=-1)[:, :k]
-                best_ids = np.take_along_axis(best_ids, order, axis=1)
-                best = np.take_along_axis(best, order, axis=1)
-        return best_ids, best
+        parts = (block.nearest(queries, min(k, len(block))) for block in self.blocks(only))
+        return nearest_of_parts(parts, len(queries), k)
 
     def _rank(
         self, queries: NDArray[np.float32], candidates: NDArray[np.int64], k: int
@@ -369,15 +311,6 @@ class ApproximateL2Index:
             here = shard == number
             out[here] = self.shards[number].stored(row[here])
         return out
-
-    def _allowed_ids(self, allowed: ArrayLike) -> NDArray[np.int64]:
-        """Allowed IDs that are indexed, ascending."""
-        array = np.asarray(allowed)
-        if array.dtype == bool:
-            if array.shape != (len(self),):
-                raise InputError(f"a mask of allowed cutouts has shape ({len(self)},), got {array.shape}")
-            return self.ids[array]
-        return held(self, array)
 
 
 def _between(ids: NDArray[np.int64], part: int, parts: int, largest: int) -> NDArray[np.int64]:

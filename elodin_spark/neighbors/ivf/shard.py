@@ -25,11 +25,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.diskfiles import file_crc
 from elodin_spark.errors import CatalogError
-from elodin_spark.neighbors.arrayfile import ArrayWriter, open_array
-from elodin_spark.neighbors.files import new_folder, read_json, written_whole
+from elodin_spark.neighbors.base import IdLookup, ids_array
+from elodin_spark.neighbors.files import ArrayWriter, new_folder, open_array, read_json, written_whole
 from elodin_spark.neighbors.ivf.inverted_lists import CodesWriter, read_codes
 from elodin_spark.neighbors.ivf.training import Trained, omp_threads
-from elodin_spark.neighbors.lookup import IdLookup, ids_array
 
 _FORMAT = "elodin_spark index shard 1"
 _VECTORS, _IDS, _REMOVED, _RECORD = "vectors.bin", "ids.bin", "removed.npy", "shard.json"

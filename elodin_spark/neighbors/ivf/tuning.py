@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.errors import InputError
+from elodin_spark.neighbors.base import ExternalQueries
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index, Search
 
 _RANKS = (1, 10, 100)
@@ -139,11 +140,11 @@ def measure(
         record[f"recall@{rank}"] = _recall(near, exact, rank)
         if rank == 10:
             record["distance_error"] = _distance_error(index, queries, distances, exact)
-    index.search(queries[:1], 10)
-    record["batch_per_second"] = len(queries) / _seconds(lambda: index.search(queries, 10))
+    index.search(ExternalQueries(queries[:1]), 10)
+    record["batch_per_second"] = len(queries) / _seconds(lambda: index.search(ExternalQueries(queries), 10))
     some = np.random.default_rng(0).choice(exact[:, 0], min(_SINGLES, len(exact)))
-    index.search_ids(some[:1], 10)
-    single = [_seconds(partial(index.search_ids, [one], 10)) for one in some]
+    index.search(some[:1], 10)
+    single = [_seconds(partial(index.search, [one], 10)) for one in some]
     for percentile in (50, 99):
         record[f"single_ms_p{percentile}"] = 1e3 * float(np.percentile(single, percentile))
     return {**record, **_bytes(index)}
@@ -165,8 +166,8 @@ def _near(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The nearest `k` of queries, without `own`."""
     if own is None:
-        return index.search(queries, k)
-    ids, distances = index.search(queries, k + 1)
+        return index.search(ExternalQueries(queries), k)
+    ids, distances = index.search(ExternalQueries(queries), k + 1)
     others = without(ids, own)
     return tuple(found[others].reshape(len(ids), -1) for found in (ids, distances))  # type: ignore[return-value]
 

@@ -1,8 +1,12 @@
 """Neighbors by their labels among shards of label sets.
 
+The distance of sets A and B is 1 - |A n B| / |A u B|. With sizes a and b and H labels in one set only (the
+Hamming distance of their bit codes) it is 2H / (a + b + H). Numerators and denominators are small integers,
+so that equal fractions are equal float64 and comparing distances is exact.
+
 What is in the lists nearest to a query is compared exactly, whatever the sizes of the sets; which lists
 these are follows from the centers alone. So answers do not depend on how sets are dealt to shards, and
-with all lists they are those of the exact index.
+with all lists, of which few sets need but one, they are exact.
 """
 
 from __future__ import annotations
@@ -11,22 +15,34 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from elodin_spark.errors import CatalogError
-from elodin_spark.neighbors.labels.bitcodes import LabelSets, encode, set_sizes
+from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.neighbors.base import (
+    ExternalQueries,
+    Found,
+    Queries,
+    checked_k,
+    held,
+    ids_array,
+    some_ids,
+    unknown_cutouts,
+)
+from elodin_spark.neighbors.distance import exact_distances
+from elodin_spark.neighbors.flat import VectorIndex, query_vectors
+from elodin_spark.neighbors.labels.bitcodes import encode, set_sizes
 from elodin_spark.neighbors.labels.clustering import LabelCenters, hamming
-from elodin_spark.neighbors.labels.flat import TieBreak, jaccard_distance, ranked
 from elodin_spark.neighbors.labels.shard import LabelShard, Piece, rows_at, take
-from elodin_spark.neighbors.lookup import checked_k, held, ids_array, some_ids, unknown_cutouts
 
 _EXACT_BELOW = 20_000  # allowed cutouts, which are all compared
 _CHECKED_ON_OPENING = 4 << 20  # IDs
 _MOST_WIDENING = 64  # of the lists, for a filter
 
+#: (query row, int64 IDs of shape (m,)) to distances of shape (m,), the smaller the better.
+TieBreak: TypeAlias = Callable[[int, NDArray[np.int64]], NDArray[np.float64]]
 #: Of a piece of a shard and (k, distance): which are among the k nearest in it and at most so far, and
 #: perhaps a few more, and how far these are; float64, shape (m,).
 _Compare: TypeAlias = Callable[[LabelShard, Piece, int, float], tuple[NDArray[np.int64], NDArray[np.float64]]]
@@ -57,7 +73,9 @@ class LabelQueries:
 
 
 class LabelIndex:
-    """Shards of label sets searched as one; the methods are those of JaccardIndex.
+    """Shards of label sets searched as one: an :class:`~elodin_spark.neighbors.base.Index`.
+
+    Identical sets, empty ones included, have distance 0; an empty and a non-empty set 1.
 
     Parameters
     ----------
@@ -147,94 +165,51 @@ class LabelIndex:
             for code in self._codes_of(ids_array(ids))
         ]
 
-    def search_ids(
+    def search(
         self,
-        ids: ArrayLike,
+        queries: Queries,
         k: int,
-        tie_break: TieBreak | None = None,
         *,
-        metric: LabelMetric = "jaccard",
         allowed: ArrayLike | None = None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest cutouts of cutouts; each finds itself among its own, if it is allowed.
-
-        Parameters and results as for :meth:`search`, the queries given by ID, int64, shape (q,).
+        metric: LabelMetric = "jaccard",
+        tie_break: TieBreak | None = None,
+    ) -> Found:
+        """Nearest cutouts, ordered by (distance, tie break, ID), as Index says.
 
         Parameters
         ----------
-        ids : array_like of int64, shape (q,)
-        k : int
-        tie_break : callable, optional
+        queries, k, allowed
+            See :class:`~elodin_spark.neighbors.base.Index`.
         metric : {'jaccard', 'label_scores'}, optional
             1 - Jaccard index of the sets; or the Euclidean distance of the scores of their labels,
             each divided by their sum, which is 0 for labels that a set does not hold.
-        allowed : array_like of int64, shape (m,), optional
+        tie_break : callable, optional
+            Second distance, asked once a query for the IDs whose distance is shared, including all that
+            tie with the k-th. Without it, ties go by ID.
 
         Raises
         ------
-        UnknownCutoutError
-            An ID is not indexed.
-        InputError
-            `k` is below 1.
         CatalogError
-            The label distance is asked for, and scores were not kept.
+            The label distance is asked for, and scores were not kept; or as Index says.
+        InputError
+            Of external queries the label sets are not known, or the label distance is asked for.
         """
-        queries = ids_array(ids)
         return self.compare(self.queries_of(queries, metric), k, tie_break, allowed=allowed)
 
-    def search(
-        self,
-        sets: LabelSets,
-        k: int,
-        tie_break: TieBreak | None = None,
-        *,
-        allowed: ArrayLike | None = None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Nearest cutouts of label sets, ordered by (distance, tie break, ID).
-
-        Parameters
-        ----------
-        sets : q label sets
-        k : int
-            Neighbors wanted; all ``n`` come back where `k` is larger.
-        tie_break : callable, optional
-            As for :meth:`elodin_spark.neighbors.labels.flat.JaccardIndex.search`.
-        allowed : array_like of int64, shape (m,), optional
-            Only these; those not indexed are ignored.
-
-        Returns
-        -------
-        ids : ndarray of int64, shape (q, min(k, n))
-            ``n`` counts the allowed ones where some are given.
-        distances : ndarray of float64, shape (q, min(k, n))
-
-        Raises
-        ------
-        CatalogError
-            A label outside the universe.
-        InputError
-            `k` is below 1.
-        """
-        queries = LabelQueries(encode(sets, self.n_labels, "the query"))
-        return self.compare(queries, k, tie_break, allowed=allowed)
-
-    def queries_of(self, ids: ArrayLike, metric: LabelMetric = "jaccard") -> LabelQueries:
-        """What a metric compares of cutouts.
-
-        Parameters
-        ----------
-        ids : array_like of int64, shape (q,)
-        metric : {'jaccard', 'label_scores'}, optional
-
-        Raises
-        ------
-        UnknownCutoutError
-            An ID is not indexed.
-        CatalogError
-            The label distance is asked for, and scores were not kept.
-        """
-        shard, row = self._locate(ids_array(ids))
-        codes = self._codes_of(ids_array(ids))
+    def queries_of(self, queries: Queries, metric: LabelMetric = "jaccard") -> LabelQueries:
+        """What a metric compares of queries; raises as :meth:`search`."""
+        if isinstance(queries, ExternalQueries):
+            if metric == "label_scores":
+                raise InputError(
+                    "the label distance compares cutouts of a catalog: ask with one, or by jaccard"
+                )
+            if queries.sets is None:
+                raise InputError(
+                    "a vector alone has no labels to compare: ask by l2 or cosine, or with an image"
+                )
+            return LabelQueries(encode(queries.sets, self.n_labels, "the query"))
+        shard, row = self._locate(ids_array(queries))
+        codes = self._codes_of(ids_array(queries))
         if metric == "jaccard" or not row.size:
             return LabelQueries(codes)
         found = [self.shards[s].shares([np.array([r])]) for s, r in zip(shard, row, strict=True)]
@@ -251,7 +226,7 @@ class LabelIndex:
         tie_break: TieBreak | None = None,
         *,
         allowed: ArrayLike | None = None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    ) -> Found:
         """Nearest cutouts of queries; see :meth:`search`."""
         codes = queries.codes
         only = None if allowed is None else held(self, allowed)
@@ -280,7 +255,7 @@ class LabelIndex:
         k: int,
         lists: NDArray[np.int64] | None,
         only: NDArray[np.int64] | None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    ) -> Found:
         """(IDs, distances) of all at most as far as the k-th nearest of some lists, or of all."""
         ids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
         distances: list[NDArray[np.float64]] = [np.empty(0)]
@@ -310,6 +285,85 @@ class LabelIndex:
             here = shard == number
             codes[here] = self.shards[number].codes[row[here]]
         return codes
+
+
+@dataclass(frozen=True, eq=False)
+class TieBroken:
+    """Neighbors by labels, ordered by (their distance, Euclidean distance, ID): an Index.
+
+    Parameters
+    ----------
+    index : LabelIndex
+    by : L2Index or ApproximateL2Index
+        Holds at least the cutouts of `index`.
+    metric : {'jaccard', 'label_scores'}, optional
+        See :meth:`LabelIndex.search`.
+    """
+
+    index: LabelIndex
+    by: VectorIndex
+    metric: LabelMetric = "jaccard"
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def contains(self, ids: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each of `ids`, shape (m,), is indexed; bool, shape (m,)."""
+        return self.index.contains(ids)
+
+    def search(self, queries: Queries, k: int, *, allowed: ArrayLike | None = None) -> Found:
+        """Nearest cutouts, as :class:`~elodin_spark.neighbors.base.Index` says."""
+        vectors = query_vectors(self.by, queries, "the index")
+
+        def second(row: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+            return exact_distances(vectors[row], self.by.vectors_of(others), np.arange(len(others)))
+
+        return self.index.search(queries, k, allowed=allowed, metric=self.metric, tie_break=second)
+
+
+def ranked(
+    row: int, ids: NDArray[np.int64], distances: NDArray[np.float64], tie_break: TieBreak | None
+) -> NDArray[np.int64]:
+    """Order of some cutouts by (distance, tie break, ID).
+
+    Parameters
+    ----------
+    row : int
+        Of the query.
+    ids : ndarray of int64, shape (m,)
+    distances : ndarray of float64, shape (m,)
+    tie_break : callable or None
+        See :data:`TieBreak`; asked for those whose distance is shared.
+
+    Returns
+    -------
+    ndarray of int64, shape (m,)
+    """
+    second = np.zeros(ids.size)
+    if tie_break is not None:
+        _, value, count = np.unique(distances, return_inverse=True, return_counts=True)
+        tied = count[value] > 1
+        if tied.any():
+            second[tied] = tie_break(row, ids[tied])
+    return np.lexsort((ids, second, distances))
+
+
+def jaccard_distance(a: int, b: int | NDArray[Any], hamming: NDArray[Any]) -> NDArray[np.float64]:
+    """Jaccard distances of a set of size `a` and sets of size `b` from their Hamming distances.
+
+    Parameters
+    ----------
+    a : int
+    b : int, or ndarray of integers, shape (m,)
+    hamming : ndarray of integers, shape (m,), or any where `b` is one size
+
+    Returns
+    -------
+    ndarray of float64, shape of `hamming`
+        2H / (a + b + H); 0 between empty sets.
+    """
+    wide = hamming.astype(np.float64)
+    return np.asarray(2 * wide / np.maximum(a + b + wide, 1))
 
 
 def _closer(

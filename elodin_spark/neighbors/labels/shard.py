@@ -26,11 +26,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from elodin_spark.diskfiles import file_crc
 from elodin_spark.errors import CatalogError
-from elodin_spark.neighbors.arrayfile import ArrayWriter, open_array
-from elodin_spark.neighbors.files import new_folder, read_json, written_whole
+from elodin_spark.neighbors.base import IdLookup, ids_array
+from elodin_spark.neighbors.files import ArrayWriter, new_folder, open_array, read_json, written_whole
 from elodin_spark.neighbors.labels.bitcodes import LabelSets, count_labels, encode, flatten, set_sizes
 from elodin_spark.neighbors.labels.clustering import LabelCenters
-from elodin_spark.neighbors.lookup import IdLookup, ids_array
 
 _FORMAT = "elodin_spark label shard 1"
 _RECORD = "shard.json"

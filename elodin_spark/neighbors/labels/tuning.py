@@ -90,7 +90,7 @@ def others_of(
 
 
 def _distances(index: LabelIndex, own: NDArray[np.int64], k: int, metric: LabelMetric) -> NDArray[np.float64]:
-    return others_of(*index.search_ids(own, k + 1, metric=metric), own)
+    return others_of(*index.search(own, k + 1, metric=metric), own)
 
 
 def _recall(found: NDArray[np.float64], exact: NDArray[np.float64], rank: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.labels import label_index
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,7 +20,6 @@ from elodin_spark.learning.quality import (
     score,
     shares_of_same,
 )
-from elodin_spark.neighbors.labels.flat import JaccardIndex
 
 # Whole numbers, so that many distances are equal and each is exact.
 NUMBERS = st.integers(-3, 3).map(np.float32)
@@ -74,7 +74,7 @@ def test_without_groups_each_cutout_is_an_object(given_set):
 
 def test_any_index_answers():
     sets = [[0, 1], [1, 2], [0, 1, 2], [5], [5, 6]]
-    index = JaccardIndex.build([(np.arange(5), [np.array(s, np.int32) for s in sets])], 8)
+    index = label_index([(np.arange(5), [np.array(s, np.int32) for s in sets])], 8)
     assert nearest_others(index, 1)[:, 0].tolist() == [2, 2, 0, 4, 3]
     assert nearest_others(index, 1, ["a", "b", "a", "c", "d"], rows=[0, 1])[:, 0].tolist() == [1, 2]
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from astropy.coordinates import Latitude, Longitude, SkyCoord
 from astropy.io import fits
+from helpers.labels import label_index
 from hypothesis import given
 from hypothesis import settings as cases
 from hypothesis import strategies as st
@@ -20,15 +21,14 @@ from elodin_spark.catalog.search.engine import NeighborSearch
 from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.cutouts.cells import position_cells
 from elodin_spark.errors import InputError, UnknownCutoutError
-from elodin_spark.neighbors.filtered import only
+from elodin_spark.neighbors.base import Index
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.factory import choose_recipe
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.ivf.shard import add_shard
 from elodin_spark.neighbors.ivf.training import train
-from elodin_spark.neighbors.labels.flat import JaccardIndex
+from elodin_spark.neighbors.labels.index import TieBroken
 from elodin_spark.neighbors.regions import PlacedWindows, directions, within_cone, within_moc
-from elodin_spark.neighbors.search import Index, TieBroken
 
 N, D, LABELS = 3000, 24, 40
 
@@ -54,7 +54,7 @@ def index(request, ids, vectors, exact, tmp_path_factory: pytest.TempPathFactory
         return exact
     if request.param == "jaccard":
         sets = [np.flatnonzero(row) for row in np.random.default_rng(2).random((N, LABELS)) < 0.2]
-        return TieBroken(JaccardIndex.build([(ids, sets)], LABELS), exact)
+        return TieBroken(label_index([(ids, sets)], LABELS), exact)
     folder = tmp_path_factory.mktemp("index")
     train(choose_recipe(N, D, 1, factory="IVF16,SQ8", store="f32"), [vectors], folder / "trained.index")
     add_shard(folder / "shard", folder / "trained.index", [(ids, vectors)])
@@ -66,11 +66,10 @@ def test_a_filter_leaves_the_order_and_gives_all_that_are_allowed(index, ids, sh
     rng = np.random.default_rng(3)
     allowed = rng.choice(ids, max(3, int(share * N)), replace=False)
     queries = np.concatenate([allowed[:2], ids[:4]])  # of which some are not allowed themselves
-    among = only(index, np.append(allowed, -5))
-    assert len(among) == allowed.size
     k = min(7, allowed.size)
-    near, distances = among.search_ids(queries, k)
-    whole, far = index.search_ids(queries, N)
+    near, distances = index.search(queries, k, allowed=np.append(allowed, -5))
+    whole, far = index.search(queries, N)
+    assert index.search(queries, N, allowed=np.append(allowed, -5))[0].shape == (len(queries), allowed.size)
     for row in range(len(queries)):
         keep = np.isin(whole[row], allowed)
         assert near[row].tolist() == whole[row][keep][:k].tolist()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
+from elodin_spark.neighbors.base import ExternalQueries
 from elodin_spark.neighbors.flat import L2Index
 
 
@@ -33,7 +34,7 @@ def index_of(ids: NDArray[np.int64], vectors: NDArray[np.float32], batch: int = 
 def assert_same_as_brute_force(
     ids: NDArray[np.int64], vectors: NDArray[np.float32], queries: NDArray[np.float32], k: int
 ) -> None:
-    near, distances = index_of(ids, vectors).search(queries, k)
+    near, distances = index_of(ids, vectors).search(ExternalQueries(queries), k)
     for row, query in enumerate(queries):
         expected_ids, expected = brute_force(ids, vectors, query, k)
         assert near[row].tolist() == expected_ids
@@ -91,7 +92,7 @@ def test_a_tie_larger_than_any_margin_goes_to_the_smallest_ids() -> None:
     rng = np.random.default_rng(3)
     vectors = np.repeat(rng.normal(size=(2, 32)).astype(np.float32), [900, 100], axis=0)
     ids = rng.permutation(1000)
-    near, distances = index_of(ids, vectors, batch=100).search(vectors[:1], 5)
+    near, distances = index_of(ids, vectors, batch=100).search(ExternalQueries(vectors[:1]), 5)
     assert near[0].tolist() == sorted(ids[:900])[:5]
     assert (distances == 0).all()
 
@@ -116,7 +117,7 @@ def test_the_answer_does_not_depend_on_insertion_order(
     ids, vectors = survey
     order = np.random.default_rng(7).permutation(len(ids))
     one, other = index_of(ids, vectors), index_of(ids[order], vectors[order], batch=400)
-    for a, b in zip(one.search_ids(ids[:50], 20), other.search_ids(ids[:50], 20), strict=True):
+    for a, b in zip(one.search(ids[:50], 20), other.search(ids[:50], 20), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -125,9 +126,9 @@ def test_the_answer_to_a_query_does_not_depend_on_the_others_of_its_batch(
 ) -> None:
     ids, vectors = survey
     index = index_of(ids, vectors)
-    together = index.search(vectors, 9)
+    together = index.search(ExternalQueries(vectors), 9)
     for row in range(0, 400, 37):
-        alone = index.search(vectors[row : row + 1], 9)
+        alone = index.search(ExternalQueries(vectors[row : row + 1]), 9)
         np.testing.assert_array_equal(alone[0][0], together[0][row])
         np.testing.assert_array_equal(alone[1][0], together[1][row])
 
@@ -136,15 +137,15 @@ def test_a_smaller_k_begins_the_answer_for_a_larger_one(
     survey: tuple[NDArray[np.int64], NDArray[np.float32]],
 ) -> None:
     index = index_of(*survey)
-    near = index.search_ids(survey[0][:10], 400)[0]
+    near = index.search(survey[0][:10], 400)[0]
     for k in (1, 2, 16, 17, 100, 399):
-        np.testing.assert_array_equal(index.search_ids(survey[0][:10], k)[0], near[:, :k])
+        np.testing.assert_array_equal(index.search(survey[0][:10], k)[0], near[:, :k])
 
 
 def test_k_beyond_the_index_returns_every_cutout_once(
     survey: tuple[NDArray[np.int64], NDArray[np.float32]],
 ) -> None:
-    near, _ = index_of(*survey).search_ids(survey[0][:3], 10_000)
+    near, _ = index_of(*survey).search(survey[0][:3], 10_000)
     assert near.shape == (3, 400)
     np.testing.assert_array_equal(np.sort(near[1]), np.sort(survey[0]))
 
@@ -159,7 +160,11 @@ def test_a_saved_index_answers_as_before(
     assert len(again) == 400
     assert again.dimension == 96
     np.testing.assert_array_equal(again.vectors_of(survey[0]), survey[1])
-    for a, b in zip(index.search(survey[1][:40], 10), again.search(survey[1][:40], 10), strict=True):
+    for a, b in zip(
+        index.search(ExternalQueries(survey[1][:40]), 10),
+        again.search(ExternalQueries(survey[1][:40]), 10),
+        strict=True,
+    ):
         np.testing.assert_array_equal(a, b)
 
 
@@ -215,7 +220,7 @@ def test_a_vector_that_is_not_finite_is_refused_with_its_cutout(bad: float) -> N
     with pytest.raises(CatalogError, match="cutouts 12"):
         L2Index.build([([11, 12, 13], vectors)], 4)
     with pytest.raises(CatalogError, match="query"):
-        L2Index.build([([11], vectors[:1])], 4).search(vectors, 1)
+        L2Index.build([([11], vectors[:1])], 4).search(ExternalQueries(vectors), 1)
 
 
 def test_wrong_shapes_are_refused() -> None:
@@ -227,23 +232,31 @@ def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(CatalogError, match="int64"):
         L2Index.build([([1.5, 2.0, 3.0], good)], 4)
     with pytest.raises(CatalogError, match=r"\(n, 4\), got \(4,\)"):
-        L2Index.build([([1, 2, 3], good)], 4).search(good[0], 1)
+        L2Index.build([([1, 2, 3], good)], 4).search(ExternalQueries(good[0]), 1)
 
 
 def test_unknown_cutouts_and_a_k_of_zero_are_refused() -> None:
     index = L2Index.build([([3, 1, 2], np.eye(3, dtype=np.float32))], 3)
-    for ask in (index.vectors_of, lambda ids: index.search_ids(ids, 2), lambda ids: index.distances(1, ids)):
+    for ask in (index.vectors_of, lambda ids: index.search(ids, 2)):
         with pytest.raises(UnknownCutoutError, match="4, 9;"):
             ask([2, 9, 4])
     with pytest.raises(InputError, match="at least 1 neighbor, got 0"):
-        index.search_ids([1], 0)
+        index.search([1], 0)
     np.testing.assert_array_equal(index.contains([9, 1, 4, 3]), [False, True, False, True])
 
 
-def test_distances_are_those_of_the_search(survey: tuple[NDArray[np.int64], NDArray[np.float32]]) -> None:
-    index = index_of(*survey)
-    near, distances = index.search_ids(survey[0][:1], 50)
-    np.testing.assert_array_equal(index.distances(int(survey[0][0]), near[0]), distances[0])
+def test_only_allowed_ones_are_found_whoever_asked_before(
+    survey: tuple[NDArray[np.int64], NDArray[np.float32]],
+) -> None:
+    ids, index = survey[0], index_of(*survey)
+    whole, far = index.search(ids[:3], len(ids))
+    for allowed in (ids[::7], ids[::3], ids[::3], ids[:0], [*ids[5:9], -5]):
+        near, distances = index.search(ids[:3], len(ids), allowed=allowed)
+        here = np.isin(whole, allowed)
+        assert near.ravel().tolist() == whole[here].tolist()
+        assert distances.ravel().tolist() == far[here].tolist()
+    with pytest.raises(UnknownCutoutError):
+        index.search([-5], 1, allowed=ids[:0])
 
 
 def test_an_empty_index_can_be_saved_and_has_no_neighbors(tmp_path: Path) -> None:
@@ -251,4 +264,4 @@ def test_an_empty_index_can_be_saved_and_has_no_neighbors(tmp_path: Path) -> Non
     index.save(tmp_path / "empty")
     again = L2Index.load(tmp_path / "empty")
     assert len(again) == 0
-    assert again.search(np.ones((2, 6), np.float32), 3)[0].shape == (2, 0)
+    assert again.search(ExternalQueries(np.ones((2, 6), np.float32)), 3)[0].shape == (2, 0)

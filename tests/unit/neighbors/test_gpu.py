@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from elodin_spark.neighbors import gpu
+from elodin_spark.neighbors.base import ExternalQueries
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.factory import choose_recipe
 from elodin_spark.neighbors.ivf.training import Trained, train
@@ -37,12 +38,13 @@ def test_exact_answers_of_a_gpu_are_those_of_the_cpu(monkeypatch: pytest.MonkeyP
     rows = vectors()
     ids = np.random.default_rng(1).permutation(len(rows)).astype(np.int64)
     on_gpu = L2Index.build([(ids, rows)], rows.shape[1])
-    found = [on_gpu.search(rows[:50], k) for k in (1, 10, 2100)]  # the last beyond what a GPU gives
+    queries = ExternalQueries(rows[:50])
+    found = [on_gpu.search(queries, k) for k in (1, 10, 2100)]  # the last beyond what a GPU gives
     assert on_gpu._on_gpus is not None
     monkeypatch.setattr(gpu, "gpu_count", lambda: 0)
     on_cpu = L2Index.build([(ids, rows)], rows.shape[1])
     for k, (near, distances) in zip((1, 10, 2100), found, strict=True):
-        expected = on_cpu.search(rows[:50], k)
+        expected = on_cpu.search(queries, k)
         np.testing.assert_array_equal(near, expected[0])
         np.testing.assert_array_equal(distances, expected[1])
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.labels import label_index
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from elodin_spark.errors import InputError, UnknownCutoutError
-from elodin_spark.neighbors.cosine import ApproximateCosine, CosineIndex, cosine_distances
+from elodin_spark.neighbors.base import ExternalQueries, Index
+from elodin_spark.neighbors.cosine import CosineIndex, cosine_distances
 from elodin_spark.neighbors.explain import label_weights, shared_labels
-from elodin_spark.neighbors.filtered import only
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.fusion import DEPTH, RankFusion
 from elodin_spark.neighbors.ivf.factory import choose_recipe
@@ -25,11 +26,8 @@ from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.ivf.shard import add_shard
 from elodin_spark.neighbors.ivf.training import train
 from elodin_spark.neighbors.labels.clustering import train_centers
-from elodin_spark.neighbors.labels.flat import JaccardIndex
-from elodin_spark.neighbors.labels.index import LabelIndex
+from elodin_spark.neighbors.labels.index import LabelIndex, TieBroken
 from elodin_spark.neighbors.labels.shard import LabelShard, add_label_shard
-from elodin_spark.neighbors.outside import FromOutside, Outside
-from elodin_spark.neighbors.search import Index, TieBroken
 
 
 def squared_cosine(a: list[int], b: list[int]) -> Fraction:
@@ -52,7 +50,7 @@ def test_cosine_neighbors_match_exact_fractions(data: st.DataObject) -> None:
     ids = np.array(data.draw(st.permutations(range(len(rows)))))
     index = CosineIndex(L2Index.build([(ids, vectors.astype(np.float32))], d))
     k = data.draw(st.integers(1, len(rows)))
-    near, distances = index.search_ids(ids, k)
+    near, distances = index.search(ids, k)
     for query, found, apart in zip(range(len(rows)), near, distances, strict=True):
         exact = {int(i): squared_cosine(rows[query], row) for i, row in zip(ids, rows, strict=True)}
         cosine = {i: math.copysign(math.sqrt(abs(c)), c) for i, c in exact.items()}
@@ -66,7 +64,7 @@ def test_cosine_neighbors_match_exact_fractions(data: st.DataObject) -> None:
 def test_equal_directions_tie_by_id_and_zero_is_near_zero_only() -> None:
     vectors = np.array([[1, 2], [2, 4], [4, 8], [0, 0], [0, 0], [-1, -2]], np.float32)
     index = CosineIndex(L2Index.build([([9, 3, 5, 8, 1, 2], vectors)], 2))
-    near, distances = index.search_ids([5, 8], 6)
+    near, distances = index.search([5, 8], 6)
     assert near.tolist() == [[3, 5, 9, 1, 8, 2], [1, 8, 2, 3, 5, 9]]
     np.testing.assert_allclose(distances, [[0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 1]], rtol=1e-15)
     assert (distances[:, :2] == 0).all()
@@ -80,7 +78,7 @@ def test_many_vectors_match_float64_and_a_smaller_k_begins_a_larger_one() -> Non
     )  # float32 cannot part these
     ids = rng.permutation(2500)
     index = CosineIndex(L2Index.build([(ids, vectors)], 48))
-    near, distances = index.search_ids(ids[:5], 2500)
+    near, distances = index.search(ids[:5], 2500)
     for row in range(5):
         exact = cosine_distances(vectors[row], vectors, np.arange(2500))
         wide = vectors.astype(float)
@@ -90,11 +88,11 @@ def test_many_vectors_match_float64_and_a_smaller_k_begins_a_larger_one() -> Non
         assert np.array_equal(near[row], ids[order])
         assert np.array_equal(distances[row], exact[order])
         assert near[row, 0] == ids[row]
-    assert np.array_equal(index.search_ids(ids[:5], 60)[0], near[:, :60])
+    assert np.array_equal(index.search(ids[:5], 60)[0], near[:, :60])
     with pytest.raises(UnknownCutoutError):
-        index.search_ids([-1], 1)
+        index.search([-1], 1)
     with pytest.raises(InputError):
-        index.search_ids(ids[:1], 0)
+        index.search(ids[:1], 0)
 
 
 class World:
@@ -110,7 +108,7 @@ class World:
         self.ids = rng.choice(2**62, n, replace=False)
         self.l2 = L2Index.build([(self.ids, self.vectors)], d)
         sets = np.argsort(-(rng.gumbel(size=(n, labels)) - np.log(np.arange(1, labels + 1))), axis=1)[:, :6]
-        self.jaccard = TieBroken(JaccardIndex.build([(self.ids, list(sets))], labels), self.l2)
+        self.jaccard = TieBroken(label_index([(self.ids, list(sets))], labels), self.l2)
         centers = train_centers(list(sets), 8, labels)
         add_label_shard(folder / "labels", centers, [(self.ids, list(sets))])
         self.lists = TieBroken(LabelIndex(centers, [LabelShard(folder / "labels", centers)]), self.l2)
@@ -124,7 +122,7 @@ class World:
             "cosine": CosineIndex(self.l2),
             "rank_fusion": RankFusion(self.l2, self.jaccard),
             "lists": self.lists,
-            "approximate": ApproximateCosine(self.approximate),
+            "approximate": CosineIndex(self.approximate),
         }
 
 
@@ -150,15 +148,15 @@ def test_the_blend_is_reciprocal_rank_fusion(world: World) -> None:
     blend = world.kinds["rank_fusion"]
     assert len(blend) == DEPTH
     queries = world.ids[:6]
-    near, distances = blend.search_ids(queries, DEPTH)
-    rankings = [index.search_ids(queries, 1200)[0].tolist() for index in (world.l2, world.jaccard)]
+    near, distances = blend.search(queries, DEPTH)
+    rankings = [index.search(queries, 1200)[0].tolist() for index in (world.l2, world.jaccard)]
     for row, query in enumerate(queries.tolist()):
         expected = fused(query, [ranking[row] for ranking in rankings])[: DEPTH - 1]
         assert near[row].tolist() == [query, *expected]
     assert (np.diff(distances, axis=1) >= 0).all()
     assert (distances[:, 0] == 0).all()
     assert (distances[:, 1:] < 1).all()
-    assert np.array_equal(blend.search_ids(queries, 7)[0], near[:, :7])
+    assert np.array_equal(blend.search(queries, 7)[0], near[:, :7])
 
 
 @settings(max_examples=40)
@@ -167,9 +165,9 @@ def test_blends_of_rankings_full_of_ties(rows: list[tuple[int, int]], k: int) ->
     ids = np.arange(len(rows))[::-1].copy()
     l2 = L2Index.build([(ids, np.array([[place] for place, _ in rows], np.float32))], 1)
     sets = [np.flatnonzero([bits & 1, bits & 2, bits & 4]) for _, bits in rows]
-    jaccard = TieBroken(JaccardIndex.build([(ids, sets)], 3), l2)
-    near, _ = RankFusion(l2, jaccard).search_ids(ids, k)
-    rankings = [index.search_ids(ids, len(rows))[0].tolist() for index in (l2, jaccard)]
+    jaccard = TieBroken(label_index([(ids, sets)], 3), l2)
+    near, _ = RankFusion(l2, jaccard).search(ids, k)
+    rankings = [index.search(ids, len(rows))[0].tolist() for index in (l2, jaccard)]
     for row, query in enumerate(ids.tolist()):
         expected = [query, *fused(query, [ranking[row] for ranking in rankings])]
         assert near[row].tolist() == expected[:k]
@@ -192,7 +190,7 @@ def test_label_distances_tie_by_l2_and_then_by_id(
     add_label_shard(folder, centers, [(ids, *columns)], shares=True)
     l2 = L2Index.build([(ids, places[:, np.newaxis].astype(np.float32))], 1)
     index = TieBroken(LabelIndex(centers, [LabelShard(folder, centers)]), l2, "label_scores")
-    near, _ = index.search_ids(ids, n)
+    near, _ = index.search(ids, n)
     shares = [{label: Fraction(1, len(some)) for label in some} for some in sets]
     for row in range(n):
         apart = [
@@ -206,8 +204,8 @@ def test_label_distances_tie_by_l2_and_then_by_id(
 def test_a_cutout_that_is_first_in_both_is_0_away() -> None:
     ids = np.arange(5)
     l2 = L2Index.build([(ids, ids[:, np.newaxis].astype(np.float32))], 1)
-    jaccard = JaccardIndex.build([(ids, [[0], [0], [1], [2], [3]])], 4)
-    near, distances = RankFusion(l2, TieBroken(jaccard, l2)).search_ids([0], 5)
+    jaccard = label_index([(ids, [[0], [0], [1], [2], [3]])], 4)
+    near, distances = RankFusion(l2, TieBroken(jaccard, l2)).search([0], 5)
     assert near.tolist() == [[0, 1, 2, 3, 4]]
     np.testing.assert_allclose(distances[0, :3], [0, 0, 1 - 61 / 62])
 
@@ -217,14 +215,13 @@ def test_a_cutout_that_is_first_in_both_is_0_away() -> None:
 def test_a_filter_gives_all_that_are_allowed(world: World, kind: str, share: float) -> None:
     allowed = np.random.default_rng(3).choice(world.ids, int(share * 1200), replace=False)
     queries = np.concatenate([allowed[:2], world.ids[:3]])
-    among = only(world.kinds[kind], np.append(allowed, -5))
-    assert len(among) == allowed.size
-    near, distances = among.search_ids(queries, 9)
+    near, distances = world.kinds[kind].search(queries, 9, allowed=np.append(allowed, -5))
+    assert near.shape == (len(queries), 9)
     assert np.isin(near, allowed).all()
     assert (np.diff(distances, axis=1) >= 0).all()
     assert (near[:2, 0] == queries[:2]).all()
     if kind in ("cosine", "lists"):
-        whole, _ = world.kinds[kind].search_ids(queries, 1200)
+        whole, _ = world.kinds[kind].search(queries, 1200)
         for row in range(len(queries)):
             assert near[row].tolist() == whole[row][np.isin(whole[row], allowed)][:9].tolist()
 
@@ -233,30 +230,30 @@ def test_a_filter_gives_all_that_are_allowed(world: World, kind: str, share: flo
 @pytest.mark.parametrize("filtered", [False, True])
 def test_what_a_cutout_has_asks_like_the_cutout(world: World, kind: str, filtered: bool) -> None:
     ids = np.sort(world.ids)[:600]
-    queries = Outside(world.l2.vectors_of(ids[:4]), world.jaccard.index.sets_of(ids[:4]))
-    index = only(world.kinds[kind], ids) if filtered else world.kinds[kind]
-    near, distances = FromOutside(index, queries).search_ids(queries.ids[:3], 5)
+    queries = ExternalQueries(world.l2.vectors_of(ids[:4]), world.jaccard.index.sets_of(ids[:4]))
+    index, allowed = world.kinds[kind], ids if filtered else None
+    near, distances = index.search(queries.take(np.arange(3)), 5, allowed=allowed)
     assert near[:, 0].tolist() == ids[:3].tolist()
     assert distances[:, 0].tolist() == [0, 0, 0]
     if kind != "rank_fusion":  # there the cutout itself takes a rank of each list
-        by_id = index.search_ids(ids[:3], 5)
+        by_id = index.search(ids[:3], 5, allowed=allowed)
         np.testing.assert_array_equal(near, by_id[0])
         np.testing.assert_array_equal(distances, by_id[1])
 
 
 def test_the_label_distance_is_not_asked_with_what_has_no_scores(world: World) -> None:
-    queries = Outside(world.l2.vectors_of(world.ids[:1]), world.jaccard.index.sets_of(world.ids[:1]))
+    queries = ExternalQueries(world.l2.vectors_of(world.ids[:1]), world.jaccard.index.sets_of(world.ids[:1]))
     with pytest.raises(InputError, match="label distance compares cutouts of a catalog"):
-        FromOutside(replace(world.lists, metric="label_scores"), queries).search_ids([-1], 5)
+        replace(world.lists, metric="label_scores").search(queries, 5)
 
 
 def test_cosine_among_candidates_finds_nearly_all(world: World) -> None:
-    exact, _ = world.kinds["cosine"].search_ids(world.ids[:100], 11)
-    found, apart = world.kinds["approximate"].search_ids(world.ids[:100], 11)
+    exact, _ = world.kinds["cosine"].search(world.ids[:100], 11)
+    found, apart = world.kinds["approximate"].search(world.ids[:100], 11)
     assert np.mean([np.isin(e, f).mean() for e, f in zip(exact, found, strict=True)]) > 0.95
     assert (found[:, 0] == world.ids[:100]).all()
     assert (apart[:, 0] == 0).all()
-    by_vector, _ = world.kinds["approximate"].search(world.vectors[:100], 11)  # type: ignore[attr-defined]
+    by_vector, _ = world.kinds["approximate"].search(ExternalQueries(world.vectors[:100]), 11)
     assert (by_vector == found).mean() > 0.95
 
 
@@ -269,7 +266,7 @@ def test_longer_and_shorter_vectors_of_one_direction_are_found(world: World, tmp
     index = ApproximateL2Index.open(tmp_path / "trained", [tmp_path / "shard"], nprobe=8, candidates=400)
     for exact_below in (0, 20_000):
         index.settings = replace(index.settings, exact_below=exact_below)
-        near, _ = ApproximateCosine(index).search_ids([0], 40)
+        near, _ = CosineIndex(index).search([0], 40)
         assert set(near[0].tolist()) == set(range(40))
 
 
@@ -278,8 +275,8 @@ def test_few_cutouts_are_all_compared(world: World) -> None:
     whole = ApproximateL2Index(index.trained, index.shards, replace(index.settings, exact_below=1200))
     exact = CosineIndex(L2Index.build([(world.ids, index.vectors_of(world.ids))], 24))
     for found, expected in zip(
-        ApproximateCosine(whole).search_ids(world.ids[:9], 30),
-        exact.search_ids(world.ids[:9], 30),
+        CosineIndex(whole).search(world.ids[:9], 30),
+        exact.search(world.ids[:9], 30),
         strict=True,
     ):
         assert np.array_equal(found, expected)

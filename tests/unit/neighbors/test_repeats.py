@@ -12,7 +12,7 @@ from elodin_spark.catalog.search.engine import NeighborSearch
 from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.errors import InputError
 from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.repeats import Repeats
+from elodin_spark.neighbors.suppression import Repeats
 
 N = 24
 RNG = np.random.default_rng(5)
@@ -49,7 +49,7 @@ def brute_force(
     def covers(a: int, b: int) -> bool:
         return not overlap and a // 2 == b // 2
 
-    ranking = [int(np.searchsorted(IDS, i)) for i in INDEX.search_ids(IDS[[query]], N)[0][0]]
+    ranking = [int(np.searchsorted(IDS, i)) for i in INDEX.search(IDS[[query]], N)[0][0]]
     ranking.remove(query)
     listed: list[int] = []
     for row in ranking:

@@ -8,14 +8,16 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.labels import label_index
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
+from elodin_spark.neighbors.base import Found, Index, Queries
 from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.labels.flat import JaccardIndex
-from elodin_spark.neighbors.search import Index, TieBroken, neighbors_of
+from elodin_spark.neighbors.labels.index import TieBroken
+from elodin_spark.neighbors.search import neighbors_of
 from elodin_spark.neighbors.suppression import WindowTable, suppress_overlaps
 from elodin_spark.schema import NEIGHBORS
 
@@ -97,7 +99,7 @@ class Survey:
         ]
         self.row = {int(i): row for row, i in enumerate(self.ids)}
         self.l2 = L2Index.build([(self.ids, self.vectors)], 6)
-        self.jaccard = JaccardIndex.build([(self.ids, self.sets)], 12)
+        self.jaccard = label_index([(self.ids, self.sets)], 12)
         self.asked: list[NDArray[np.int64]] = []
 
     def windows_of(self, ids: NDArray[np.int64]) -> WindowTable:
@@ -173,9 +175,12 @@ class CountingIndex:
     def __len__(self) -> int:
         return len(self.index)
 
-    def search_ids(self, ids: ArrayLike, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        self.calls.append((np.asarray(ids).size, k))
-        return self.index.search_ids(ids, k)
+    def contains(self, ids: ArrayLike) -> NDArray[np.bool_]:
+        return self.index.contains(ids)
+
+    def search(self, queries: Queries, k: int, *, allowed: ArrayLike | None = None) -> Found:
+        self.calls.append((np.asarray(queries).size, k))
+        return self.index.search(queries, k, allowed=allowed)
 
 
 def test_more_is_fetched_in_doubling_steps_and_only_for_queries_that_lack_neighbors() -> None:

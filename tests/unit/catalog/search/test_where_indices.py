@@ -7,17 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.labels import label_index
 
 from elodin_spark.catalog.search.engine import NeighborSearch
 from elodin_spark.catalog.search.options import SearchOptions
+from elodin_spark.neighbors.base import ExternalQueries, Index
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.factory import choose_recipe
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.ivf.shard import add_shard
 from elodin_spark.neighbors.ivf.training import train
-from elodin_spark.neighbors.labels.flat import JaccardIndex
-from elodin_spark.neighbors.outside import Outside
-from elodin_spark.neighbors.search import Index, TieBroken
+from elodin_spark.neighbors.labels.index import TieBroken
 
 
 @pytest.fixture(scope="module", params=["l2", "approximate", "jaccard"])
@@ -49,7 +49,7 @@ def large(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[Index, Cal
         return 1 - both / np.maximum((members | members[query]).sum(axis=1), 1)
 
     sets = [np.flatnonzero(row) for row in members]
-    return TieBroken(JaccardIndex.build([(ids, sets)], labels), exact), jaccard
+    return TieBroken(label_index([(ids, sets)], labels), exact), jaccard
 
 
 def places(ids: np.ndarray) -> pa.Table:
@@ -81,7 +81,7 @@ def test_queries_from_outside_are_answered_as_those_by_id(large, share: int) -> 
     kept = None if share == 1 else ids[17::share]
     by = index.by if isinstance(index, TieBroken) else index
     sets = index.index.sets_of([17, 4]) if isinstance(index, TieBroken) else None
-    queries = Outside(by.vectors_of([17, 4]), sets)
+    queries = ExternalQueries(by.vectors_of([17, 4]), sets)
     options = SearchOptions(k=6, where=None if kept is None else "asked before")
     answer = NeighborSearch(options, index, places(ids), "the test", kept)
     found = answer.outside(queries)

@@ -105,7 +105,7 @@ FILES = {
     "cutouts": "tables/cutouts/000001-*/*.parquet",
     "fingerprints": "tables/fingerprints/000000-*/*.parquet",
     "l2 index": "products/index-*/l2.index",
-    "jaccard index": "products/index-*/jaccard.index",
+    "jaccard index": "products/index-*/labels/shard-0/codes.bin",
     "map": "products/projection-*/pca.parquet",
     "index record": "products/index.json",
     "map record": "products/projection.json",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
+from elodin_spark.neighbors.base import ExternalQueries
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.factory import Store, choose_recipe
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index, Search
@@ -120,10 +121,10 @@ def test_seven_layouts_give_the_same_answers_to_the_last_bit(
     }
     opened["mapped"] = ApproximateL2Index.open(trained, seven, nprobe=3, candidates=25, mapped=True)
     queries = world(2, 40)[1]
-    expected = opened["one"].search(queries, 5), opened["one"].search_ids(ids[:40], 5)
+    expected = opened["one"].search(ExternalQueries(queries), 5), opened["one"].search(ids[:40], 5)
     for name, each in opened.items():
-        assert same(each.search(queries, 5), expected[0]), name
-        assert same(each.search_ids(ids[:40], 5), expected[1]), name
+        assert same(each.search(ExternalQueries(queries), 5), expected[0]), name
+        assert same(each.search(ids[:40], 5), expected[1]), name
         assert np.array_equal(each.ids, np.sort(ids))
 
 
@@ -132,7 +133,7 @@ def test_lists_of_full_blocks_are_merged_within_their_memory(tmp_path: Path) -> 
     trained, shards = build(tmp_path, ids, vectors, [3200, 6400, 9600], factory="IVF1,PQ24x4fs")
     merge_shards(tmp_path / "merged", shards, Trained.load(trained))
     layouts = [ApproximateL2Index.open(trained, each) for each in (shards, [tmp_path / "merged"])]
-    assert same(*(each.search(vectors[:20], 9) for each in layouts))
+    assert same(*(each.search(ExternalQueries(vectors[:20]), 9) for each in layouts))
 
 
 @settings(deadline=None, max_examples=12)
@@ -155,7 +156,7 @@ def test_shards_never_matter_even_among_many_equal_vectors(
     for layout in (shards, [folder / "merged"]):
         index = ApproximateL2Index.open(trained, layout)
         index.settings = settings
-        answers.append(index.search_ids(ids[:7], k))
+        answers.append(index.search(ids[:7], k))
     assert same(*answers)
     near, distances = answers[0]
     assert near.shape == (7, min(k, n))
@@ -177,8 +178,8 @@ def test_the_flat_recipe_in_shards_is_brute_force(
     vectors = rng.integers(0, 3, (n, 3)).astype(np.float32)
     ids = rng.choice(10 * n, n, replace=False)
     paths = build(tmp_path_factory.mktemp("flat"), ids, vectors, [n // 2], factory="Flat", store="f32")
-    near, distances = ApproximateL2Index.open(*paths).search(vectors[:5], k)
-    whole = L2Index.build([(ids, vectors)], 3).search(vectors[:5], k)
+    near, distances = ApproximateL2Index.open(*paths).search(ExternalQueries(vectors[:5]), k)
+    whole = L2Index.build([(ids, vectors)], 3).search(ExternalQueries(vectors[:5]), k)
     assert same((near, distances), whole)
     assert near.tolist() == [brute_force(ids, vectors, query, k) for query in vectors[:5]]
 
@@ -194,20 +195,19 @@ def test_all_lists_and_enough_candidates_find_the_true_neighbors(
     if store == "f32":
         np.testing.assert_array_equal(kept, vectors)
     np.testing.assert_allclose(kept, vectors, atol={"f32": 0, "f16": 2e-3, "sq8": 2e-2}[store])
-    near, distances = index.search_ids(ids[:30], 6)
+    near, _ = index.search(ids[:30], 6)
     assert near.tolist() == [brute_force(ids, kept, query, 6) for query in kept[:30]]
-    np.testing.assert_array_equal(index.distances(int(ids[3]), near[3]), distances[3])
 
 
 def test_a_query_alone_and_among_others_and_on_more_threads_gets_the_same_answer(
     index: ApproximateL2Index, survey: tuple[NDArray[np.int64], NDArray[np.float32]]
 ) -> None:
     queries = world(3, 600)[1]
-    together = index.search(queries, 8)
+    together = index.search(ExternalQueries(queries), 8)
     index.settings = Search(nprobe=4, candidates=60, threads=2)
-    assert same(index.search(queries, 8), together)
+    assert same(index.search(ExternalQueries(queries), 8), together)
     for row in range(0, 600, 61):
-        alone = index.search(queries[row : row + 1], 8)
+        alone = index.search(ExternalQueries(queries[row : row + 1]), 8)
         assert same(alone, (together[0][row : row + 1], together[1][row : row + 1]))
 
 
@@ -223,13 +223,11 @@ def test_a_filter_is_applied_inside_the_search(
     allowed = np.random.default_rng(kept).choice(ids, kept, replace=False)
     index.settings = Search(nprobe=16, candidates=600, exact_below=below)
     stored = index.vectors_of(ids)
-    near, _ = index.search_ids(ids[:20], 5, allowed=[*allowed, 17, 18])  # unknown ones do no harm
+    near, _ = index.search(ids[:20], 5, allowed=[*allowed, 17, 18])  # unknown ones do no harm
     here = np.isin(ids, allowed)
     assert near.tolist() == [brute_force(ids[here], stored[here], query, 5) for query in stored[:20]]
-    mask = np.isin(index.ids, allowed)
-    assert np.array_equal(index.search_ids(ids[:20], 5, allowed=mask)[0], near)
     index.settings = Search(nprobe=1, candidates=1, exact_below=below)
-    assert index.search_ids(ids[:20], 5, allowed=allowed)[0].shape == (20, min(5, kept))
+    assert index.search(ids[:20], 5, allowed=allowed)[0].shape == (20, min(5, kept))
 
 
 def test_masked_cutouts_take_no_place_and_compaction_changes_no_answer(
@@ -238,22 +236,28 @@ def test_masked_cutouts_take_no_place_and_compaction_changes_no_answer(
     ids, vectors = survey
     paths = build(tmp_path, ids, vectors, [400])
     index = ApproximateL2Index.open(*paths, nprobe=3, candidates=25)
-    gone = index.search(vectors[:40], 6)[0].ravel()
+    gone = index.search(ExternalQueries(vectors[:40]), 6)[0].ravel()
     index.remove(gone)
     assert not index.contains(gone).any()
-    masked = index.search(vectors[:40], 6)
+    masked = index.search(ExternalQueries(vectors[:40]), 6)
     assert not np.isin(masked[0], gone).any()
     with pytest.raises(UnknownCutoutError, match=str(gone.min())):
-        index.search_ids([gone.min()], 3)
+        index.search([gone.min()], 3)
     for shard in paths[1]:
         compact(shard, index.trained)
-    assert same(ApproximateL2Index.open(*paths, nprobe=3, candidates=25).search(vectors[:40], 6), masked)
+    assert same(
+        ApproximateL2Index.open(*paths, nprobe=3, candidates=25).search(ExternalQueries(vectors[:40]), 6),
+        masked,
+    )
     left = ~np.isin(ids, gone)
     (tmp_path / "never").mkdir()
     (tmp_path / "never" / "trained.index").write_bytes(paths[0].read_bytes())
     _, never = build(tmp_path / "never", ids[left], vectors[left], [])
     assert same(
-        ApproximateL2Index.open(paths[0], never, nprobe=3, candidates=25).search(vectors[:40], 6), masked
+        ApproximateL2Index.open(paths[0], never, nprobe=3, candidates=25).search(
+            ExternalQueries(vectors[:40]), 6
+        ),
+        masked,
     )
 
 
@@ -264,13 +268,13 @@ def test_k_beyond_the_lists_scanned_and_beyond_the_index_is_met(
     index.settings = Search(nprobe=1, candidates=1)
     stored = index.vectors_of(ids)
     for k in (300, N, N + 10):  # no single list holds 300
-        near, _ = index.search_ids(ids[:2], k)
+        near, _ = index.search(ids[:2], k)
         assert near.tolist() == [brute_force(ids, stored, query, k) for query in stored[:2]]
 
 
 def test_a_cutout_finds_itself_even_where_its_code_would_not(index: ApproximateL2Index) -> None:
     index.settings = Search(nprobe=1, candidates=1)
-    near, distances = index.search_ids(index.ids, 1)
+    near, distances = index.search(index.ids, 1)
     assert (distances == 0).all()
     assert (near[:, 0] <= index.ids).all()  # itself, or one like it with a smaller ID
 
@@ -279,22 +283,20 @@ def test_what_cannot_be_answered_is_refused(
     index: ApproximateL2Index, survey: tuple[NDArray[np.int64], NDArray[np.float32]]
 ) -> None:
     ids, vectors = survey
-    for ask in (index.vectors_of, lambda i: index.search_ids(i, 2), lambda i: index.distances(ids[0], i)):
+    for ask in (index.vectors_of, lambda i: index.search(i, 2)):
         with pytest.raises(UnknownCutoutError, match="cutout 4, 9;"):
             ask([9, ids[0], 4])
     for k in (0, -1):
         with pytest.raises(InputError, match=f"at least 1 neighbor, got {k}"):
-            index.search(vectors[:1], k)
+            index.search(ExternalQueries(vectors[:1]), k)
     with pytest.raises(CatalogError, match=rf"\(n, {D}\), got \(1, 5\)"):
-        index.search(vectors[:1, :5], 1)
+        index.search(ExternalQueries(vectors[:1, :5]), 1)
     for bad in (np.nan, np.inf, 1e30):
         with pytest.raises(CatalogError, match="a query"):
-            index.search(np.full((1, D), bad), 1)
-    with pytest.raises(InputError, match=rf"shape \({N},\), got \(3,\)"):
-        index.search(vectors[:1], 1, allowed=np.ones(3, bool))
+            index.search(ExternalQueries(np.full((1, D), bad)), 1)
     with pytest.raises(InputError, match="at least 1"):
         Search(nprobe=0, candidates=3)
-    assert index.search(vectors[:0], 3)[0].shape == (0, 3)
+    assert index.search(ExternalQueries(vectors[:0]), 3)[0].shape == (0, 3)
 
 
 def test_no_shards_and_empty_shards_have_no_neighbors(
@@ -304,9 +306,12 @@ def test_no_shards_and_empty_shards_have_no_neighbors(
     for shards in ([], [tmp_path / "empty"]):
         index = ApproximateL2Index.open(built[0], shards)
         assert len(index) == 0
-        assert index.search(survey[1][:2], 3)[0].shape == (2, 0)
+        assert index.search(ExternalQueries(survey[1][:2]), 3)[0].shape == (2, 0)
     both = ApproximateL2Index.open(built[0], [tmp_path / "empty", *built[1]])
-    assert same(both.search(survey[1][:9], 3), ApproximateL2Index.open(*built).search(survey[1][:9], 3))
+    assert same(
+        both.search(ExternalQueries(survey[1][:9]), 3),
+        ApproximateL2Index.open(*built).search(ExternalQueries(survey[1][:9]), 3),
+    )
 
 
 def test_neighbors_of_cutouts_come_from_it_as_from_any_index(
@@ -339,7 +344,7 @@ def test_calibration_reaches_the_recall_with_the_least_work_or_says_so(index: Ap
     for recall, result in found.items():
         assert result.reached
         index.settings = result.search
-        near = index.search(queries, 10)[0]
+        near = index.search(ExternalQueries(queries), 10)[0]
         assert np.mean([np.isin(e[:10], n).mean() for e, n in zip(exact, near, strict=True)]) >= recall
     assert found[0.3].search.nprobe < found[1.0].search.nprobe
     nonsense = np.full_like(exact, -5)

@@ -120,7 +120,7 @@ def test_little_memory_gives_the_same_answers(
         ApproximateL2Index.open(trained.source, [folder], nprobe=3, candidates=30)
         for folder in (shard, tmp_path / "spilt")
     )
-    for a, b in zip(one.search_ids(ids[:60], 7), other.search_ids(ids[:60], 7), strict=True):
+    for a, b in zip(one.search(ids[:60], 7), other.search(ids[:60], 7), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.labels import label_index
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
+from elodin_spark.neighbors.base import ExternalQueries
 from elodin_spark.neighbors.labels.bitcodes import encode
 from elodin_spark.neighbors.labels.clustering import LabelCenters, hamming, list_count, train_centers
-from elodin_spark.neighbors.labels.flat import JaccardIndex
 from elodin_spark.neighbors.labels.index import LabelIndex
 from elodin_spark.neighbors.labels.shard import LabelShard, add_label_shard
 
@@ -84,28 +85,29 @@ def by_id(row: int, ids: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def test_with_all_lists_the_answers_are_those_of_the_exact_index(archive, one) -> None:
-    exact = JaccardIndex.build([(archive.ids, archive.sets)], LABELS)
+    exact = label_index([(archive.ids, archive.sets)], LABELS)
     queries = archive.ids[::30]
     for k in (1, 10, 700):
         for found, expected in zip(
-            one.search_ids(queries, k, by_id), exact.search_ids(queries, k, by_id), strict=True
+            one.search(queries, k, tie_break=by_id), exact.search(queries, k, tie_break=by_id), strict=True
         ):
             assert np.array_equal(found, expected)
     assert np.array_equal(one.ids, exact.ids)
     sets = exact.sets_of(queries)
     assert all(np.array_equal(a, b) for a, b in zip(one.sets_of(queries), sets, strict=True))
-    assert np.array_equal(one.search(sets, 5)[0], exact.search(sets, 5)[0])
+    asked = ExternalQueries(np.zeros((len(sets), 1), np.float32), sets)
+    assert np.array_equal(one.search(asked, 5)[0], exact.search(asked, 5)[0])
 
 
 def test_sets_of_one_size_are_compared_as_numbers_of_labels_with_the_same_answers(tmp_path: Path) -> None:
     even = Archive(1, 700, sizes=(6,))
-    exact = JaccardIndex.build([(even.ids, even.sets)], LABELS)
+    exact = label_index([(even.ids, even.sets)], LABELS)
     several = build(tmp_path, even, train_centers(even.sets, 8, LABELS), np.arange(700) % 3, shares=False)
     assert all(shard.size == 6 for shard in several.shards)
     for k in (1, 2, 7, 50):
         for found, expected in zip(
-            several.search_ids(even.ids[::20], k, by_id),
-            exact.search_ids(even.ids[::20], k, by_id),
+            several.search(even.ids[::20], k, tie_break=by_id),
+            exact.search(even.ids[::20], k, tie_break=by_id),
             strict=True,
         ):
             assert np.array_equal(found, expected)
@@ -120,8 +122,8 @@ def test_a_filter_among_lists_leaves_what_is_allowed_in_them(
     one.nprobe = 4
     try:
         for query in archive.ids[:20]:
-            among = one.search_ids([query], 5, by_id, allowed=allowed)
-            whole = one.search_ids([query], 120, by_id)
+            among = one.search([query], 5, tie_break=by_id, allowed=allowed)
+            whole = one.search([query], 120, tie_break=by_id)
             keep = np.isin(whole[0][0], allowed)
             if keep.sum() >= 5:
                 assert among[0][0].tolist() == whole[0][0][keep][:5].tolist()
@@ -143,8 +145,8 @@ def test_shards_answer_with_the_bits_of_one(
     try:
         for metric in ("jaccard", "label_scores"):
             for only in (None, allowed):
-                found = several.search_ids(queries, k, by_id, metric=metric, allowed=only)
-                expected = one.search_ids(queries, k, by_id, metric=metric, allowed=only)
+                found = several.search(queries, k, tie_break=by_id, metric=metric, allowed=only)
+                expected = one.search(queries, k, tie_break=by_id, metric=metric, allowed=only)
                 assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     finally:
         one.nprobe = 16
@@ -162,7 +164,7 @@ def test_the_label_distance_is_that_of_scores_divided_by_their_sum(archive, one,
             inside = np.flatnonzero(np.isin(lists, near))
             distance = np.sqrt(np.square(shares[inside] - shares[row]).sum(axis=1))
             expected = sorted(zip(distance.tolist(), archive.ids[inside].tolist(), strict=True))[:25]
-            ids, distances = one.search_ids(archive.ids[row : row + 1], 25, metric="label_scores")
+            ids, distances = one.search(archive.ids[row : row + 1], 25, metric="label_scores")
             np.testing.assert_allclose(distances[0], [d for d, _ in expected], atol=1e-15)
             # Distances that differ by rounding only are a tie for neither or for both.
             rounded = sorted((round(d, 12), i) for d, i in zip(distances[0].tolist(), ids[0], strict=True))
@@ -177,7 +179,7 @@ def test_equal_scores_are_zero_apart_and_empty_sets_too(tmp_path: Path) -> None:
     centers = train_centers([], 1, LABELS)
     add_label_shard(tmp_path / "s", centers, [(np.arange(5), sets, scores)], shares=True)
     index = LabelIndex(centers, [LabelShard(tmp_path / "s", centers)])
-    ids, distances = index.search_ids([0, 3], 5, metric="label_scores")
+    ids, distances = index.search([0, 3], 5, metric="label_scores")
     assert ids[0, :2].tolist() == [0, 1]
     assert distances[0, :2].tolist() == [0, 0]
     assert ids[1, :2].tolist() == [3, 4]
@@ -190,19 +192,19 @@ def test_what_is_left_out_is_never_found(archive, centers, one) -> None:
     left = LabelIndex(centers, [LabelShard(one.shards[0].folder, centers, gone)])
     assert len(left) == 700
     assert not left.contains(gone).any()
-    found, _ = left.search_ids(archive.ids[200:220], 700)
+    found, _ = left.search(archive.ids[200:220], 700)
     assert np.array_equal(np.sort(found[0]), np.sort(archive.ids[200:]))
     with pytest.raises(UnknownCutoutError):
-        left.search_ids(gone[:1], 1)
+        left.search(gone[:1], 1)
 
 
 def test_lists_that_hold_too_few_are_not_the_end(archive, one) -> None:
     one.nprobe = 1
     try:
-        whole = one.search_ids(archive.ids[:4], 899)[0]
+        whole = one.search(archive.ids[:4], 899)[0]
     finally:
         one.nprobe = 16
-    assert np.array_equal(whole, one.search_ids(archive.ids[:4], 899)[0])
+    assert np.array_equal(whole, one.search(archive.ids[:4], 899)[0])
 
 
 def test_label_counts_are_those_of_the_sets(archive, one) -> None:
@@ -240,15 +242,13 @@ def test_damage_and_strangers_are_refused_by_name(archive, centers, one, tmp_pat
     with pytest.raises(CatalogError, match="is there already"):
         add_label_shard(shard, centers, [])
     with pytest.raises(CatalogError, match="no scores of labels"):
-        LabelIndex(centers, [LabelShard(shard, centers)]).search_ids(
-            archive.ids[:1], 1, metric="label_scores"
-        )
+        LabelIndex(centers, [LabelShard(shard, centers)]).search(archive.ids[:1], 1, metric="label_scores")
     with pytest.raises(CatalogError, match="another trained index"):
         LabelShard(shard, train_centers([[1], [2]], 2, LABELS))
     with pytest.raises(CatalogError, match="more than one shard"):
         LabelIndex(centers, [LabelShard(shard, centers), *one.shards])
     with pytest.raises(InputError, match="k must be"):
-        one.search_ids(archive.ids[:1], 0)
+        one.search(archive.ids[:1], 0)
     codes = shard / "codes.bin"
     codes.write_bytes(codes.read_bytes()[:-3])
     with pytest.raises(CatalogError, match=r"codes\.bin"):
@@ -272,5 +272,5 @@ def test_damage_and_strangers_are_refused_by_name(archive, centers, one, tmp_pat
 def test_a_shard_without_sets_is_no_trouble(archive, centers, one, tmp_path: Path) -> None:
     add_label_shard(tmp_path / "empty", centers, [], shares=True)
     index = LabelIndex(centers, [LabelShard(tmp_path / "empty", centers), *one.shards])
-    assert np.array_equal(index.search_ids(archive.ids[:3], 5)[0], one.search_ids(archive.ids[:3], 5)[0])
+    assert np.array_equal(index.search(archive.ids[:3], 5)[0], one.search(archive.ids[:3], 5)[0])
     assert len(LabelIndex(centers, index.shards[:1])) == 0

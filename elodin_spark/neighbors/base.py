@@ -1,8 +1,10 @@
-"""Cutout IDs to rows of an index."""
+"""What every index answers, and with what it is asked."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,12 +13,79 @@ from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 
 _NAMED = 5  # IDs spelt out in a message
 
+#: IDs, int64, and distances, float64, both of shape (q, k) or, of one query, (k,).
+Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
 
-class HasCutouts(Protocol):
-    """An index."""
+
+@dataclass(frozen=True, eq=False)
+class ExternalQueries:
+    """Queries that are no cutouts of an index; the first has the ID -1, the next -2, and so on.
+
+    Attributes
+    ----------
+    vectors : ndarray of float32, shape (q, d)
+    sets : list of q ndarrays of int32, or None
+        Their labels, where they are known.
+    """
+
+    vectors: NDArray[np.float32]
+    sets: Sequence[NDArray[np.int32]] | None = None
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Their IDs, int64, shape (q,); no cutout has a negative one."""
+        return -1 - np.arange(len(self.vectors), dtype=np.int64)
+
+    def take(self, rows: NDArray[np.int64]) -> ExternalQueries:
+        """Those at some rows, shape (m,)."""
+        return ExternalQueries(
+            self.vectors[rows], None if self.sets is None else [self.sets[row] for row in rows]
+        )
+
+
+#: IDs of cutouts that are indexed, int64, shape (q,), or what is from outside.
+Queries: TypeAlias = ArrayLike | ExternalQueries
+
+
+class Index(Protocol):
+    """Cutouts that can be asked for the nearest of them, whatever the metric."""
+
+    def __len__(self) -> int: ...
 
     def contains(self, ids: ArrayLike) -> NDArray[np.bool_]:
         """Whether each of `ids`, shape (m,), is indexed; bool, shape (m,)."""
+        ...
+
+    def search(self, queries: Queries, k: int, *, allowed: ArrayLike | None = None) -> Found:
+        """Nearest cutouts of queries, best first in a total order.
+
+        The answer for a smaller `k` begins the answer for a larger one. A cutout finds itself, where it is
+        allowed.
+
+        Parameters
+        ----------
+        queries : array_like of int64, shape (q,), or ExternalQueries
+        k : int
+            Neighbors wanted; all ``n`` come back where `k` is larger.
+        allowed : array_like of int64, shape (m,), optional
+            IDs to answer with; those not indexed are ignored.
+
+        Returns
+        -------
+        ids : ndarray of int64, shape (q, min(k, n))
+            ``n`` counts the allowed ones where some are given.
+        distances : ndarray of float64, shape (q, min(k, n))
+
+        Raises
+        ------
+        UnknownCutoutError
+            A query is not indexed.
+        CatalogError
+            An external query is of another dimension, not finite, or has labels that there are not.
+        InputError
+            `k` is below 1, or the metric cannot be asked with external queries.
+        """
+        ...
 
 
 class IdLookup:
@@ -89,7 +158,7 @@ class IdLookup:
         return at, known
 
 
-def held(index: HasCutouts, ids: ArrayLike) -> NDArray[np.int64]:
+def held(index: Index, ids: ArrayLike) -> NDArray[np.int64]:
     """Those of `ids` that an index holds, ascending, each once; int64, shape (m,)."""
     distinct = np.unique(ids_array(ids))
     return distinct[index.contains(distinct)]
