@@ -40,7 +40,7 @@ from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.spark.batches import run_batch
 from elodin_spark.spark.runner import files_frame
 from elodin_spark.spark.session import session
-from elodin_spark.stage import AheadSpec, Locate, Stage, fuse
+from elodin_spark.stage import Locate, PrefetchSpec, Stage, fuse
 
 _MEBIBYTE = 2**20
 
@@ -89,7 +89,7 @@ def run(folder: Path, tiles: int, precision: Any, batch: int) -> dict[str, Any]:
     spec = fuse(
         DescribeSpec.from_settings(settings.images),
         TileSpec.from_settings(settings),
-        AheadSpec(schema.TILED, settings.fingerprints.ahead),
+        PrefetchSpec(schema.TILED, settings.fingerprints.prefetch),
         network,
         WatchSpec(str(note), network.output_schema),
     )

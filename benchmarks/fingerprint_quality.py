@@ -2,13 +2,13 @@
 
     python benchmarks/fingerprint_quality.py --sets efigi radio --recipes pca haralick random --px 64
     python benchmarks/fingerprint_quality.py --sets efigi --recipes model.weights.h5 --scores precision
-    python benchmarks/fingerprint_quality.py --recipes random:px=96,finish=standardize,metric=cosine
-    python benchmarks/fingerprint_quality.py --recipes survey survey:turns=1,layer=avg_pool --finishes auto
-    python benchmarks/fingerprint_quality.py --recipes random --finishes none standardize whiten64 power+l2
+    python benchmarks/fingerprint_quality.py --recipes random:px=96,transform=standardize,metric=cosine
+    python benchmarks/fingerprint_quality.py --recipes survey:augmentations=1,layer=avg_pool --transforms auto
+    python benchmarks/fingerprint_quality.py --recipes random --transforms none standardize whiten64 power+l2
     python benchmarks/fingerprint_quality.py --set mine=cutouts/ --set other=labels.csv --sets mine other
 
 A recipe is pca (pixels to 64 principal components), haralick (texture), or what fingerprints.weights
-takes: random:SEED, imagenet, survey, a file or URI. Options follow a colon: px, finish, metric,
+takes: random:SEED, imagenet, survey, a file or URI. Options follow a colon: px, transform, metric,
 backbone, layer, turns. A set is efigi or radio below --data, or NAME=PATH of a folder with a folder for each
 class, or of a CSV of file,label[,object].
 
@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 from machine import machine, one_thread, report
-from quality_recipes import BASELINES, Recipe, Vectors, crossed, fit_finish, prototypes, units
+from quality_recipes import BASELINES, Recipe, Vectors, crossed, fit_transform, prototypes, units
 from quality_sets import BLUR_SIDE, COPIES, NAMED, NOISE_LEVELS, SHIFT_SIDE, copies
 
 from elodin_spark.errors import ElodinError, InputError, WeightsError
@@ -90,7 +90,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=PATH", help="a set of your own")
     parser.add_argument("--sets", nargs="+", help="names; all by default")
     parser.add_argument("--recipes", nargs="+", default=["pca", "haralick", "random"])
-    parser.add_argument("--finishes", nargs="+", default=["none"], help="of networks whose recipe names none")
+    parser.add_argument(
+        "--transforms", nargs="+", default=["none"], help="of networks whose recipe names none"
+    )
     parser.add_argument("--metrics", nargs="+", choices=("l2", "cosine"), default=["l2"], help="likewise")
     parser.add_argument("--px", type=int, default=64, help="of recipes that name none")
     parser.add_argument("--scores", nargs="+", choices=_SCORES, default=list(_SCORES))
@@ -120,7 +122,7 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any
     source = Vectors(options.cache, threads=options.threads)
     recipes, lacking = [], []
     for recipe in crossed(
-        [Recipe.parse(text, options.px) for text in options.recipes], options.finishes, options.metrics
+        [Recipe.parse(text, options.px) for text in options.recipes], options.transforms, options.metrics
     ):
         try:
             source.weights(recipe)
@@ -142,7 +144,7 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any
             started = time.perf_counter()
             rows.append(row_of(options, labeled, chosen, copied, recipe, source, first))
             seconds = time.perf_counter() - started
-            print(f"{labeled.name}, {recipe.name}, {recipe.finish}: {seconds:.0f} s", file=sys.stderr)
+            print(f"{labeled.name}, {recipe.name}, {recipe.transform}: {seconds:.0f} s", file=sys.stderr)
     facts = {
         "machine": machine("numpy", "scikit-learn", "faiss-cpu", "openvino", "tensorflow-cpu"),
         "settings": {name: getattr(options, name) for name in ("k", "top", "centers", "found", "seed")},
@@ -180,8 +182,8 @@ def row_of(
 ) -> dict[str, Any]:
     """All scores of one recipe on one set; `first` holds what the first recipe gave, to compare with."""
     raw, classes = source(recipe, labeled.pictures)
-    finish = fit_finish(recipe, raw, options.seed)
-    vectors = finish(raw)
+    transform = fit_transform(recipe, raw, options.seed)
+    vectors = transform(raw)
     scores: dict[str, Score] = {}
     common: dict[str, Any] = {"groups": labeled.objects, "seed": options.seed}
     if "precision" in options.scores:
@@ -207,8 +209,8 @@ def row_of(
     if "probe" in options.scores:
         scores |= linear_probe(vectors, labeled.labels, **common)
     if "found" in options.scores:
-        originals = finish(source(recipe, chosen.pictures)[0])
-        each = {kind: finish(source(recipe, pictures)[0]) for kind, pictures in copied.items()}
+        originals = transform(source(recipe, chosen.pictures)[0])
+        each = {kind: transform(source(recipe, pictures)[0]) for kind, pictures in copied.items()}
         asked: dict[str, Sequence[str]] = {"found": list(each), **{f"found {kind}": [kind] for kind in each}}
         for name, kinds in asked.items():
             together = np.stack([each[kind] for kind in kinds], axis=1)
@@ -220,7 +222,7 @@ def row_of(
         "recipe": recipe.name,
         "source": recipe.source,
         "px": recipe.px,
-        "finish": recipe.finish,
+        "transform": recipe.transform,
         "metric": recipe.metric,
         "d": int(vectors.shape[1]),
         "scores": {name: found.to_dict() for name, found in scores.items()},
@@ -236,7 +238,7 @@ def label_sets_of(
     if "units" in options.labels:
         whole["units" if classes is None else "classes"] = units(raw if classes is None else classes, most)
         if not np.array_equal(raw, vectors):
-            whole["finished units"] = units(vectors, most)
+            whole["transformed units"] = units(vectors, most)
     if "prototypes" in options.labels:
         whole["prototypes"] = prototypes(vectors, most, options.centers, options.seed)
     # Best first, so that the smaller sets begin the larger ones.
@@ -249,7 +251,7 @@ def label_sets_of(
 
 def table_row(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """One line of the table; empty where a recipe has no such score."""
-    cells = {name: row[name] for name in ("set", "recipe", "px", "finish", "metric", "d")}
+    cells = {name: row[name] for name in ("set", "recipe", "px", "transform", "metric", "d")}
     for name in columns:
         found = row["scores"].get(name)
         cells[name] = (

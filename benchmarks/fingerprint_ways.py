@@ -108,7 +108,7 @@ def settings_of(
                 "batch_size": batch,
                 "int8_model": int8 if precision == "int8" else None,
                 # What the others do: the network alone.
-                "finish": "none",
+                "transform": "none",
                 "labels": "units",
             },
             "spark": {"master": f"local[{cores}]"},

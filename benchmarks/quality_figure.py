@@ -51,6 +51,6 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _title(row: dict[str, Any]) -> str:
-    finish = "" if row["finish"] == "none" else f", {row['finish']}"
+    transform = "" if row["transform"] == "none" else f", {row['transform']}"
     metric = "" if row["metric"] == "l2" else f", {row['metric']}"
-    return f"{row['recipe']}, {row['px']} px{finish}{metric}"
+    return f"{row['recipe']}, {row['px']} px{transform}{metric}"

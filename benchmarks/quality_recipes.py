@@ -1,4 +1,4 @@
-"""From pictures to the vectors and label sets that are scored: networks, baselines, finishes."""
+"""From pictures to the vectors and label sets that are scored: networks, baselines, transforms."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from elodin_spark.config.load import parse_settings
 from elodin_spark.config.shipped import own_network
-from elodin_spark.config.transform import AUTO_FINISH, AUTO_POWER, FinishSettings
+from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM, TransformSettings
 from elodin_spark.cutouts.texture import LENGTHS, texture
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.network import layer_lengths
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.transform import Finish
+from elodin_spark.fingerprints.transform import VectorTransform
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.fingerprints.windows import resize_window
@@ -51,10 +51,10 @@ class Recipe:
         ``pca``, ``haralick``, or what ``fingerprints.weights`` takes.
     px : int
         Pictures are resized to this side.
-    finish : str
-        Steps joined by +, see :func:`fit_finish`.
+    transform : str
+        Steps joined by +, see :func:`fit_transform`.
     metric : {"l2", "cosine"}
-    backbone, layer, turns : str
+    backbone, layer, augmentations : str
         Of networks, as in the settings.
     pool : {"avg"}
         Over rows and columns; all networks of the package end so.
@@ -62,12 +62,12 @@ class Recipe:
 
     source: str
     px: int = 64
-    finish: str = "none"
+    transform: str = "none"
     metric: str = "l2"
     backbone: str = "resnet50"
     layer: str | None = None
     pool: str = "avg"
-    turns: str | None = None
+    augmentations: str | None = None
 
     @classmethod
     def parse(cls, text: str, px: int) -> Recipe:
@@ -76,7 +76,7 @@ class Recipe:
         if not re.fullmatch(r"[a-z]+=[^,=]+(,[a-z]+=[^,=]+)*", options):
             source, options = text, ""
         given: dict[str, Any] = dict(item.split("=") for item in options.split(",") if item)
-        names = ("px", "finish", "metric", "backbone", "layer", "pool", "turns")
+        names = ("px", "transform", "metric", "backbone", "layer", "pool", "augmentations")
         if wrong := sorted(set(given) - set(names)):
             raise ConfigError(
                 f"recipe {text}: there is no option {', '.join(wrong)}: choose of {', '.join(names)}"
@@ -85,36 +85,38 @@ class Recipe:
             raise ConfigError(f"recipe {text}: metric is l2 or cosine")
         if given.get("pool", "avg") != "avg":
             raise ConfigError(f"recipe {text}: pool is avg, which is how all networks here end")
-        if given.get("turns", "1") not in ("1", "4", "8"):
-            raise ConfigError(f"recipe {text}: turns is 1, 4 or 8")
+        if given.get("augmentations", "1") not in ("1", "4", "8"):
+            raise ConfigError(f"recipe {text}: augmentations is 1, 4 or 8")
         if not str(given.get("px", px)).isdecimal():
             raise ConfigError(f"recipe {text}: px is a whole number")
         source = "random:0" if source == "random" else source
         recipe = cls(source, **{**given, "px": int(given.get("px", px))})
-        _steps(recipe.finish)
+        _steps(recipe.transform)
         return recipe
 
     @property
     def name(self) -> str:
         """Short, for tables: of a file its name alone."""
         title = self.source if self.source in BASELINES else self.source.rpartition("/")[2]
-        named = [title, self.layer, self.turns and f"{self.turns} turns"]
+        named = [title, self.layer, self.augmentations and f"{self.augmentations} augmentations"]
         return " ".join(part for part in named if part)
 
 
-def crossed(recipes: Sequence[Recipe], finishes: Sequence[str], metrics: Sequence[str]) -> list[Recipe]:
-    """Each recipe of a network that names no finish with each of these, and so for metrics."""
+def crossed(recipes: Sequence[Recipe], transforms: Sequence[str], metrics: Sequence[str]) -> list[Recipe]:
+    """Each recipe of a network that names no transform with each of these, and so for metrics."""
     found = []
     for recipe in recipes:
         network = recipe.source not in BASELINES
-        tried = finishes if network and recipe.finish == "none" else [recipe.finish]
+        tried = transforms if network and recipe.transform == "none" else [recipe.transform]
         compared = metrics if network and recipe.metric == "l2" else [recipe.metric]
-        found += [replace(recipe, finish=finish, metric=metric) for finish in tried for metric in compared]
+        found += [
+            replace(recipe, transform=transform, metric=metric) for transform in tried for metric in compared
+        ]
     return found
 
 
 class Vectors:
-    """Vectors of pictures before any finish, kept on disk by what they were made of.
+    """Vectors of pictures before any transform, kept on disk by what they were made of.
 
     Parameters
     ----------
@@ -140,7 +142,7 @@ class Vectors:
     def __call__(self, recipe: Recipe, pictures: Sequence[Picture]) -> tuple[Matrix, Matrix | None]:
         """Vectors, and probabilities of the classes where the network has a head.
 
-        For ``pca`` the vectors are the pixels, 0 to 1: see :func:`fit_finish`.
+        For ``pca`` the vectors are the pixels, 0 to 1: see :func:`fit_transform`.
         """
         pixels = np.stack([resize_window(picture, recipe.px) for picture in pictures])
         if recipe.source == "pca":
@@ -170,7 +172,7 @@ class Vectors:
             "weights": recipe.source,
             "backbone": recipe.backbone,
             "layer": layer_of(recipe),
-            "turns": turns_of(recipe),
+            "augmentations": turns_of(recipe),
             "input_px": recipe.px,
             "precision": "f32",
             "batch_size": self._batch_size,
@@ -197,10 +199,10 @@ def layer_of(recipe: Recipe) -> str | None:
 
 def turns_of(recipe: Recipe) -> int:
     """Turns that are averaged: as named, or what the weights want."""
-    return int(recipe.turns or own_network(recipe.source, recipe.backbone)["turns"])
+    return int(recipe.augmentations or own_network(recipe.source, recipe.backbone)["augmentations"])
 
 
-def fit_finish(recipe: Recipe, vectors: Matrix, seed: int) -> Steps:
+def fit_transform(recipe: Recipe, vectors: Matrix, seed: int) -> Steps:
     """What is done to all vectors before they are compared, fitted to a set without its labels.
 
     Steps, in the order they are joined by +: ``none``; ``standardize``: mean 0 and deviation 1 of each
@@ -209,10 +211,12 @@ def fit_finish(recipe: Recipe, vectors: Matrix, seed: int) -> Steps:
     new catalog does. The pixels of ``pca`` are projected to 64 components before, and ``haralick``
     standardized.
     """
-    names = list(_steps(recipe.finish))
+    names = list(_steps(recipe.transform))
     if names == ["auto"]:
-        chosen = FinishSettings(finish=AUTO_FINISH, power=AUTO_POWER, labels="units")
-        return Finish.fit(vectors, chosen, seed, layer_lengths(recipe.backbone, layer_of(recipe))).apply
+        chosen = TransformSettings(transform=AUTO_TRANSFORM, power=AUTO_POWER, labels="units")
+        return VectorTransform.fit(
+            vectors, chosen, seed, layer_lengths(recipe.backbone, layer_of(recipe))
+        ).apply
     names = {"pca": ["pca64"], "haralick": ["standardize"]}.get(recipe.source, []) + names
     steps: list[Steps] = []
     for name in names:
@@ -228,15 +232,15 @@ def fit_finish(recipe: Recipe, vectors: Matrix, seed: int) -> Steps:
     return apply
 
 
-def _steps(finish: str) -> list[str]:
-    steps = [step for step in finish.split("+") if step != "none"]
+def _steps(transform: str) -> list[str]:
+    steps = [step for step in transform.split("+") if step != "none"]
     if "auto" in steps and len(steps) > 1:
-        raise ConfigError(f"finish {finish}: auto is a finish by itself")
+        raise ConfigError(f"transform {transform}: auto is a transform by itself")
     for step in steps:
         if not re.fullmatch(r"auto|standardize|power|l2|(whiten|pca)([1-9]\d*)?", step):
             raise ConfigError(
-                f"finish {finish}: {step} is none of none, auto, standardize, whiten, whitenD, pcaD, power "
-                "and l2"
+                f"transform {transform}: {step} is none of none, auto, standardize, whiten, whitenD, pcaD, "
+                "power and l2"
             )
     return steps
 

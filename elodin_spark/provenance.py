@@ -23,7 +23,7 @@ def make_recipe(
     weights_sha256: str,
     runtime: str | None = None,
     model_sha256: str | None = None,
-    finish_sha256: str | None = None,
+    transform_sha256: str | None = None,
     units: bool = False,
 ) -> dict[str, Any]:
     """Collect what the fingerprints of a run depend on.
@@ -39,8 +39,8 @@ def make_recipe(
         What runs the network, ``auto`` resolved; needed for a precision other than f32.
     model_sha256 : str, optional
         Hash of the quantized network, for int8.
-    finish_sha256 : str, optional
-        Hash of the fitted finish; None before it is fitted.
+    transform_sha256 : str, optional
+        Hash of the fitted transform; None before it is fitted.
     units : bool, optional
         Labels are units of the vector though the network has a head.
 
@@ -69,11 +69,11 @@ def make_recipe(
             "weights": weights,
             "weights_sha256": weights_sha256,
             **_input(fingerprints),
-            **_layer(fingerprints.layer, fingerprints.turns),
+            **_layer(fingerprints.layer, fingerprints.augmentations),
             "top_labels": fingerprints.top_labels,
             **_arithmetic(fingerprints.arithmetic, runtime, model_sha256),
             **({"labels": "units"} if units else {}),
-            **_stored(settings, finish_sha256),
+            **_stored(settings, transform_sha256),
         },
     }
 
@@ -85,32 +85,32 @@ def _input(settings: FingerprintsSettings) -> dict[str, Any]:
     return {"mode": settings.mode, "block_px": settings.block_px, "halo_px": settings.halo_px}
 
 
-def _stored(settings: Settings, finish_sha256: str | None) -> dict[str, Any]:
+def _stored(settings: Settings, transform_sha256: str | None) -> dict[str, Any]:
     """What is made of the network's vector before it is written; nothing where it is written as it is."""
     chosen = settings.fingerprints
     stored: dict[str, Any] = {} if chosen.storage == "float32" else {"storage": chosen.storage}
     if not chosen.fitted:
         return stored
-    fitted = {"sample": chosen.pca_sample, "seed": settings.seed, "sha256": finish_sha256}
-    finish = "none" if chosen.finish == "auto" else chosen.finish
+    fitted = {"sample": chosen.pca_sample, "seed": settings.seed, "sha256": transform_sha256}
+    transform = "none" if chosen.transform == "auto" else chosen.transform
     prototypes = chosen.prototypes if chosen.labels == "prototypes" else None
-    if (finish, chosen.exponent, prototypes) == ("none", 1, None):
+    if (transform, chosen.exponent, prototypes) == ("none", 1, None):
         # As it was before there was a choice, so that catalogs keep their recipe.
         return stored | {"pca": {"components": chosen.pca, **fitted}}
     how = {
-        "kind": finish,
+        "kind": transform,
         "power": chosen.exponent,
         "components": chosen.components,
         "prototypes": prototypes,
     }
-    return stored | {"finish": {**how, **fitted}}
+    return stored | {"transform": {**how, **fitted}}
 
 
-def finish_of(recipe: dict[str, Any]) -> dict[str, Any]:
-    """How vectors of a recipe are finished: `kind`, `power`, `components` and `prototypes` (or None)."""
+def transform_of(recipe: dict[str, Any]) -> dict[str, Any]:
+    """How vectors of a recipe are transformed: `kind`, `power`, `components` and `prototypes` (or None)."""
     stored = recipe["fingerprints"]
     plain = {"kind": "none", "power": 1.0, "components": None, "prototypes": None}
-    return plain | stored.get("pca", {}) | stored.get("finish", {})
+    return plain | stored.get("pca", {}) | stored.get("transform", {})
 
 
 def labels_of(recipe: dict[str, Any], classes: int | None) -> LabelsKind:
@@ -122,7 +122,7 @@ def labels_of(recipe: dict[str, Any], classes: int | None) -> LabelsKind:
     classes : int or None
         Length of the head of its weights; None without one.
     """
-    if finish_of(recipe)["prototypes"] is not None:
+    if transform_of(recipe)["prototypes"] is not None:
         return "prototypes"
     return "units" if classes is None or "labels" in recipe["fingerprints"] else "classes"
 
@@ -138,28 +138,28 @@ def settled_of(recipe: dict[str, Any], classes: int | None) -> dict[str, Any]:
     Returns
     -------
     dict
-        `finish`, `power`, `labels` and `precision`.
+        `transform`, `power`, `labels` and `precision`.
     """
-    finish = finish_of(recipe)
+    transform = transform_of(recipe)
     held = recipe["fingerprints"].get("precision", PRECISIONS["f32"])
     return {
-        "finish": finish["kind"],
-        "power": finish["power"],
+        "transform": transform["kind"],
+        "power": transform["power"],
         "labels": labels_of(recipe, classes),
         "precision": next(name for name, long in PRECISIONS.items() if long == held),
     }
 
 
-def wants_finish(recipe: dict[str, Any]) -> bool:
-    """Whether vectors of a recipe are finished by what is fitted to their archive."""
-    return not {"pca", "finish"}.isdisjoint(recipe["fingerprints"])
+def wants_transform(recipe: dict[str, Any]) -> bool:
+    """Whether vectors of a recipe are transformed by what is fitted to their archive."""
+    return not {"pca", "transform"}.isdisjoint(recipe["fingerprints"])
 
 
-def with_finish(recipe: dict[str, Any], sha256: str) -> dict[str, Any]:
-    """A recipe whose finish is fitted, and has this hash."""
+def with_transform(recipe: dict[str, Any], sha256: str) -> dict[str, Any]:
+    """A recipe whose transform is fitted, and has this hash."""
     fitted: dict[str, Any] = json.loads(json.dumps(recipe))
     stored = fitted["fingerprints"]
-    stored["finish" if "finish" in stored else "pca"]["sha256"] = sha256
+    stored["transform" if "transform" in stored else "pca"]["sha256"] = sha256
     return fitted
 
 
@@ -169,20 +169,20 @@ def network_id(
     runtime: str | None = None,
     model_sha256: str | None = None,
     layer: str | None = None,
-    turns: int = 1,
+    augmentations: int = 1,
 ) -> str:
     """Twelve hexadecimal digits that name a network, its layer, its arithmetic and how it looks."""
-    if precision == "f32" and layer is None and turns == 1:
+    if precision == "f32" and layer is None and augmentations == 1:
         return weights_sha256[:12]
     arithmetic = _arithmetic(precision, runtime, model_sha256)
-    text = json.dumps([weights_sha256, arithmetic | _layer(layer, turns)], sort_keys=True)
+    text = json.dumps([weights_sha256, arithmetic | _layer(layer, augmentations)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _layer(layer: str | None, turns: int) -> dict[str, Any]:
+def _layer(layer: str | None, augmentations: int) -> dict[str, Any]:
     # Nothing of the plain case, so that catalogs from before there was a choice keep their recipe.
     named: dict[str, Any] = {} if layer is None else {"layer": layer}
-    return named if turns == 1 else named | {"turns": turns}
+    return named if augmentations == 1 else named | {"augmentations": augmentations}
 
 
 def _arithmetic(precision: Precision, runtime: str | None, model_sha256: str | None) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class _Chain:
 
 
 @dataclass(frozen=True)
-class AheadSpec:
+class PrefetchSpec:
     """What comes before it runs in a thread of its own, some batches ahead of what comes after.
 
     Between stages that wait for different things: decoding and cutting fill the next batches
@@ -153,7 +153,7 @@ class _Ahead:
                 problem = error
             put(_End(problem))
 
-        thread = threading.Thread(target=work, name="elodin-ahead", daemon=True)
+        thread = threading.Thread(target=work, name="elodin-prefetch", daemon=True)
         thread.start()
         try:
             while not isinstance(item := ready.get(), _End):

@@ -106,7 +106,7 @@ def small_settings() -> Callable[..., Settings]:
                 "weights": "random:1",
                 "input_px": 32,
                 "batch_size": 16,
-                "finish": "none",
+                "transform": "none",
                 "labels": "units",
             },
             "projection": {"methods": []},

@@ -45,7 +45,7 @@ from elodin_spark.config.load import load_config
 from elodin_spark.config.settings import Metric, Settings
 from elodin_spark.errors import CatalogError, ConfigError, InputError
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
-from elodin_spark.fingerprints.transform import load_finish
+from elodin_spark.fingerprints.transform import load_transform
 from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import ImageFile
@@ -54,7 +54,7 @@ from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.suppression import Repeats
 from elodin_spark.progress import counted, step
-from elodin_spark.provenance import wants_finish
+from elodin_spark.provenance import wants_transform
 from elodin_spark.schema import ANSWERS, CUTOUTS, MEASURES, MORE_ANSWERS, NEIGHBORS, answer_schema
 
 if TYPE_CHECKING:
@@ -842,7 +842,7 @@ class Catalog:
         found = dataset.to_table(columns=["cutout_id", "vector"], filter=wanted).sort_by("cutout_id")
         return found.column("cutout_id").to_numpy(), to_matrix(found.column("vector").combine_chunks())
 
-    def finished(self, vectors: ArrayLike) -> NDArray[np.float32]:
+    def transformed(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """The network's own vectors, from outside, as the catalog has those of its cutouts.
 
         Parameters
@@ -860,25 +860,26 @@ class Catalog:
         InputError
             They are no finite matrix.
         CatalogError
-            They are of another length, or no run has fitted the finish yet.
+            They are of another length, or no run has fitted the transform yet.
 
         Examples
         --------
         >>> from elodin_spark import Catalog
         >>> catalog = Catalog.open("runs/mine")
-        >>> catalog.finished(np.ones((3, 2048))).dtype
+        >>> catalog.transformed(np.ones((3, 2048))).dtype
         dtype('float32')
         """
         matrix = np.asarray(vectors)
         if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
             raise InputError(
-                f"vectors to finish are finite numbers of shape (n, d), not {matrix.dtype} of {matrix.shape}"
+                "vectors to transform are finite numbers of shape (n, d), not "
+                f"{matrix.dtype} of {matrix.shape}"
             )
-        finish = load_finish(self._store.finish)
-        if finish is None and wants_finish(self._store.meta["recipe"]):
-            raise CatalogError(f"the finish of {self.path} is not fitted yet: run it first")
+        transform = load_transform(self._store.transform)
+        if transform is None and wants_transform(self._store.meta["recipe"]):
+            raise CatalogError(f"the transform of {self.path} is not fitted yet: run it first")
         rows = matrix.astype(np.float32)
-        return rows if finish is None else finish.apply(rows)
+        return rows if transform is None else transform.apply(rows)
 
     def cutout_set(self, image: str | None = None) -> CutoutSet:
         """The cutouts as a set to learn from: not those that were removed, or rejected by a rule of quality.

@@ -14,7 +14,7 @@ from elodin_spark.catalog.build.shardedindex import shard_facts
 from elodin_spark.catalog.build.typical import typical_facts
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.progress import counted
-from elodin_spark.provenance import finish_of
+from elodin_spark.provenance import transform_of
 from elodin_spark.terminal import command, plain
 
 _PRODUCTS = ("positions", "repeats", "shards", "index", "projection", "figures")
@@ -33,7 +33,7 @@ def gather(store: Store) -> dict[str, Any]:
     -------
     dict
         `path`, `described`, `recipe_id`, `recipe`, `precision` (what the gate measured, or None),
-        `finish` (None, or of the vectors `kind`, `power`, the `length` of the network's own, `components`
+        `transform` (None, or of the vectors `kind`, `power`, the `length` of the network's own, `components`
         that are kept, `variance_ratio`, `prototypes`, `sample`), `labels` (what they are),
         `runtimes`, `files`, `batches`, `tables` (rows and bytes of each),
         `removed` (cutouts and images taken out),
@@ -50,8 +50,8 @@ def gather(store: Store) -> dict[str, Any]:
     if "distances" in products.get("index", {}):
         products["index"] = {**products["index"], "distances": typical_facts(store)}
     seconds.update({name: record["seconds"] for name, record in products.items() if "seconds" in record})
-    if finish := store.finish_record:
-        seconds["fitting the finish"] = finish["seconds"]
+    if transform := store.transform_record:
+        seconds["fitting the transform"] = transform["seconds"]
     tables = ("images", "cutouts", "fingerprints", "failures")
     failures = store.dataset("failures").to_table().to_pylist()
     return {
@@ -60,7 +60,7 @@ def gather(store: Store) -> dict[str, Any]:
         "recipe_id": store.meta["recipe_id"],
         "recipe": store.meta["recipe"],
         "precision": store.meta.get("precision"),
-        "finish": finish and {**finish_of(store.meta["recipe"]), **finish},
+        "transform": transform and {**transform_of(store.meta["recipe"]), **transform},
         "labels": store.labels,
         "runtimes": sorted({commit.runtime for commit in commits if commit.runtime}),
         "files": sum(len(commit.files) for commit in commits),
@@ -93,7 +93,7 @@ def info_text(facts: dict[str, Any]) -> str:
     if facts["runtimes"]:
         lines.append(f"network    {recipe['fingerprints']['precision']}, by {', '.join(facts['runtimes'])}")
     lines += _precision_lines(facts["precision"])
-    lines += _finish_lines(facts["finish"])
+    lines += _transform_lines(facts["transform"])
     lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
     if facts["removed"]["cutouts"] or facts["removed"]["images"]:
         lines.append(
@@ -224,24 +224,24 @@ def _precision_lines(gate: dict[str, Any] | None) -> list[str]:
     return lines
 
 
-def _finish_lines(finish: dict[str, Any] | None) -> list[str]:
+def _transform_lines(transform: dict[str, Any] | None) -> list[str]:
     """What is made of the network's vectors."""
-    if finish is None:
+    if transform is None:
         return []
-    done = ["standardized"] if finish["kind"] == "standardize" else []
-    if finish["power"] != 1:
-        done.append(f"power {finish['power']:g}")
-    if finish["variance_ratio"]:
-        whitened = "whitened " if finish["kind"] == "whiten" else ""
-        share = sum(finish["variance_ratio"])
+    done = ["standardized"] if transform["kind"] == "standardize" else []
+    if transform["power"] != 1:
+        done.append(f"power {transform['power']:g}")
+    if transform["variance_ratio"]:
+        whitened = "whitened " if transform["kind"] == "whiten" else ""
+        share = sum(transform["variance_ratio"])
         done.append(
-            f"{finish['components']} {whitened}principal components of {finish['length']} "
+            f"{transform['components']} {whitened}principal components of {transform['length']} "
             f"({share:.1%} of the variance)"
         )
-    if finish["prototypes"]:
-        done.append(f"labeled by {finish['prototypes']:,} prototypes")
-    if finish["sample"]:
-        done.append(f"fitted to {finish['sample']:,} windows")
+    if transform["prototypes"]:
+        done.append(f"labeled by {transform['prototypes']:,} prototypes")
+    if transform["sample"]:
+        done.append(f"fitted to {transform['sample']:,} windows")
     return [f"vectors    {', '.join(done)}"]
 
 

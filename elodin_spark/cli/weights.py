@@ -44,7 +44,9 @@ def pack(
     layer: Annotated[
         str | None, typer.Option(help="Layer whose output is the vector; several are joined by +.")
     ] = None,
-    turns: Annotated[int, typer.Option(help="Turns of a window to average by default: 1, 4 or 8.")] = 1,
+    augmentations: Annotated[
+        int, typer.Option(help="Turns of a window to average by default: 1, 4 or 8.")
+    ] = 1,
 ) -> None:
     """Pack the weights of a trained network, without its head, into a small file.
 
@@ -61,8 +63,8 @@ def pack(
             raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise InputError(f"the card {card} cannot be read as a JSON object: {error}") from None
-    if turns not in (1, 4, 8):
-        raise InputError(f"--turns is 1, 4 or 8, got {turns}")
+    if augmentations not in (1, 4, 8):
+        raise InputError(f"--augmentations is 1, 4 or 8, got {augmentations}")
     packed = pack_weights(
         model,
         out,
@@ -71,7 +73,7 @@ def pack(
         backbone=backbone,
         encoding=encoding.value,
         layer=layer,
-        turns=cast("Literal[1, 4, 8]", turns),
+        augmentations=cast("Literal[1, 4, 8]", augmentations),
     )
     typer.echo(f"{out}: {packed.size_bytes:,} bytes, SHA-256 {packed.sha256}")
 

@@ -38,7 +38,7 @@ from elodin_spark.config.steps import (
     Rotate,
     Step,
 )
-from elodin_spark.config.transform import FinishSettings
+from elodin_spark.config.transform import TransformSettings
 from elodin_spark.errors import ConfigError
 
 __all__ = [
@@ -168,7 +168,7 @@ DENSE_BACKBONES = ("resnet50", "resnet101", "resnet152")
 RuntimeChoice = Literal["auto", "tensorflow", "openvino", "keras"]
 
 
-class FingerprintsSettings(FinishSettings):
+class FingerprintsSettings(TransformSettings):
     """The network that turns a window into a vector and a set of labels."""
 
     backbone: str = Field("resnet50", description="the network, one of `keras.applications`, by its name")
@@ -206,7 +206,7 @@ class FingerprintsSettings(FinishSettings):
         "recipe",
     )
     #: A number whatever was given: see _own_weights_and_size.
-    turns: Literal[1, 4, 8] = Field(
+    augmentations: Literal[1, 4, 8] = Field(
         None,  # type: ignore[arg-type]
         description="ways of looking at each window whose answers are averaged: as it is, in four quarter "
         "turns, or these and their mirror images; empty: as the weights `survey` want it, "
@@ -217,7 +217,7 @@ class FingerprintsSettings(FinishSettings):
         32, ge=1, le=1024, description="windows the network sees at once; memory grows with it"
     )
     threads: int = Field(1, ge=1, description="of the network, in each Python worker")
-    ahead: int = Field(
+    prefetch: int = Field(
         2, ge=0, le=64, description="batches cut by a thread of their own while the network works; 0: in turn"
     )
     runtime: RuntimeChoice = Field("auto", description="what runs the network; `auto` takes the fastest here")
@@ -287,7 +287,7 @@ class FingerprintsSettings(FinishSettings):
             own = {
                 "weights": "imagenet",
                 "input_px": 224,
-                "turns": 1,
+                "augmentations": 1,
             }  # the name of the network is the error to report
         return {**values, **{name: own[name] for name in own if values.get(name) is None}}
 
@@ -341,7 +341,7 @@ class FingerprintsSettings(FinishSettings):
             )
         if self.mode == "dense" and self.precision == "int8":
             raise ValueError("mode dense runs in precision f32 or bf16, not int8")
-        whole = self.layer is None and self.turns == 1
+        whole = self.layer is None and self.augmentations == 1
         if self.mode == "dense" and (self.backbone not in DENSE_BACKBONES or not whole):
             raise ValueError(
                 f"mode dense takes the last features of {', '.join(DENSE_BACKBONES)}, whose cells lie on "

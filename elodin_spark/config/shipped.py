@@ -46,8 +46,8 @@ class ShippedWeights(Model):
     layer : str, optional
         Whose output makes the better vectors, if it is not the last: the default of ``fingerprints.layer``
         where windows are seen one by one.
-    turns : {1, 4, 8}
-        The default of ``fingerprints.turns``, likewise.
+    augmentations : {1, 4, 8}
+        The default of ``fingerprints.augmentations``, likewise.
     card : dict
         Where the weights come from, and how good they are: see docs/model-card.md.
     """
@@ -60,7 +60,7 @@ class ShippedWeights(Model):
     input_px: int = Field(ge=32, le=1024)
     encoding: str
     layer: str | None = None
-    turns: Literal[1, 4, 8] = 1
+    augmentations: Literal[1, 4, 8] = 1
     card: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -86,11 +86,11 @@ def shipped_weights() -> ShippedWeights | None:
 
 
 def own_network(weights: str | None, backbone: str, mode: str = "window") -> dict[str, Any]:
-    """What ``weights``, ``input_px``, ``layer`` and ``turns`` of the settings are where they are left out.
+    """``weights``, ``input_px``, ``layer`` and ``augmentations`` of settings that leave them out.
 
     Weights: ``survey`` where those come with the package and are of the backbone, else ``imagenet``. The
-    size: the one that the weights of the package were trained at, or that the backbone was made for. The
-    layer and turns: what the weights of the package want, in mode ``window``; of others the last, and 1.
+    size: the one that the weights of the package were trained at, or that the backbone was made for. Layer
+    and augmentations: what the weights of the package want, in mode ``window``; of others the last, and 1.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def own_network(weights: str | None, backbone: str, mode: str = "window") -> dic
     Returns
     -------
     dict
-        ``weights``, ``input_px``, ``turns`` and, where there is one, ``layer``.
+        ``weights``, ``input_px``, ``augmentations`` and, where there is one, ``layer``.
 
     Raises
     ------
@@ -110,11 +110,11 @@ def own_network(weights: str | None, backbone: str, mode: str = "window") -> dic
     """
     entry, shipped = get_backbone(backbone), shipped_weights()
     if shipped is None or shipped.backbone != entry.name:
-        return {"weights": weights or "imagenet", "input_px": entry.input_px, "turns": 1}
+        return {"weights": weights or "imagenet", "input_px": entry.input_px, "augmentations": 1}
     if weights in (None, SURVEY):
-        own: dict[str, Any] = {"weights": SURVEY, "input_px": shipped.input_px, "turns": 1}
+        own: dict[str, Any] = {"weights": SURVEY, "input_px": shipped.input_px, "augmentations": 1}
         if mode == "dense":  # sees no windows
             return own
         layer = {} if shipped.layer is None else {"layer": shipped.layer}
-        return {**own, "turns": shipped.turns, **layer}
-    return {"weights": weights, "input_px": entry.input_px, "turns": 1}
+        return {**own, "augmentations": shipped.augmentations, **layer}
+    return {"weights": weights, "input_px": entry.input_px, "augmentations": 1}

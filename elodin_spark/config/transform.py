@@ -9,15 +9,15 @@ from pydantic import Field, model_validator
 from elodin_spark.config.base import Model
 
 Storage = Literal["float32", "float16"]
-Finish = Literal["none", "standardize", "whiten"]
+VectorTransform = Literal["none", "standardize", "whiten"]
 #: What may be asked for: ``auto`` is settled when a catalog is begun.
-FinishChoice = Literal["auto", "none", "standardize", "whiten"]
+TransformChoice = Literal["auto", "none", "standardize", "whiten"]
 LabelsChoice = Literal["auto", "classes", "units", "prototypes"]
 #: What labels are, once that is settled.
 LabelsKind = Literal["classes", "units", "prototypes"]
 
-#: What ``fingerprints.finish: auto`` is in a new catalog.
-AUTO_FINISH: Finish = "standardize"
+#: What ``fingerprints.transform: auto`` is in a new catalog.
+AUTO_TRANSFORM: VectorTransform = "standardize"
 #: What ``fingerprints.power`` is then, where it is left out.
 AUTO_POWER = 0.5
 #: What ``fingerprints.labels: auto`` is in a new catalog whose network has no head.
@@ -26,10 +26,10 @@ AUTO_LABELS: Literal["units", "prototypes"] = "prototypes"
 WHITENED = 64
 
 
-class FinishSettings(Model):
-    """The finish of the vectors and the label sets that are not the network's own."""
+class TransformSettings(Model):
+    """The transform of the vectors and the label sets that are not the network's own."""
 
-    finish: FinishChoice = Field(
+    transform: TransformChoice = Field(
         "auto",
         description="what is made of the vectors, fitted to the archive; `auto`: `standardize` in a new "
         "catalog. Part of the recipe",
@@ -39,7 +39,7 @@ class FinishSettings(Model):
         gt=0,
         le=1,
         description="signed power that each component is raised to; 0.5: the square root; empty: 0.5 "
-        "where `finish` is `auto` in a new catalog, else 1. Part of the recipe",
+        "where `transform` is `auto` in a new catalog, else 1. Part of the recipe",
     )
     pca: int | None = Field(
         None,
@@ -52,7 +52,8 @@ class FinishSettings(Model):
         4096,
         ge=2,
         le=100_000,
-        description="windows that finish, components and prototypes are fitted to; no fewer than components",
+        description="windows that transform, components and prototypes are fitted to; no fewer than "
+        "components",
     )
     labels: LabelsChoice = Field(
         "auto",
@@ -71,7 +72,7 @@ class FinishSettings(Model):
 
     @property
     def fitted(self) -> bool:
-        """Whether anything is fitted to the archive, or the vectors are finished at all.
+        """Whether anything is fitted to the archive, or the vectors are transformed at all.
 
         ``auto`` that is not settled counts as the network's own answer: outside of a catalog there is
         nothing to fit to.
@@ -86,21 +87,21 @@ class FinishSettings(Model):
     @property
     def sampled(self) -> bool:
         """Whether that needs windows of the archive to be fitted to; a power does not."""
-        return self.components is not None or self.finish == "standardize" or self.labels == "prototypes"
+        return self.components is not None or self.transform == "standardize" or self.labels == "prototypes"
 
     @property
     def components(self) -> int | None:
         """Principal components that are kept, at most; None where vectors are not projected."""
-        return WHITENED if self.pca is None and self.finish == "whiten" else self.pca
+        return WHITENED if self.pca is None and self.transform == "whiten" else self.pca
 
-    def unfinished(self) -> Self:
+    def untransformed(self) -> Self:
         """These settings, for the network's own answers."""
         return self.model_copy(
-            update={"finish": "none", "power": 1.0, "pca": None, "labels": "auto", "storage": "float32"}
+            update={"transform": "none", "power": 1.0, "pca": None, "labels": "auto", "storage": "float32"}
         )
 
     @model_validator(mode="after")
-    def _enough_to_fit(self) -> FinishSettings:
+    def _enough_to_fit(self) -> TransformSettings:
         if self.pca is not None and self.pca_sample < self.pca:
             raise ValueError(
                 f"pca_sample {self.pca_sample} is too few windows to fit pca {self.pca} components to: "

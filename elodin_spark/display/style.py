@@ -370,16 +370,16 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
             f"{path}: a figure cannot be written as {path.suffix!r}; end the name in one of {known}"
         )
     content = figure_bytes(figure, kind)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    untransformed = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+        untransformed.write_bytes(content)
+        untransformed.replace(path)
     except OSError as error:
         raise ConfigError(
             f"{path}: the figure cannot be written there: {error}; choose another place"
         ) from None
     finally:
-        if unfinished.exists():
-            unfinished.unlink()
+        if untransformed.exists():
+            untransformed.unlink()
     return path

@@ -1,4 +1,4 @@
-"""Windows whose answer of the network is known already: those that the finish of a catalog was fitted to.
+"""Windows whose answer of the network is known already: those that the transform of a catalog was fitted to.
 
 A small archive is a sample of itself, and would else go through the network twice.
 """
@@ -31,7 +31,7 @@ class Known:
     cutout_ids : ndarray of int64, shape (n,)
         Ascending.
     vectors : ndarray of float32, shape (n, d)
-        As the network gives them, not finished.
+        As the network gives them, not transformed.
     labels : sequence of ndarray of int32
         Classes or units, best first.
     label_scores : sequence of ndarray of float32

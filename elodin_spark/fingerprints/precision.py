@@ -254,7 +254,7 @@ def _said(gate: Gate) -> Gate:
 def _with(settings: FingerprintsSettings, precision: Precision) -> FingerprintsSettings:
     # Dense mode is judged by its windows one by one: the arithmetic is the same.
     # What is made of the vectors is fitted later.
-    return settings.unfinished().model_copy(update={"precision": precision, "mode": "window"})
+    return settings.untransformed().model_copy(update={"precision": precision, "mode": "window"})
 
 
 def _quantized(

@@ -46,12 +46,12 @@ class ResolvedNetwork:
             self.runtime,
             None if model is None else model.sha256,
             settings.layer,
-            settings.turns,
+            settings.augmentations,
         )
 
-    def unfinished(self) -> ResolvedNetwork:
+    def untransformed(self) -> ResolvedNetwork:
         """The same network, whose vectors, and classes or units, are its own."""
-        plain = self.settings.unfinished()
+        plain = self.settings.untransformed()
         if self.settings.labels == "units":
             plain = plain.model_copy(update={"labels": "units"})
         return replace(self, settings=plain)

@@ -14,7 +14,7 @@ from elodin_spark.arrow import LARGEST_FLOAT16
 from elodin_spark.config.transform import Storage
 from elodin_spark.errors import ImageError
 from elodin_spark.fingerprints.labels import label_sets
-from elodin_spark.fingerprints.transform import Finish
+from elodin_spark.fingerprints.transform import VectorTransform
 from elodin_spark.schema import TILED
 
 #: Labels of several windows, and their scores.
@@ -43,7 +43,7 @@ def as_fingerprints(
     vectors: NDArray[np.float32],
     scores: NDArray[np.float32] | None,
     top_labels: int,
-    finish: Finish | None = None,
+    transform: VectorTransform | None = None,
     storage: Storage = "float32",
     sets: LabelSets | None = None,
 ) -> list[Fingerprint | ImageError]:
@@ -55,9 +55,9 @@ def as_fingerprints(
     scores : ndarray of float32, shape (n, classes), or None
         None for weights without a head, or where labels are to be units.
     top_labels : int
-    finish : Finish, optional
+    transform : VectorTransform, optional
         What is made of the vectors; labels are those of the network's own vectors, or the nearest of the
-        prototypes of the finish.
+        prototypes of the transform.
     storage : {"float32", "float16"}
         A vector that does not fit into it is an error too.
     sets : tuple of lists, optional
@@ -67,11 +67,11 @@ def as_fingerprints(
     if scores is not None:
         finite &= np.isfinite(scores).all(axis=1)
     rows = np.flatnonzero(finite)
-    kept = vectors[rows] if finish is None else finish.apply(vectors[rows])
+    kept = vectors[rows] if transform is None else transform.apply(vectors[rows])
     if not (good := np.isfinite(kept).all(axis=1)).all():
         rows, kept = rows[good], kept[good]
-    if finish is not None and finish.prototypes is not None:
-        chosen = finish.prototypes.label_sets(kept, top_labels)
+    if transform is not None and transform.prototypes is not None:
+        chosen = transform.prototypes.label_sets(kept, top_labels)
     elif sets is not None:
         chosen = [sets[0][row] for row in rows], [sets[1][row] for row in rows]
     else:

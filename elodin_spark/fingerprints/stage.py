@@ -28,7 +28,7 @@ from elodin_spark.fingerprints.rows import (
 from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, RuntimeName
 from elodin_spark.fingerprints.runtimes.factory import get_runtime
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
-from elodin_spark.fingerprints.transform import FinishFile, load_finish
+from elodin_spark.fingerprints.transform import TransformFile, load_transform
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.fingerprints.windows import check_window, resize_window
 from elodin_spark.schema import FAILURES, FINGERPRINTED, TILED
@@ -68,9 +68,9 @@ class FingerprintSpec:
         The converted network, where the runtime reads one in place of the weights.
     layer : str, optional
         Whose output is the vector.
-    turns : {1, 4, 8}
+    augmentations : {1, 4, 8}
         Ways of looking at each window, whose vectors are averaged.
-    finish : FinishFile, optional
+    transform : TransformFile, optional
         What is made of the vectors, and the prototypes that label them.
     storage : {"float32", "float16"}
         Of the column ``vector``, see :mod:`elodin_spark.arrow`.
@@ -92,8 +92,8 @@ class FingerprintSpec:
     precision: Precision = "f32"
     model: ModelFile | None = None
     layer: str | None = None
-    turns: int = 1
-    finish: FinishFile | None = None
+    augmentations: int = 1
+    transform: TransformFile | None = None
     storage: Storage = "float32"
     units: bool = False
     known: str | None = None
@@ -104,24 +104,24 @@ class FingerprintSpec:
         network: ResolvedNetwork,
         recipe: str | None = None,
         keep_pixels: bool = False,
-        finish: FinishFile | None = None,
+        transform: TransformFile | None = None,
         known: Path | None = None,
     ) -> FingerprintSpec:
         """Spec for a network.
 
-        Without a `recipe` that of the network alone. Where vectors are finished, or labeled by prototypes,
-        `finish` must have been fitted.
+        Without a `recipe` that of the network alone. Where vectors are transformed, or labeled by prototypes,
+        `transform` must have been fitted.
 
         Raises
         ------
         ConfigError
-            `finish` lacks.
+            `transform` lacks.
         """
         settings = network.settings
-        if settings.fitted and finish is None:
+        if settings.fitted and transform is None:
             raise ConfigError(
-                "a finish of the vectors (finish, power, pca) and labels prototypes are fitted to a catalog, "
-                "and here is none: leave these settings out"
+                "a transform of the vectors (transform, power, pca) and labels prototypes are fitted to a "
+                "catalog, and here is none: leave these settings out"
             )
         return cls(
             weights=network.weights,
@@ -136,8 +136,8 @@ class FingerprintSpec:
             precision=settings.arithmetic,
             model=network.model,
             layer=settings.layer,
-            turns=settings.turns,
-            finish=finish,
+            augmentations=settings.augmentations,
+            transform=transform,
             storage=settings.storage,
             units=settings.labels == "units",
             known=None if known is None else str(known),
@@ -150,10 +150,10 @@ class FingerprintSpec:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The weights file or those of the converted network, the finish, and what is known."""
+        """The weights file or those of the converted network, the transform, and what is known."""
         network = (self.weights.path,) if self.model is None else self.model.files
-        finish = () if self.finish is None else (self.finish.path,)
-        return (*network, *finish, *(() if self.known is None else (self.known,)))
+        transform = () if self.transform is None else (self.transform.path,)
+        return (*network, *transform, *(() if self.known is None else (self.known,)))
 
     @property
     def wants_gpu(self) -> bool:
@@ -182,7 +182,7 @@ class FingerprintSpec:
                 self.precision,
                 model,
                 self.layer,
-                self.turns,
+                self.augmentations,
             )
         )
 
@@ -190,8 +190,8 @@ class FingerprintSpec:
         self, vectors: NDArray[np.float32], scores: NDArray[np.float32] | None, locate: Locate = str
     ) -> list[Fingerprint | ImageError]:
         """What becomes of the network's answers, as :func:`.rows.as_fingerprints` has it."""
-        scores, finish = None if self.units else scores, load_finish(self.finish, locate)
-        return as_fingerprints(vectors, scores, self.top_labels, finish, self.storage)
+        scores, transform = None if self.units else scores, load_transform(self.transform, locate)
+        return as_fingerprints(vectors, scores, self.top_labels, transform, self.storage)
 
     def known_fingerprints(
         self, cutout_ids: pa.Array, locate: Locate = str
@@ -204,8 +204,8 @@ class FingerprintSpec:
         if not len(rows):
             return {}
         sets = [known.labels[place] for place in places], [known.label_scores[place] for place in places]
-        finish = load_finish(self.finish, locate)
-        found = as_fingerprints(known.vectors[places], None, self.top_labels, finish, self.storage, sets)
+        transform = load_transform(self.transform, locate)
+        found = as_fingerprints(known.vectors[places], None, self.top_labels, transform, self.storage, sets)
         return dict(zip(rows.tolist(), found, strict=True))
 
 
@@ -290,7 +290,7 @@ class _Held:
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.batch = batch
-        self.unfinished = 0
+        self.untransformed = 0
         self.results: dict[int, Fingerprint | ImageError] = {}
 
 
@@ -324,11 +324,11 @@ class _FingerprintStage:
                     while len(waiting[kind]) >= size:
                         self._run(waiting, kind)
                 while sum(item.batch.num_rows for item in held) > _MOST_HELD_BATCHES * size:
-                    if held[0].unfinished:
+                    if held[0].untransformed:
                         self._run(waiting, _kind_waited_for(held[0], waiting))
-                    while held and not held[0].unfinished:
+                    while held and not held[0].untransformed:
                         yield self._emit(held.popleft())
-                while held and not held[0].unfinished:
+                while held and not held[0].untransformed:
                     yield self._emit(held.popleft())
         for kind in waiting:
             if waiting[kind]:
@@ -354,7 +354,7 @@ class _FingerprintStage:
                 item.results[row] = error
                 continue
             waiting[window.ndim].append((item, row, window))
-            item.unfinished += 1
+            item.untransformed += 1
         if not self._spec.keep_pixels:
             # Here, not on the way out, so that held rows hold no pixels.
             item.batch = without_pixels(batch)
@@ -372,7 +372,7 @@ class _FingerprintStage:
         outcomes = self._fingerprinter.run([window for _, _, window in members])
         for (item, row, _), outcome in zip(members, outcomes, strict=True):
             item.results[row] = outcome
-            item.unfinished -= 1
+            item.untransformed -= 1
 
     def _emit(self, item: _Held) -> pa.RecordBatch:
         count = item.batch.num_rows

@@ -1,4 +1,4 @@
-"""The finish of a vector: fitted once to a catalog, kept in a file, applied to each vector.
+"""The transform of a vector: fitted once to a catalog, kept in a file, applied to each vector.
 
 What happens to the network's vector x of d_in components, in this order, each step where it is asked for:
 
@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.config.transform import FinishSettings
+from elodin_spark.config.transform import TransformSettings
 from elodin_spark.diskfiles import replacing
 from elodin_spark.errors import CatalogError, ConfigError
 from elodin_spark.fingerprints.prototypes import ROWS, Prototypes
@@ -47,8 +47,8 @@ _FLOATS = ("center", "scale", "mean", "components")
 
 
 @dataclass(frozen=True)
-class FinishFile:
-    """Where the fitted finish of a catalog is.
+class TransformFile:
+    """Where the fitted transform of a catalog is.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class FinishFile:
 
 
 @dataclass(frozen=True, eq=False)
-class Finish:
+class VectorTransform:
     """What is made of the network's vectors.
 
     Attributes
@@ -82,7 +82,7 @@ class Finish:
     variance_ratio : ndarray of float64, shape (d,)
         Part of the variance of the sample along each; empty without components.
     prototypes : Prototypes, optional
-        Of finished vectors: their label sets.
+        Of transformed vectors: their label sets.
     """
 
     length: int
@@ -98,17 +98,17 @@ class Finish:
     def fit(
         cls,
         vectors: NDArray[np.float32],
-        settings: FinishSettings,
+        settings: TransformSettings,
         seed: int = 0,
         parts: Sequence[int] | None = None,
-    ) -> Finish:
+    ) -> VectorTransform:
         """Fit to a sample, exactly.
 
         Parameters
         ----------
         vectors : ndarray of float32, shape (n, d_in)
             In an order that is always the same: sums are rounded by it.
-        settings : FinishSettings
+        settings : TransformSettings
             Settled: ``auto`` is none.
         seed : int, optional
             Of the prototypes.
@@ -123,11 +123,11 @@ class Finish:
         count, length = vectors.shape
         if not count:
             raise ConfigError(
-                "only 0 windows were found to fit the finish of the vectors to: run the stage cutouts alone, "
-                "and see in 'elodin-spark info CATALOG' why"
+                "only 0 windows were found to fit the transform of the vectors to: run the stage cutouts "
+                "alone, and see in 'elodin-spark info CATALOG' why"
             )
         values, fitted = vectors.astype(np.float64), cls(length, power=settings.exponent)
-        if settings.finish == "standardize":
+        if settings.transform == "standardize":
             if count < FEWEST:
                 log.warning(
                     "the vectors are standardized by %d windows: the variances of so few are drawn towards "
@@ -142,7 +142,7 @@ class Finish:
         if settings.components is not None:
             mean = values.mean(axis=0)
             rows, variances, ratio = _components(values - mean, settings)
-            if settings.finish == "whiten":
+            if settings.transform == "whiten":
                 rows /= _deviations(variances, count, FLOOR_WHITENED)[:, None]
             fitted = replace(
                 fitted,
@@ -160,7 +160,7 @@ class Finish:
         return self.length if self.components is None else len(self.components)
 
     def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Finish vectors, shape (n, d_in) to (n, d); each the same whatever the others.
+        """VectorTransform vectors, shape (n, d_in) to (n, d); each the same whatever the others.
 
         What is too large for float32 in the end is infinite.
 
@@ -171,7 +171,7 @@ class Finish:
         """
         if vectors.shape[1] != self.length:
             raise CatalogError(
-                f"the finish of this catalog is fitted to vectors of {self.length} components, and the "
+                f"the transform of this catalog is fitted to vectors of {self.length} components, and the "
                 f"network gives {vectors.shape[1]}: use the settings this catalog was made with"
             )
         basis = None if self.components is None else self.components.astype(np.float64).T
@@ -189,7 +189,7 @@ class Finish:
                 found[start : start + len(some)] = block[: len(some)]
         return found
 
-    def save(self, folder: Path) -> FinishFile:
+    def save(self, folder: Path) -> TransformFile:
         """Write it, whole or not at all, under a name that holds its hash."""
         arrays = {
             "length": np.array(self.length, "<i8"),
@@ -206,18 +206,18 @@ class Finish:
         np.savez(content, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for flags
         sha256 = hashlib.sha256(content.getvalue()).hexdigest()
         # The hash is in the name because Spark ships files of all catalogs to one folder.
-        path = folder / f"finish-{sha256[:12]}.npz"
+        path = folder / f"transform-{sha256[:12]}.npz"
         with replacing(path) as temporary:
             temporary.write_bytes(content.getvalue())
-        return FinishFile(str(path), sha256)
+        return TransformFile(str(path), sha256)
 
 
-def load_finish(file: FinishFile | None, locate: Locate = str) -> Finish | None:
-    """Read and check a finish, once for each process; None where there is none.
+def load_transform(file: TransformFile | None, locate: Locate = str) -> VectorTransform | None:
+    """Read and check a transform, once for each process; None where there is none.
 
     Parameters
     ----------
-    file : FinishFile or None
+    file : TransformFile or None
         Also of the principal components of catalogs from before there was a choice.
     locate : callable, optional
         Maps the path on the driver to one on this machine.
@@ -231,22 +231,22 @@ def load_finish(file: FinishFile | None, locate: Locate = str) -> Finish | None:
 
 
 @lru_cache(maxsize=4)
-def _load(file: FinishFile) -> Finish:
+def _load(file: TransformFile) -> VectorTransform:
     advice = "the vectors of this catalog cannot be made without it: restore it, or begin another catalog"
     try:
         content = Path(file.path).read_bytes()
     except OSError as error:
         raise CatalogError(
-            f"the finish of the vectors {file.path} cannot be read ({error}); {advice}"
+            f"the transform of the vectors {file.path} cannot be read ({error}); {advice}"
         ) from None
     if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise CatalogError(f"the finish of the vectors {file.path} is damaged or was replaced; {advice}")
+        raise CatalogError(f"the transform of the vectors {file.path} is damaged or was replaced; {advice}")
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     # Files of principal components alone say neither length nor power.
     length = int(arrays["length"]) if "length" in arrays else arrays["mean"].size
     centers = arrays.get("prototypes")
-    return Finish(
+    return VectorTransform(
         length,
         power=float(arrays.get("power", 1.0)),
         variance_ratio=arrays["variance_ratio"],
@@ -289,7 +289,7 @@ def _deviations_of_parts(
 
 
 def _components(
-    centerd: NDArray[np.float64], settings: FinishSettings
+    centerd: NDArray[np.float64], settings: TransformSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Principal components as rows, the variances along them, and their parts of the whole."""
     count, length = centerd.shape

@@ -80,7 +80,7 @@ def score(
     Parameters
     ----------
     vectors : ndarray of float32, shape (n, d)
-        As they are to be compared: finished, but for cosine not of length 1.
+        As they are to be compared: transformed, but for cosine not of length 1.
     labels : sequence of length n
         Class of each cutout.
     groups : sequence of length n, optional

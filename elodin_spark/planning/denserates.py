@@ -17,7 +17,7 @@ from elodin_spark.config.settings import Settings
 from elodin_spark.fingerprints.dense import DenseSpec, DenseStage
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.base import Runtime
-from elodin_spark.fingerprints.transform import FinishFile
+from elodin_spark.fingerprints.transform import TransformFile
 from elodin_spark.fingerprints.weights.types import Weights
 
 #: Blocks of an image that are timed.
@@ -80,7 +80,7 @@ def measure_dense(
     images: Sequence[Mapping[str, Any]],
     settings: Settings,
     weights: Weights,
-    finish: FinishFile | None = None,
+    transform: TransformFile | None = None,
 ) -> tuple[DenseRate | None, pa.Table]:
     """Run the dense stage over a sample until some blocks are timed.
 
@@ -91,7 +91,7 @@ def measure_dense(
     settings : Settings
         In dense mode.
     weights : Weights
-    finish : FinishFile, optional
+    transform : TransformFile, optional
 
     Returns
     -------
@@ -101,7 +101,7 @@ def measure_dense(
         Rows of the table of fingerprints.
     """
     network = resolve_network(settings.fingerprints, weights)
-    (spec,) = fingerprinting(settings, network, _RECIPE, described=True, finish=finish).specs
+    (spec,) = fingerprinting(settings, network, _RECIPE, described=True, transform=transform).specs
     assert isinstance(spec, DenseSpec)
     started = time.perf_counter()
     timed = _Timed(spec.network.load(str))

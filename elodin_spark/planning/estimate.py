@@ -162,13 +162,13 @@ def estimate_seconds(
         In the mode that is asked about.
     machines : Machines
     fits : bool
-        The finish of the catalog is still to be fitted to a sample.
+        The transform of the catalog is still to be fitted to a sample.
 
     Returns
     -------
     dict
-        `describe`, `cut`, `network_start`, `network`, `finish`: core-seconds; `core_hours`; `wall_seconds`.
-        Without Spark's own start, writing tables, indices, maps and figures.
+        `describe`, `cut`, `network_start`, `network`, `transform`: core-seconds; `core_hours`;
+        `wall_seconds`. Without Spark's own start, writing tables, indices, maps and figures.
     """
     kept = windows.kept or 0
     tasks = count_tasks(files_left, batches, machines)
@@ -182,14 +182,14 @@ def estimate_seconds(
         "network_start": start * (busy if kept else 0),
         "network": network,
     }
-    spent["finish"] = 0.0
+    spent["transform"] = 0.0
     if fits and kept:
         # The files that the sample lies in are cut twice more. What the network said of its windows is kept;
         # in dense mode a block is seen again unless all of its windows are of the sample.
         chosen = settings.fingerprints
         part = min(1.0, FIRST_FILES / max(1, files_left))
         again = part if chosen.mode == "dense" and chosen.pca_sample < kept else 0.0
-        spent["finish"] = 2 * part * spent["cut"] + again * network
+        spent["transform"] = 2 * part * spent["cut"] + again * network
     total = sum(spent.values())
     cores = machines.threads
     return {

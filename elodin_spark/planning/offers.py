@@ -36,9 +36,9 @@ def dense_settings(settings: Settings) -> Settings | None:
     values = settings.model_dump(mode="json")
     network = settings.fingerprints
     own = own_network(network.weights, network.backbone)
-    if (network.layer, network.turns) == (own.get("layer"), own["turns"]):
+    if (network.layer, network.augmentations) == (own.get("layer"), own["augmentations"]):
         # What the weights want of windows, and nobody asked for.
-        values["fingerprints"] |= {"layer": None, "turns": None}
+        values["fingerprints"] |= {"layer": None, "augmentations": None}
     values["fingerprints"]["mode"] = "dense"
     values["cutouts"]["generator"]["edge"] = "drop"
     try:

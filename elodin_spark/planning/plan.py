@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elodin_spark.catalog.build.resolve import require_recipe, settle_finish, settled_network
+from elodin_spark.catalog.build.resolve import require_recipe, settle_transform, settled_network
 from elodin_spark.catalog.build.shardedindex import wanted_recipe
 from elodin_spark.catalog.report import size_text
 from elodin_spark.catalog.storage.store import Store
@@ -136,12 +136,12 @@ def _catalog(settings: Settings, weights: Weights | None) -> Store | None:
 def _settled(
     settings: Settings, store: Store | None, weights: Weights | None = None
 ) -> tuple[Settings, str | None]:
-    """Settings with a finish and a precision to measure, and a note where the run may take another."""
+    """Settings with a transform and a precision to measure, and a note where the run may take another."""
     if store is not None:
         return settled_network(store, settings), None
     network = settings.fingerprints
     if weights is not None:
-        network = settle_finish(network, weights)
+        network = settle_transform(network, weights)
         settings = settings.model_copy(update={"fingerprints": network})
     if network.precision != "auto" and (network.precision != "int8" or network.int8_model is not None):
         return settings, None
@@ -192,7 +192,7 @@ def _facts(
     points = 0 if not settings.projection.methods else settings.projection.sample
     seconds = None
     if rates is not None:
-        fits = settings.fingerprints.sampled and (store is None or store.finish is None)
+        fits = settings.fingerprints.sampled and (store is None or store.transform is None)
         seconds = estimate_seconds(headers, rates, windows, batches, len(left), settings, machines, fits=fits)
     return {
         "catalog": settings.catalog,

@@ -31,7 +31,7 @@ from elodin_spark.fingerprints.prototypes import Prototypes
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.network import vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.transform import Finish, FinishFile
+from elodin_spark.fingerprints.transform import TransformFile, VectorTransform
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.describe import describe_planes
 from elodin_spark.images.listing import ImageFile
@@ -154,18 +154,18 @@ def measure_here(images: Sequence[Row], settings: Settings, weights: Weights) ->
     dense: DenseRate | None = None
     offered = dense_settings(settings)
     with TemporaryDirectory() as folder:
-        finish = _stand_in(settings.fingerprints, Path(folder))
+        transform = _stand_in(settings.fingerprints, Path(folder))
         if offered is settings:
-            dense, fingerprints = measure_dense(images, settings, weights, finish)
+            dense, fingerprints = measure_dense(images, settings, weights, transform)
             start = None if dense is None else dense.start_s
         else:
             # Named by its network: as long as the ID of a recipe, which a row will hold.
             network = resolve_network(settings.fingerprints, weights)
-            spec = FingerprintSpec.from_network(network, finish=finish)
+            spec = FingerprintSpec.from_network(network, transform=transform)
             start, batch, fingerprints = _fingerprint(windows, spec)
     peak = _peak_bytes()  # before what is only offered
     if offered is not None and offered is not settings and start is not None:
-        plain = offered.fingerprints.unfinished()
+        plain = offered.fingerprints.untransformed()
         dense, _ = measure_dense(images, offered.model_copy(update={"fingerprints": plain}), weights)
         # The network is there already: it was built for the windows.
         dense = dense and replace(dense, start_s=dense.start_s + start)
@@ -181,8 +181,8 @@ def measure_here(images: Sequence[Row], settings: Settings, weights: Weights) ->
     )
 
 
-def _stand_in(settings: FingerprintsSettings, folder: Path) -> FinishFile | None:
-    """A finish for the size of the rows and the time it takes: what fits the archive is not known yet."""
+def _stand_in(settings: FingerprintsSettings, folder: Path) -> TransformFile | None:
+    """A transform for the size of the rows and the time it takes: what fits the archive is not known yet."""
     if not settings.fitted:
         return None
     length = vector_length(settings.backbone, settings.layer)
@@ -192,15 +192,15 @@ def _stand_in(settings: FingerprintsSettings, folder: Path) -> FinishFile | None
         )
     normal = np.random.default_rng(0).normal
     one, none = np.ones(length, np.float32), np.zeros(length, np.float32)
-    finish = Finish(length, none, one, settings.exponent)
+    transform = VectorTransform(length, none, one, settings.exponent)
     if settings.components is not None:
         count = min(settings.components, length)
         rows = normal(0, length**-0.5, (count, length)).astype(np.float32)
-        finish = replace(finish, mean=none, components=rows, variance_ratio=np.zeros(count))
+        transform = replace(transform, mean=none, components=rows, variance_ratio=np.zeros(count))
     if settings.labels == "prototypes":
-        centers = normal(0, 1, (settings.prototypes, finish.dimension)).astype(np.float32)
-        finish = replace(finish, prototypes=Prototypes(centers, 1.0))
-    return finish.save(folder)
+        centers = normal(0, 1, (settings.prototypes, transform.dimension)).astype(np.float32)
+        transform = replace(transform, prototypes=Prototypes(centers, 1.0))
+    return transform.save(folder)
 
 
 def _describe(image: Row, settings: Settings) -> float:

@@ -92,8 +92,8 @@ def _time(facts: dict[str, Any]) -> list[str]:
         "network_start": "starting networks",
         "network": "fingerprinting",
     }
-    if seconds["finish"]:
-        names["finish"] = "fitting the finish"
+    if seconds["transform"]:
+        names["transform"] = "fitting the transform"
     lines += [f"{'':<14}{what:<20}{seconds_text(seconds[name]):>10}" for name, what in names.items()]
     return lines + _offer(facts["dense"])
 

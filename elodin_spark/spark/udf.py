@@ -36,7 +36,7 @@ def fingerprint_udf(
     weights_storage: Mapping[str, Any] | None = None,
     input_px: int | None = None,
     layer: str | None = None,
-    turns: Literal[1, 4, 8] | None = None,
+    augmentations: Literal[1, 4, 8] | None = None,
     top_labels: int = 30,
     batch_size: int = 32,
     threads: int = 1,
@@ -56,7 +56,7 @@ def fingerprint_udf(
     ----------
     spark : pyspark.sql.SparkSession
         Ships the weights to its executors.
-    backbone, weights, weights_sha256, weights_storage, input_px, layer, turns, top_labels, \
+    backbone, weights, weights_sha256, weights_storage, input_px, layer, augmentations, top_labels, \
     batch_size, threads, runtime, precision, int8_model
         As of :func:`elodin_spark.fingerprint`.
 
@@ -101,7 +101,7 @@ def fingerprint_udf(
         weights_storage=dict(weights_storage or {}),
         input_px=input_px,  # type: ignore[arg-type]  # None: the network's own
         layer=layer,
-        turns=turns,  # type: ignore[arg-type]  # None: likewise
+        augmentations=augmentations,  # type: ignore[arg-type]  # None: likewise
         top_labels=top_labels,
         batch_size=batch_size,
         threads=threads,

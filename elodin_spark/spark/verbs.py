@@ -160,7 +160,7 @@ def fingerprint(
     weights_storage: Mapping[str, Any] | None = None,
     input_px: int | None = None,
     layer: str | None = None,
-    turns: Literal[1, 4, 8] | None = None,
+    augmentations: Literal[1, 4, 8] | None = None,
     top_labels: int = 30,
     batch_size: int = 32,
     threads: int = 1,
@@ -186,7 +186,7 @@ def fingerprint(
     layer : str, optional
         The layer whose output is the vector, averaged over the image, or several joined by ``+``; by
         default as the weights want it.
-    turns : {1, 4, 8}, optional
+    augmentations : {1, 4, 8}, optional
         Ways of looking at each window whose answers are averaged; by default as the weights want it.
     top_labels : int
         Labels of the label set of each cutout.
@@ -234,7 +234,7 @@ def fingerprint(
         weights_storage=dict(weights_storage or {}),
         input_px=input_px,  # type: ignore[arg-type]  # None: the network's own
         layer=layer,
-        turns=turns,  # type: ignore[arg-type]  # None: likewise
+        augmentations=augmentations,  # type: ignore[arg-type]  # None: likewise
         top_labels=top_labels,
         batch_size=batch_size,
         threads=threads,

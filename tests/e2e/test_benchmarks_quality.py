@@ -58,7 +58,7 @@ def test_a_folder_and_a_csv_are_scored_by_baselines_and_a_network(tmp_path: Path
     write_set(tmp_path / "shapes")
     arguments = [
         *("--set", f"folder={tmp_path / 'shapes'}", "--set", f"csv={tmp_path / 'shapes' / 'labels.csv'}"),
-        *("--recipes", "pca", "haralick", "random:0:finish=auto,turns=4", "pca:px=16"),
+        *("--recipes", "pca", "haralick", "random:0:transform=auto,augmentations=4", "pca:px=16"),
         *("--px", "32", "--top", "3", "--k", "3", "--found", "10", "--cache", str(tmp_path / "cache")),
         *("--figure", str(tmp_path / "scores.svg")),
     ]
@@ -66,7 +66,7 @@ def test_a_folder_and_a_csv_are_scored_by_baselines_and_a_network(tmp_path: Path
     assert [(row["set"], row["recipe"], row["px"]) for row in found["rows"]] == [
         (name, recipe, px)
         for name in ("folder", "csv")
-        for recipe, px in (("pca", 32), ("haralick", 32), ("random:0 4 turns", 32), ("pca", 16))
+        for recipe, px in (("pca", 32), ("haralick", 32), ("random:0 4 augmentations", 32), ("pca", 16))
     ]
     assert found["sets"]["csv"] == {"cutouts": 24, "classes": 2}
     for row in found["rows"]:
@@ -74,7 +74,7 @@ def test_a_folder_and_a_csv_are_scored_by_baselines_and_a_network(tmp_path: Path
             least = -1 if name == "over the first" else 0
             assert least <= score["low"] <= score["value"] <= score["high"] <= 1
     network = found["rows"][2]["scores"]
-    kinds = ("units", "finished units", "prototypes")
+    kinds = ("units", "transformed units", "prototypes")
     assert {f"jaccard {kind} 3" for kind in kinds} <= set(network)
     # Disks and bars are easy.
     assert network["precision"]["value"] > 0.7
@@ -99,8 +99,8 @@ def test_copies_have_no_corners_of_another_value(benchmark_module) -> None:
 
 def test_recipes_are_read_and_misspelt_ones_refused(benchmark_module) -> None:
     recipes = benchmark_module("quality_recipes")
-    given = recipes.Recipe.parse("s3://bucket/model.weights.h5:px=96,finish=whiten64+l2,metric=cosine", 64)
-    assert (given.source, given.px, given.finish, given.metric, given.name) == (
+    given = recipes.Recipe.parse("s3://bucket/model.weights.h5:px=96,transform=whiten64+l2,metric=cosine", 64)
+    assert (given.source, given.px, given.transform, given.metric, given.name) == (
         "s3://bucket/model.weights.h5",
         96,
         "whiten64+l2",
@@ -111,29 +111,29 @@ def test_recipes_are_read_and_misspelt_ones_refused(benchmark_module) -> None:
     assert recipes.Recipe.parse("https://x.org/m.h5", 32).source == "https://x.org/m.h5"
     for text, wrong in [
         ("random:side=96", "there is no option side"),
-        ("random:finish=whitened", "whitened is none of"),
+        ("random:transform=whitened", "whitened is none of"),
         ("random:metric=l1", "metric is l2 or cosine"),
         ("random:px=many", "px is a whole number"),
-        ("random:turns=3", "turns is 1, 4 or 8"),
-        ("random:finish=auto+l2", "auto is a finish by itself"),
+        ("random:augmentations=3", "augmentations is 1, 4 or 8"),
+        ("random:transform=auto+l2", "auto is a transform by itself"),
     ]:
         with pytest.raises(ElodinError, match=re.escape(wrong)):
             recipes.Recipe.parse(text, 64)
 
 
-def test_finishes_do_what_their_names_say(benchmark_module) -> None:
+def test_transforms_do_what_their_names_say(benchmark_module) -> None:
     recipes = benchmark_module("quality_recipes")
     vectors = np.random.default_rng(0).gamma(2, [1, 5, 50, 0], (500, 4)).astype(np.float32)
 
-    def finished(name: str) -> np.ndarray:
-        return recipes.fit_finish(recipes.Recipe("random:0", finish=name), vectors, 0)(vectors)
+    def transformed(name: str) -> np.ndarray:
+        return recipes.fit_transform(recipes.Recipe("random:0", transform=name), vectors, 0)(vectors)
 
-    assert finished("none") is vectors
-    standard = finished("standardize")
+    assert transformed("none") is vectors
+    standard = transformed("standardize")
     assert standard.mean(axis=0) == pytest.approx(0, abs=1e-5)
     assert standard.std(axis=0) == pytest.approx([1, 1, 1, 0], abs=1e-5)
-    assert np.cov(finished("whiten3").T) == pytest.approx(np.eye(3), abs=1e-4)
-    assert finished("power") == pytest.approx(np.sqrt(vectors))
-    assert np.linalg.norm(finished("standardize+l2"), axis=1) == pytest.approx(1)
+    assert np.cov(transformed("whiten3").T) == pytest.approx(np.eye(3), abs=1e-4)
+    assert transformed("power") == pytest.approx(np.sqrt(vectors))
+    assert np.linalg.norm(transformed("standardize+l2"), axis=1) == pytest.approx(1)
     vectors = np.random.default_rng(0).gamma(2, 1, (50, 2048)).astype(np.float32)  # as long as the network's
-    assert finished("auto") == pytest.approx(finished("standardize+power"), abs=1e-4)
+    assert transformed("auto") == pytest.approx(transformed("standardize+power"), abs=1e-4)

@@ -33,7 +33,7 @@ def elodin(*arguments: object, timeout: float = HANG_S) -> subprocess.CompletedP
 
 
 @pytest.fixture(scope="module")
-def finished(survey, small_settings, tmp_path_factory) -> tuple[Path, Path]:
+def transformed(survey, small_settings, tmp_path_factory) -> tuple[Path, Path]:
     """A configuration and the catalog it made."""
     folder = tmp_path_factory.mktemp("cli")
     settings = small_settings(
@@ -52,8 +52,8 @@ def finished(survey, small_settings, tmp_path_factory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def query(finished) -> int:
-    return int(Catalog.open(finished[1]).cutout_ids()[0])
+def query(transformed) -> int:
+    return int(Catalog.open(transformed[1]).cutout_ids()[0])
 
 
 @pytest.fixture
@@ -89,34 +89,34 @@ def test_every_command_explains_itself_with_an_example(command, typed):
     assert "Example:" in shown
 
 
-def test_neighbors_as_json_csv_and_table_say_the_same(finished, query, typed):
-    as_json = json.loads(elodin("neighbors", finished[1], query, "-k", 4, "--format", "json").stdout)
+def test_neighbors_as_json_csv_and_table_say_the_same(transformed, query, typed):
+    as_json = json.loads(elodin("neighbors", transformed[1], query, "-k", 4, "--format", "json").stdout)
     assert [row["rank"] for row in as_json] == [1, 2, 3, 4]
     assert all(list(row) == ANSWERS.names for row in as_json)
-    printed = typed("neighbors", finished[1], query, "-k", 4, "--format", "csv")
+    printed = typed("neighbors", transformed[1], query, "-k", 4, "--format", "csv")
     as_csv = list(csv.DictReader(io.StringIO(printed)))
     assert list(as_csv[0]) == ANSWERS.names
     assert [int(row["neighbor_id"]) for row in as_csv] == [row["neighbor_id"] for row in as_json]
-    table = typed("neighbors", finished[1], query, "-k", 4)
+    table = typed("neighbors", transformed[1], query, "-k", 4)
     assert all(str(row["neighbor_id"]) in table for row in as_json)
     assert "random weights (seed 1): not trained" in table
 
 
-def test_neighbors_are_drawn(finished, query, tmp_path, typed):
-    typed("neighbors", finished[1], query, "--metric", "jaccard", "--plot", tmp_path / "near.png")
+def test_neighbors_are_drawn(transformed, query, tmp_path, typed):
+    typed("neighbors", transformed[1], query, "--metric", "jaccard", "--plot", tmp_path / "near.png")
     assert (tmp_path / "near.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_overlapping_windows_come_back_only_when_allowed(finished, query, typed):
+def test_overlapping_windows_come_back_only_when_allowed(transformed, query, typed):
     def windows(*options: str) -> list[dict[str, Any]]:
-        return json.loads(typed("neighbors", finished[1], query, "-k", 99, "--format", "json", *options))
+        return json.loads(typed("neighbors", transformed[1], query, "-k", 99, "--format", "json", *options))
 
     assert len(windows("--allow-overlap")) == 99
     assert len(windows()) < 99
 
 
-def test_info_shows_tables_recipe_and_timings(finished, typed):
-    shown = typed("info", finished[1])
+def test_info_shows_tables_recipe_and_timings(transformed, typed):
+    shown = typed("info", transformed[1])
     for word in (
         "fingerprints",
         "100",
@@ -125,13 +125,13 @@ def test_info_shows_tables_recipe_and_timings(finished, typed):
         "refused",
     ):
         assert word in shown
-    facts = json.loads(typed("info", finished[1], "--json"))
+    facts = json.loads(typed("info", transformed[1], "--json"))
     assert facts["tables"]["cutouts"]["rows"] == 100
     assert facts["disk_bytes"] > 100 * 2048 * 4
 
 
-def test_a_second_run_does_nothing(finished):
-    again = elodin("run", finished[0])
+def test_a_second_run_does_nothing(transformed):
+    again = elodin("run", transformed[0])
     assert again.returncode == 0
     assert again.stdout.startswith("nothing to do")
 
@@ -150,8 +150,8 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run
 
 
-def test_bad_input_is_refused_in_one_clear_line(finished, query, tmp_path, refused):
-    config, catalog = finished
+def test_bad_input_is_refused_in_one_clear_line(transformed, query, tmp_path, refused):
+    config, catalog = transformed
     new = ("--set", f"catalog={tmp_path / 'new'}")
     (tmp_path / "empty").mkdir()
     empty, gone = tmp_path / "empty", tmp_path / "gone"
@@ -172,15 +172,15 @@ def test_bad_input_is_refused_in_one_clear_line(finished, query, tmp_path, refus
     assert not (tmp_path / "new").exists()
 
 
-def test_create_refuses_a_folder_that_holds_a_catalog(finished, small_settings, survey):
+def test_create_refuses_a_folder_that_holds_a_catalog(transformed, small_settings, survey):
     from elodin_spark.errors import CatalogError
 
     with pytest.raises(CatalogError, match="already holds a catalog"):
-        Catalog.create(finished[1], small_settings(survey.tiles[0].parent))
+        Catalog.create(transformed[1], small_settings(survey.tiles[0].parent))
 
 
-def test_images_smaller_than_the_window_end_with_a_reason(finished, tmp_path):
+def test_images_smaller_than_the_window_end_with_a_reason(transformed, tmp_path):
     sizes = ("--set", "cutouts.generator.size=500", "--set", "cutouts.generator.step=500")
-    done = elodin("run", finished[0], "--set", f"catalog={tmp_path / 'new'}", *sizes)
+    done = elodin("run", transformed[0], "--set", f"catalog={tmp_path / 'new'}", *sizes)
     assert done.returncode == 3
     assert "none of 4 images could be used: 4 x smaller_than_window" in done.stderr

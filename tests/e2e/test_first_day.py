@@ -59,7 +59,7 @@ def test_files_that_are_added_are_worked_on_alone(day: Day):
     assert "4 images, 16 cutouts, 0 refused; 1 batch done; made index, projection, figures" in done.stdout
     assert "3 of 4 files are in the catalog already" in done.stderr
     is_whole(day.catalog, 4)
-    assert np.array_equal(day.catalog.vectors(ids.tolist())[1], before), "made once, with one finish"
+    assert np.array_equal(day.catalog.vectors(ids.tolist())[1], before), "made once, with one transform"
 
 
 def test_neighbors_are_found_in_every_way_there_is_to_ask(day: Day, ask):

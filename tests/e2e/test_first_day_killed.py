@@ -24,7 +24,7 @@ store.write_json = write_or_die
 from elodin_spark.cli.main import run_command
 sys.exit(run_command(sys.argv[3:]))
 """
-#: What each run dies over, in order, and at the how manieth time: the catalog, the finish, a batch, products.
+#: What each run dies over, in order, and how often it was written before.
 MOMENTS = [
     ("catalog.json", 1),
     ("catalog.json", 2),

@@ -1,4 +1,4 @@
-"""Catalogs whose vectors are finished, labeled by prototypes and stored small, on Spark."""
+"""Catalogs whose vectors are transformed, labeled by prototypes and stored small, on Spark."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from elodin_spark import Catalog, Query, register_vector_udf
 from elodin_spark.catalog.report import info_text
 from elodin_spark.errors import CatalogError, InputError, TooManyFailuresError
-from elodin_spark.fingerprints.transform import load_finish
+from elodin_spark.fingerprints.transform import load_transform
 from elodin_spark.spark.batches import read_parts
 
 pytestmark = pytest.mark.spark
 
 SMALL = {
-    "finish": "standardize",
+    "transform": "standardize",
     "power": 0.5,
     "pca": 6,
     "pca_sample": 40,
@@ -64,17 +64,17 @@ def small(make, spark) -> Catalog:
     return catalog
 
 
-def test_vectors_are_finished_and_labels_the_nearest_prototypes(whole, small):
+def test_vectors_are_transformed_and_labels_the_nearest_prototypes(whole, small):
     ids, vectors = whole.vectors()
     found_ids, found = small.vectors()
     np.testing.assert_array_equal(found_ids, ids)
-    finish = load_finish(small._store.finish)
-    expected = finish.apply(vectors)
-    np.testing.assert_array_equal(small.finished(vectors), expected)
+    transform = load_transform(small._store.transform)
+    expected = transform.apply(vectors)
+    np.testing.assert_array_equal(small.transformed(vectors), expected)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
     labels = small.table("fingerprints").sort_by("cutout_id")["labels"].to_pylist()
-    sets, _ = finish.prototypes.label_sets(expected, 30)
-    assert len(finish.prototypes.centers) == 8
+    sets, _ = transform.prototypes.label_sets(expected, 30)
+    assert len(transform.prototypes.centers) == 8
     assert [row.tolist() for row in sets] == labels
     assert {len(row) for row in labels} == {2}
     some_ids, some = small.vectors(ids[[9, 3]].tolist())
@@ -96,16 +96,16 @@ def test_indices_maps_and_the_report_take_them(whole, small):
         small.neighbors(query, where="score('unit 3') > 0.5")
     assert small._store.product("projection")["rows"] == 60
     facts = small.info()
-    finish = facts["finish"]
-    assert (finish["length"], finish["components"], finish["sample"]) == (2048, 6, 40)
-    assert facts["seconds"]["fitting the finish"] > 0
-    assert 0 < sum(finish["variance_ratio"]) <= 1 + 1e-9
-    share = f"{sum(finish['variance_ratio']):.1%}"
+    transform = facts["transform"]
+    assert (transform["length"], transform["components"], transform["sample"]) == (2048, 6, 40)
+    assert facts["seconds"]["fitting the transform"] > 0
+    assert 0 < sum(transform["variance_ratio"]) <= 1 + 1e-9
+    share = f"{sum(transform['variance_ratio']):.1%}"
     assert (
         f"vectors    standardized, power 0.5, 6 principal components of 2048 ({share} of the variance), "
         "labeled by 8 prototypes, fitted to 40 windows\n"
     ) in info_text(facts)
-    assert whole.info()["finish"] is None
+    assert whole.info()["transform"] is None
     recipes = {
         row for catalog in (whole, small) for row in catalog.table("fingerprints")["recipe"].to_pylist()
     }
@@ -125,10 +125,10 @@ def test_spark_sql_reads_them_as_arrays(small, spark):
 def test_the_fit_does_not_depend_on_the_way_it_was_come_by_and_is_kept(small, make, spark):
     twice = make("in two steps, 50% [ü] {a,b}", master="local[1]", **SMALL)
     twice.run(["cutouts"])
-    assert twice._store.finish is None
+    assert twice._store.transform is None
     before = twice._store.meta["recipe_id"]
     twice.run(["fingerprints"])
-    assert twice._store.finish.sha256 == small._store.finish.sha256
+    assert twice._store.transform.sha256 == small._store.transform.sha256
     assert twice._store.meta["recipe_id"] == small._store.meta["recipe_id"] != before
     tables = [each.table("fingerprints").sort_by("cutout_id") for each in (small, twice)]
     assert tables[0].equals(tables[1])
@@ -138,30 +138,30 @@ def test_runs_that_append_keep_the_components_and_others_are_refused(make, small
     part = make("appended", first=2, **SMALL)
     opened_before = Catalog.open(part.path)
     part.run(["cutouts", "fingerprints"])
-    kept = part._store.finish
+    kept = part._store.transform
     opened_before.run(["cutouts", "fingerprints"])
-    assert opened_before._store.finish == kept
-    assert kept.sha256 != small._store.finish.sha256
+    assert opened_before._store.transform == kept
+    assert kept.sha256 != small._store.transform.sha256
     settings = part.settings.model_copy(update={"images": small.settings.images})
     more = Catalog.open(part.path, settings)
     assert more.run(["cutouts", "fingerprints"]).n_images == 4
-    assert more._store.finish == kept
+    assert more._store.transform == kept
     assert len(more.vectors()[0]) == 100
-    assert json.loads((part.path / "catalog.json").read_text())["finish"]["sha256"] == kept.sha256
+    assert json.loads((part.path / "catalog.json").read_text())["transform"]["sha256"] == kept.sha256
     for change, message in (
         ({"pca": 7}, "components: 6, not 7"),
-        ({"finish": "whiten"}, "kind: 'standardize', not 'whiten'"),
+        ({"transform": "whiten"}, "kind: 'standardize', not 'whiten'"),
         ({"power": 1.0}, "power: 0.5, not 1.0"),
         ({"labels": "units"}, "prototypes: 8, not None"),
     ):
         other = settings.fingerprints.model_copy(update=change)
-        with pytest.raises(CatalogError, match=rf"fingerprints\.finish\.{message}"):
+        with pytest.raises(CatalogError, match=rf"fingerprints\.transform\.{message}"):
             Catalog.open(part.path, settings.model_copy(update={"fingerprints": other}))
     # What is left to the program is what the catalog was begun with.
-    left = settings.fingerprints.model_copy(update={"finish": "auto", "labels": "auto"})
+    left = settings.fingerprints.model_copy(update={"transform": "auto", "labels": "auto"})
     again = Catalog.open(part.path, settings.model_copy(update={"fingerprints": left}))
     chosen = again.settings.fingerprints
-    assert (chosen.finish, chosen.labels) == ("standardize", "prototypes")
+    assert (chosen.transform, chosen.labels) == ("standardize", "prototypes")
 
 
 def test_components_of_color_images_and_of_positions(small_settings, survey, tmp_path, spark):
@@ -173,7 +173,7 @@ def test_components_of_color_images_and_of_positions(small_settings, survey, tmp
     banded = Catalog.create(tmp_path / "color", settings)
     assert banded.run(["cutouts", "fingerprints"]).n_cutouts == 25
     assert banded.vectors()[1].shape == (25, 6)
-    assert banded.info()["finish"]["sample"] == 25
+    assert banded.info()["transform"]["sample"] == 25
     sky = banded.table("cutouts").to_pylist()[:9]
     lines = [f"{row['cutout_id']},{row['ra']},{row['dec']}" for row in sky]
     (tmp_path / "stars.csv").write_text("\n".join(["id,ra,dec", *lines]))
@@ -181,12 +181,12 @@ def test_components_of_color_images_and_of_positions(small_settings, survey, tmp
     settings = small_settings(tmp_path, images=images, cutouts={"generator": generator}, fingerprints=SMALL)
     placed = Catalog.create(tmp_path / "positions", settings)
     placed.run(["cutouts", "fingerprints"])
-    assert placed.info()["finish"]["sample"] == len(placed.vectors()[0]) >= 9
+    assert placed.info()["transform"]["sample"] == len(placed.vectors()[0]) >= 9
 
 
 def test_an_archive_without_a_window_tells_why_and_waits_for_one(make, survey, tmp_path, spark):
     (tmp_path / "broken.fits").write_bytes(b"SIMPLE  =                    T")
-    catalog = make("empty", finish="standardize", pca_sample=40)
+    catalog = make("empty", transform="standardize", pca_sample=40)
     images = catalog.settings.images
     broken = images.model_copy(update={"paths": (str(tmp_path / "broken.fits"),), "root": None})
     settings = catalog.settings.model_copy(update={"images": broken, "catalog": None})
@@ -194,9 +194,9 @@ def test_an_archive_without_a_window_tells_why_and_waits_for_one(make, survey, t
     for _ in range(2):
         with pytest.raises(TooManyFailuresError, match="none of 1 image could be used"):
             waiting.run(["cutouts", "fingerprints"])
-        assert waiting._store.finish is None
+        assert waiting._store.transform is None
         with pytest.raises(CatalogError, match="not fitted yet"):
-            waiting.finished(np.zeros((1, 2048)))
+            waiting.transformed(np.zeros((1, 2048)))
     (tmp_path / "good.fits").write_bytes(survey.tiles[0].read_bytes())
     both = settings.model_copy(update={"images": broken.model_copy(update={"paths": (str(tmp_path),)})})
     more = Catalog.open(waiting.path, both)

@@ -25,7 +25,12 @@ pytestmark = pytest.mark.spark
 def spec(request) -> StageSpec:
     weights = resolve_weights("random:1", "resnet50")
     settings = FingerprintsSettings(
-        weights="random:1", input_px=32, batch_size=16, runtime=request.param, finish="none", labels="units"
+        weights="random:1",
+        input_px=32,
+        batch_size=16,
+        runtime=request.param,
+        transform="none",
+        labels="units",
     )
     return fuse(
         DescribeSpec("IMAGE"),

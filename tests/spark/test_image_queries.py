@@ -36,7 +36,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "fingerprints": {
             "weights": "random:1",
             "mode": "dense",
-            "finish": "standardize",
+            "transform": "standardize",
             "labels": "prototypes",
         },
     },

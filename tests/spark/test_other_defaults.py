@@ -45,7 +45,7 @@ WAYS: dict[str, dict[str, Any]] = {
     },
     "sharded": {"neighbors": {"recipe": "PCAR32,IVF2,RaBitQ"}},
     "jaccard only": {"neighbors": {"metrics": ["jaccard"]}},
-    "whitened": {"fingerprints": {"finish": "whiten"}},
+    "whitened": {"fingerprints": {"transform": "whiten"}},
     "units": {"fingerprints": {"labels": "units"}},
     "float16": {"fingerprints": {"storage": "float16"}},
 }
@@ -79,7 +79,7 @@ def test_each_way_is_run_run_again_added_to_and_asked(way, survey, small_setting
     if way == "positions":
         places(tiles, tmp_path / "positions.csv")
         sections["cutouts"] = {"generator": {"kind": "positions", "catalog": str(tmp_path / "positions.csv")}}
-    open_to = {"finish": "auto", "labels": "auto"}
+    open_to = {"transform": "auto", "labels": "auto"}
     settings = small_settings(
         archive,
         catalog=str(tmp_path / "catalog"),

@@ -93,7 +93,7 @@ def test_a_plan_of_dense_mode_with_small_vectors_is_what_the_run_makes(make, tmp
     config, settings = make(
         cutouts={"generator": {"kind": "sliding_window", "size": 64, "step": 32, "edge": "drop"}},
         fingerprints={"mode": "dense", "block_px": 128, "halo_px": 32, "storage": "float16"}
-        | {"finish": "standardize", "pca": 40, "pca_sample": 64, "labels": "prototypes", "prototypes": 16},
+        | {"transform": "standardize", "pca": 40, "pca_sample": 64, "labels": "prototypes", "prototypes": 16},
         run={"batch_images": 4, "figures": False},
     )
     planned = plan_config(config)
@@ -111,8 +111,8 @@ def test_a_plan_of_dense_mode_with_small_vectors_is_what_the_run_makes(make, tmp
     assert vectors.shape == (len(ids), 40) == (100, 40)
     assert vectors.var(axis=0).argmax() == 0  # they are principal components of just these
     assert planned["rates"]["dense_s_per_megapixel"] > 0
-    assert min(planned["seconds"][name] for name in ("network_start", "network", "finish")) > 0
-    assert "fitting the finish" in plan_text(planned)
+    assert min(planned["seconds"][name] for name in ("network_start", "network", "transform")) > 0
+    assert "fitting the transform" in plan_text(planned)
 
 
 def check_what_is_left(config: Path, tiles: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from elodin_spark.errors import ImageError
 from elodin_spark.progress import Progress, counted, step
 from elodin_spark.provenance import make_recipe, recipe_differences, recipe_id
 from elodin_spark.spark.java import check_java, java_version
-from elodin_spark.stage import AheadSpec, Stage, StageSpec, fuse, run_plain
+from elodin_spark.stage import PrefetchSpec, Stage, StageSpec, fuse, run_plain
 
 # ---- IDs ---------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ def test_a_stage_that_runs_ahead_changes_nothing_and_is_bounded(depth):
             made.append(number)
             yield pa.RecordBatch.from_pydict({"x": [number]})
 
-    stage = AheadSpec(pa.schema([("x", pa.int64())]), depth).build(str)
+    stage = PrefetchSpec(pa.schema([("x", pa.int64())]), depth).build(str)
     for batch in stage(source()):
         taken += batch.column("x").to_pylist()
         assert len(made) <= len(taken) + depth + 1
@@ -122,19 +122,19 @@ def test_an_error_behind_a_stage_that_runs_ahead_comes_after_the_rows_before_it(
         yield pa.RecordBatch.from_pydict({"x": [1]})
         raise ImageError("no more", "test")
 
-    batches = AheadSpec(pa.schema([("x", pa.int64())])).build(str)(source())
+    batches = PrefetchSpec(pa.schema([("x", pa.int64())])).build(str)(source())
     assert next(batches).num_rows == 1
     with pytest.raises(ImageError, match="no more"):
         next(batches)
 
 
 def test_a_stage_that_runs_ahead_stops_with_its_reader():
-    batches = AheadSpec(pa.schema([("x", pa.int64())])).build(str)(
+    batches = PrefetchSpec(pa.schema([("x", pa.int64())])).build(str)(
         pa.RecordBatch.from_pydict({"x": [n]}) for n in range(10**9)
     )
     next(batches)
     batches.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "elodin-ahead"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "elodin-prefetch"]
 
 
 def test_nothing_cannot_be_fused():

@@ -19,10 +19,10 @@ from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.dense import DenseSpec
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.transform import FinishFile
+from elodin_spark.fingerprints.transform import TransformFile
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.sampling.stage import CutoutIdsSpec, KeepCutoutsSpec
-from elodin_spark.stage import AheadSpec, Fused, StageSpec, fuse
+from elodin_spark.stage import Fused, PrefetchSpec, StageSpec, fuse
 
 
 def from_files(settings: Settings, *stages: StageSpec, described: bool = False) -> Fused:
@@ -48,7 +48,7 @@ def fingerprinting(
     *,
     described: bool = False,
     keep_pixels: bool = False,
-    finish: FinishFile | None = None,
+    transform: TransformFile | None = None,
     known: Path | None = None,
     chosen: NDArray[np.int64] | None = None,
 ) -> Fused:
@@ -65,7 +65,7 @@ def fingerprinting(
         The input is images.
     keep_pixels : bool, optional
         Pass the pixels on.
-    finish : FinishFile, optional
+    transform : TransformFile, optional
         What is made of the vectors, where that is fitted.
     known : Path, optional
         File of windows that need not go through the network.
@@ -73,7 +73,7 @@ def fingerprinting(
         Of all windows fingerprint these alone, by their IDs.
     """
     tile, how = TileSpec.from_settings(settings), network.settings
-    last = FingerprintSpec.from_network(network, recipe, keep_pixels, finish, known)
+    last = FingerprintSpec.from_network(network, recipe, keep_pixels, transform, known)
     stages: list[StageSpec]
     if how.mode == "dense":
         stages = [DenseSpec(tile, last, how.block_px, how.halo_px)]
@@ -83,8 +83,8 @@ def fingerprinting(
         stages = [tile]
         if chosen is not None:
             stages.append(KeepCutoutsSpec(schema.TILED, chosen))
-        if how.ahead:
-            stages.append(AheadSpec(schema.TILED, how.ahead))
+        if how.prefetch:
+            stages.append(PrefetchSpec(schema.TILED, how.prefetch))
         stages.append(last)
     return from_files(settings, *stages, described=described)
 
@@ -93,7 +93,7 @@ def fingerprinting_windows(
     network: ResolvedNetwork,
     recipe: str,
     *,
-    finish: FinishFile | None = None,
+    transform: TransformFile | None = None,
     known: Path | None = None,
     chosen: NDArray[np.int64] | None = None,
 ) -> Fused:
@@ -105,7 +105,7 @@ def fingerprinting_windows(
         The mode is dense.
     """
     require_windows(network.settings)
-    last = FingerprintSpec.from_network(network, recipe, finish=finish, known=known)
+    last = FingerprintSpec.from_network(network, recipe, transform=transform, known=known)
     return fuse(*(() if chosen is None else (KeepCutoutsSpec(schema.TILED, chosen),)), last)
 
 
@@ -115,7 +115,7 @@ def fingerprinting_whole(
     recipe: str,
     *,
     hdu: int | str | None,
-    finish: FinishFile | None,
+    transform: TransformFile | None,
 ) -> Fused:
     """From the file of an image to its fingerprint, the whole image being the window.
 
@@ -133,7 +133,7 @@ def fingerprinting_whole(
     }
     images = settings.images.model_copy(update={"hdu": hdu, "bands": None, "mjd": None})
     whole = settings.model_copy(update={"images": images, "cutouts": cutouts.model_copy(update=update)})
-    return fingerprinting(whole, network, recipe, finish=finish)
+    return fingerprinting(whole, network, recipe, transform=transform)
 
 
 def bare(settings: Settings) -> Settings:

@@ -11,7 +11,7 @@ from typing import Any
 from elodin_spark.catalog.build.shardedindex import wanted_recipe
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import FingerprintsSettings, Settings
-from elodin_spark.config.transform import AUTO_FINISH, AUTO_POWER
+from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM
 from elodin_spark.errors import CatalogError, ElodinError, import_extra
 from elodin_spark.fingerprints.labels import check_labels, settled_labels
 from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
@@ -79,7 +79,7 @@ def network_of(store: Store, settings: Settings, weights: Weights) -> ResolvedNe
 def settle_network(
     settings: Settings, weights: Weights, files: Sequence[ImageFile]
 ) -> tuple[FingerprintsSettings, Gate | None]:
-    """Settle the precision of a new catalog, on cutouts of its archive, its finish and its labels.
+    """Settle the precision of a new catalog, on cutouts of its archive, its transform and its labels.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def settle_network(
     Returns
     -------
     fingerprints : FingerprintsSettings
-        With precision, finish and labels that are not ``auto`` and, for int8, the quantized network.
+        With precision, transform and labels that are not ``auto`` and, for int8, the quantized network.
     gate : Gate or None
         None where nothing was to be measured.
 
@@ -103,7 +103,7 @@ def settle_network(
         As :func:`~elodin_spark.fingerprints.precision.settle`; and where the precision is auto or a
         network has to be quantized, whatever keeps the archive from being read.
     """
-    asked = settle_finish(settings.fingerprints, weights)
+    asked = settle_transform(settings.fingerprints, weights)
     wanted = sum(windows_wanted(asked))
     if asked.precision == "f32" or (asked.precision != "auto" and not wanted):
         return asked, None
@@ -134,8 +134,8 @@ def _keep_network(store: Store, fingerprints: FingerprintsSettings) -> None:
         shutil.copyfile(file, folder / f"int8{file.suffix}")
 
 
-def settle_finish(fingerprints: FingerprintsSettings, weights: Weights) -> FingerprintsSettings:
-    """Settings with the finish and the labels of a new catalog for ``auto``.
+def settle_transform(fingerprints: FingerprintsSettings, weights: Weights) -> FingerprintsSettings:
+    """Settings with the transform and the labels of a new catalog for ``auto``.
 
     Raises
     ------
@@ -143,22 +143,22 @@ def settle_finish(fingerprints: FingerprintsSettings, weights: Weights) -> Finge
         As :func:`~elodin_spark.fingerprints.labels.settled_labels`.
     """
     update: dict[str, Any] = {"labels": settled_labels(fingerprints.labels, weights)}
-    if fingerprints.finish == "auto":
-        update["finish"] = AUTO_FINISH
+    if fingerprints.transform == "auto":
+        update["transform"] = AUTO_TRANSFORM
         if fingerprints.power is None:
             update["power"] = AUTO_POWER
     return fingerprints.model_copy(update=update)
 
 
 def settled_network(store: Store, settings: Settings) -> Settings:
-    """Settings with the precision, finish and labels a catalog was begun with for ``auto``.
+    """Settings with the precision, transform and labels a catalog was begun with for ``auto``.
 
     Nothing is measured. What is named stays as it is; int8 takes the quantized network of the catalog.
     """
     asked = settings.fingerprints
     update = {name: held for name, held in store.settled.items() if getattr(asked, name) in ("auto", None)}
-    if asked.finish != "auto":
-        update.pop("power", None)  # left out beside a finish that is named, it is 1
+    if asked.transform != "auto":
+        update.pop("power", None)  # left out beside a transform that is named, it is 1
     if update.get("precision", asked.precision) == "int8" and asked.int8_model is None:
         update["int8_model"] = _network_of(store)
     return settings.model_copy(update={"fingerprints": asked.model_copy(update=update)})
@@ -177,8 +177,8 @@ def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
     runtime = None
     if settings.fingerprints.arithmetic != "f32":
         runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
-    # The finish is that of the catalog, once it is fitted: how it is made must be the same.
-    recipe = recipe_of(settings, weights, runtime, store.finish.sha256 if store.finish else None)
+    # The transform is that of the catalog, once it is fitted: how it is made must be the same.
+    recipe = recipe_of(settings, weights, runtime, store.transform.sha256 if store.transform else None)
     if recipe_id(recipe) != store.meta["recipe_id"]:
         different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
         raise CatalogError(
@@ -206,7 +206,7 @@ def check_extras(settings: Settings) -> None:
 
 
 def recipe_of(
-    settings: Settings, weights: Weights, runtime: RuntimeName | None, finish_sha256: str | None = None
+    settings: Settings, weights: Weights, runtime: RuntimeName | None, transform_sha256: str | None = None
 ) -> dict[str, Any]:
     """The recipe that settings, weights and a runtime make up.
 
@@ -221,7 +221,7 @@ def recipe_of(
     if settings.fingerprints.arithmetic == "int8" and runtime is not None:
         model = model_for(settings.fingerprints, runtime, weights)
         quantized = None if model is None else model.sha256
-    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, finish_sha256, units)
+    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, transform_sha256, units)
 
 
 def _refuse_remote(path: str) -> None:

@@ -202,7 +202,7 @@ class _Work:
     ) -> None:
         self._store, self._settings, self._spark = store, settings, spark
         self._resolve = network
-        #: What the network said of the windows that the finish was fitted to; of this run.
+        #: What the network said of the windows that the transform was fitted to; of this run.
         self._known: Path | None = None
         self._unnamed = UnnamedBits()
 
@@ -230,10 +230,10 @@ class _Work:
             return 0
         if known:
             log.info("%d of %d files are in the catalog already", len(files) - len(new), len(files))
-        if fused and self._wants_finish():
+        if fused and self._wants_transform():
             self._fit(new)
             # Without a window there is nothing to fit to: cut alone, and all refusals are told.
-            fused = not self._wants_finish()
+            fused = not self._wants_transform()
         specs = {described: self._spec(fused, described) for described in (False, True)}
         tables = ["images", "cutouts", "failures", *(("fingerprints",) if fused else ())]
         keep_pixels = settings.cutouts.keep_pixels or not fused
@@ -269,12 +269,14 @@ class _Work:
         spark = self._spark()
         from elodin_spark.spark.batches import fingerprint_batch
 
-        if self._wants_finish():
+        if self._wants_transform():
             self._fit_to_cutouts(missing)
-            if self._wants_finish():
+            if self._wants_transform():
                 return 0
         recipe = self._store.meta["recipe_id"]
-        spec = fingerprinting_windows(self._network, recipe, finish=self._store.finish, known=self._known)
+        spec = fingerprinting_windows(
+            self._network, recipe, transform=self._store.transform, known=self._known
+        )
 
         what = "fingerprinting"
         with Progress(len(missing), what, "batches") as progress:
@@ -296,8 +298,8 @@ class _Work:
         if self._known is not None:
             self._known.unlink(missing_ok=True)
 
-    def _wants_finish(self) -> bool:
-        return self._settings.fingerprints.fitted and self._store.finish is None
+    def _wants_transform(self) -> bool:
+        return self._settings.fingerprints.fitted and self._store.transform is None
 
     def _fit(self, files: Sequence[ImageFile]) -> None:
         self._known = fit_to_files(self._store, self._settings, self._network, self._spark(), files)
@@ -363,7 +365,7 @@ class _Work:
             store.meta["recipe_id"],
             described=described,
             keep_pixels=settings.cutouts.keep_pixels,
-            finish=store.finish,
+            transform=store.transform,
             known=self._known,
         )
 

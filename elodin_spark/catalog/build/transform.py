@@ -1,4 +1,4 @@
-"""The finish of the vectors of a catalog: fitted once, to a stable sample of its own vectors.
+"""The transform of the vectors of a catalog: fitted once, to a stable sample of its own vectors.
 
 The sample is of the windows with the smallest hash of their ID, whatever the partitioning. Where an
 archive has many files, those whose path has the smallest hash are cut to find them.
@@ -29,7 +29,7 @@ from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.fingerprints.known import save_known
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.runtimes.network import layer_lengths, vector_length
-from elodin_spark.fingerprints.transform import Finish
+from elodin_spark.fingerprints.transform import VectorTransform
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.progress import Progress, step
 from elodin_spark.sampling.sample import sample_keys, stable_sample
@@ -51,7 +51,7 @@ def fit_to_files(
     spark: SparkSession,
     files: Sequence[ImageFile],
 ) -> Path | None:
-    """Fit the finish to windows of files that are not cut yet, and keep it, if they have any.
+    """Fit the transform to windows of files that are not cut yet, and keep it, if they have any.
 
     Parameters
     ----------
@@ -85,8 +85,8 @@ def fit_to_files(
             if len(found) >= wanted:
                 break
     chosen = stable_sample(found, wanted, settings.seed)
-    log.info("fitting the finish of the vectors to %d windows", len(chosen))
-    plain, less = network.unfinished(), bare(settings)
+    log.info("fitting the transform of the vectors to %d windows", len(chosen))
+    plain, less = network.untransformed(), bare(settings)
     frames = [
         (rows, fingerprinting(less, plain, "", described=described, chosen=chosen))
         for rows, described in used
@@ -97,7 +97,7 @@ def fit_to_files(
 def fit_to_cutouts(
     store: Store, seed: int, network: ResolvedNetwork, cutouts: DataFrame, found: NDArray[np.int64]
 ) -> Path | None:
-    """Fit the finish to cutouts that were written with their pixels, and keep it, if there are any.
+    """Fit the transform to cutouts that were written with their pixels, and keep it, if there are any.
 
     Parameters
     ----------
@@ -123,15 +123,17 @@ def fit_to_cutouts(
         return None
     started = time.monotonic()
     chosen = stable_sample(found, network.settings.pca_sample, seed)
-    log.info("fitting the finish of the vectors to %d windows", len(chosen))
-    frames = [(cutouts, fingerprinting_windows(network.unfinished(), "", chosen=chosen))]
+    log.info("fitting the transform of the vectors to %d windows", len(chosen))
+    frames = [(cutouts, fingerprinting_windows(network.untransformed(), "", chosen=chosen))]
     return _fit(store, network.settings, seed, frames, len(chosen), started)
 
 
 def _needs_no_sample(store: Store, chosen: FingerprintsSettings) -> bool:
-    """Keep a finish that is but a power, which is not fitted."""
+    """Keep a transform that is but a power, which is not fitted."""
     if not chosen.sampled:
-        store.keep_finish(Finish(vector_length(chosen.backbone, chosen.layer), power=chosen.exponent), 0, 0.0)
+        store.keep_transform(
+            VectorTransform(vector_length(chosen.backbone, chosen.layer), power=chosen.exponent), 0, 0.0
+        )
     return not chosen.sampled
 
 
@@ -190,15 +192,15 @@ def _fit(
     known = pa.concat_tables(found) if found else None
     if known is None or not known.num_rows:
         if network.mode != "window":
-            Finish.fit(np.empty((0, 1), np.float32), network)  # says what is wrong
-        log.warning("no window was found to fit the finish of the vectors to")
+            VectorTransform.fit(np.empty((0, 1), np.float32), network)  # says what is wrong
+        log.warning("no window was found to fit the transform of the vectors to")
         return None
     chosen = known.column("cutout_id").to_numpy()
     vectors = to_matrix(known.column("vector").combine_chunks())
     # In the order of the sample, so that the sums of the fit are rounded alike in any partitioning.
     order = np.lexsort((chosen, sample_keys(chosen, seed)))
     layers = layer_lengths(network.backbone, network.layer)
-    with step("fitting the finish of the vectors"):
-        finish = Finish.fit(vectors[order], network, seed, layers)
-    store.keep_finish(finish, len(order), time.monotonic() - started)
+    with step("fitting the transform of the vectors"):
+        transform = VectorTransform.fit(vectors[order], network, seed, layers)
+    store.keep_transform(transform, len(order), time.monotonic() - started)
     return save_known(store.path, known)

@@ -23,7 +23,7 @@ from elodin_spark.config.settings import Settings
 from elodin_spark.errors import InputError
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
-from elodin_spark.fingerprints.transform import load_finish
+from elodin_spark.fingerprints.transform import load_transform
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.uris import is_fits
 from elodin_spark.neighbors.base import ExternalQueries
@@ -216,11 +216,11 @@ def by_vector(
     """
     checked = checked_vector(vector, dimension)[np.newaxis]
     sets, most = None, settings.neighbors.labels or settings.fingerprints.top_labels
-    finish = load_finish(store.finish)
-    if finish is not None and finish.prototypes is not None:
-        found, _ = finish.prototypes.label_sets(checked, settings.fingerprints.top_labels)
+    transform = load_transform(store.transform)
+    if transform is not None and transform.prototypes is not None:
+        found, _ = transform.prototypes.label_sets(checked, settings.fingerprints.top_labels)
         sets = [row[:most] for row in found]
-    elif store.labels == "units" and finish is None:
+    elif store.labels == "units" and transform is None:
         sets = label_sets(checked, most)[0]
     name = f"the vector of {vector}" if isinstance(vector, str | Path) else "a vector"
     return ResolvedQuery(name, outside=ExternalQueries(checked, sets))
@@ -260,8 +260,8 @@ def by_image(store: Store, settings: Settings, network: ResolvedNetwork, file: s
     hdu = None if images.hdu == "all" else images.hdu
 
     def fingerprinted(hdu: int | str | None) -> pa.Table:
-        recipe, finish = store.meta["recipe_id"], store.finish
-        stages = fingerprinting_whole(settings, network, recipe, hdu=hdu, finish=finish)
+        recipe, transform = store.meta["recipe_id"], store.transform
+        stages = fingerprinting_whole(settings, network, recipe, hdu=hdu, transform=transform)
         return run_plain(stages, files_to_batches(files))
 
     rows = fingerprinted(hdu)

@@ -3,7 +3,7 @@
     CATALOG/
       catalog.json            format, recipe, archive root
       config.yaml             the settings of the last run
-      finish-<hash>.npz       what is made of the network's vectors, where it is fitted (once pca-<hash>.npz)
+      transform-<hash>.npz    what is made of the network's vectors, where it is fitted
       commits/000000.json     one per batch of files: written last, it says the batch is done
       removed-<hash>.parquet  IDs taken out, where there are any
       tables/<table>/000000-<token>/*.parquet
@@ -44,10 +44,10 @@ from elodin_spark.config.settings import Settings
 from elodin_spark.config.transform import LabelsKind
 from elodin_spark.diskfiles import damage_of, describe_file, file_crc, read_json, replacing, write_json
 from elodin_spark.errors import CatalogError
-from elodin_spark.fingerprints.transform import Finish, FinishFile, load_finish
+from elodin_spark.fingerprints.transform import TransformFile, VectorTransform, load_transform
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.neighbors.files import read_json as read_shard
-from elodin_spark.provenance import labels_of, recipe_id, settled_of, with_finish
+from elodin_spark.provenance import labels_of, recipe_id, settled_of, with_transform
 from elodin_spark.terminal import command
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Store:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read ``catalog.json`` again: another run may have fitted the finish since."""
+        """Read ``catalog.json`` again: another run may have fitted the transform since."""
         file = self.path / "catalog.json"
         try:
             seen = _state(file)
@@ -273,46 +273,48 @@ class Store:
         components : int
             Of a vector of the catalog, which has as many units unless it was projected.
         """
-        finish = self.finish_record or {}
-        return int(self.meta["classes"] or finish.get("prototypes") or finish.get("length") or components)
+        transform = self.transform_record or {}
+        return int(
+            self.meta["classes"] or transform.get("prototypes") or transform.get("length") or components
+        )
 
-    # ---- the finish of the vectors ----------------------------------------------------------
-
-    @property
-    def finish_record(self) -> dict[str, Any] | None:
-        """What was noted of the finish when it was fitted, see :meth:`keep_finish`; None before."""
-        return self.meta.get("finish") or self.meta.get("pca")
+    # ---- the transform of the vectors ----------------------------------------------------------
 
     @property
-    def finish(self) -> FinishFile | None:
-        """The fitted finish; None before, and where vectors are the network's own."""
-        record = self.finish_record
-        return None if record is None else FinishFile(str(self.path / record["file"]), record["sha256"])
+    def transform_record(self) -> dict[str, Any] | None:
+        """What was noted of the transform when it was fitted, see :meth:`keep_transform`; None before."""
+        return self.meta.get("transform") or self.meta.get("pca")
 
-    def keep_finish(self, finish: Finish, sample: int, seconds: float) -> None:
-        """Keep a fitted finish, as part of the recipe from here on; only with the lock held.
+    @property
+    def transform(self) -> TransformFile | None:
+        """The fitted transform; None before, and where vectors are the network's own."""
+        record = self.transform_record
+        return None if record is None else TransformFile(str(self.path / record["file"]), record["sha256"])
+
+    def keep_transform(self, transform: VectorTransform, sample: int, seconds: float) -> None:
+        """Keep a fitted transform, as part of the recipe from here on; only with the lock held.
 
         Parameters
         ----------
-        finish : Finish
+        transform : VectorTransform
         sample : int
             Vectors it was fitted to.
         seconds : float
             Wall time of it all.
         """
-        file = finish.save(self.path)
-        recipe = with_finish(self.meta["recipe"], file.sha256)
+        file = transform.save(self.path)
+        recipe = with_transform(self.meta["recipe"], file.sha256)
         record = {
             "file": Path(file.path).name,
             "sha256": file.sha256,
-            "length": finish.length,
-            "components": finish.dimension,
-            "prototypes": None if finish.prototypes is None else len(finish.prototypes.centers),
+            "length": transform.length,
+            "components": transform.dimension,
+            "prototypes": None if transform.prototypes is None else len(transform.prototypes.centers),
             "sample": sample,
             "seconds": round(seconds, 3),
-            "variance_ratio": finish.variance_ratio.tolist(),
+            "variance_ratio": transform.variance_ratio.tolist(),
         }
-        self._keep(recipe=recipe, recipe_id=recipe_id(recipe), finish=record)
+        self._keep(recipe=recipe, recipe_id=recipe_id(recipe), transform=record)
 
     # ---- tables ---------------------------------------------------------------------------
 
@@ -567,7 +569,7 @@ class Store:
     def damages(self) -> Iterator[str]:
         """What is wrong with the files of the catalog, each with its remedy; every byte is read."""
         self._sound = set()
-        checks: list[Callable[[], object]] = [lambda: self.removed, lambda: load_finish(self.finish)]
+        checks: list[Callable[[], object]] = [lambda: self.removed, lambda: load_transform(self.transform)]
         try:
             for commit in self.commits():
                 parts = [part for parts in commit.tables.values() for part in parts]

@@ -53,7 +53,7 @@ class NetworkSpec:
         The converted network, for runtimes that read one in place of the weights.
     layer : str, optional
         Whose output is the vector.
-    turns : {1, 4, 8}
+    augmentations : {1, 4, 8}
         Ways of looking at each window, see :func:`turned`, whose answers are averaged.
     """
 
@@ -66,20 +66,20 @@ class NetworkSpec:
     precision: Precision = "f32"
     model: ModelFile | None = None
     layer: str | None = None
-    turns: int = 1
+    augmentations: int = 1
 
 
-def turned(batch: NDArray[np.uint8], turns: int) -> Iterator[NDArray[np.uint8]]:
+def turned(batch: NDArray[np.uint8], augmentations: int) -> Iterator[NDArray[np.uint8]]:
     """Square windows as they are; by 4 also in quarter turns; by 8 also all these mirrored.
 
     Parameters
     ----------
     batch : ndarray of uint8, shape (n, px, px, channels)
-    turns : {1, 4, 8}
+    augmentations : {1, 4, 8}
     """
-    for mirrored in range(2 if turns == 8 else 1):
+    for mirrored in range(2 if augmentations == 8 else 1):
         seen = batch[:, :, ::-1] if mirrored else batch
-        for quarter in range(4 if turns > 1 else 1):
+        for quarter in range(4 if augmentations > 1 else 1):
             yield np.ascontiguousarray(np.rot90(seen, quarter, (1, 2)))
 
 
@@ -228,14 +228,14 @@ class Runtime(ABC):
                 batch = np.zeros((size, side, side, channels), np.uint8)
                 for i, window in enumerate(chunk):
                     batch[i] = resize_window(window, side).reshape(side, side, channels)
-            for number, view in enumerate(turned(batch, self.spec.turns)):
+            for number, view in enumerate(turned(batch, self.spec.augmentations)):
                 # Added at once: a program may give the same memory each time.
                 for output, found in zip(outputs, self._programs[channels](view), strict=True):
                     if number:
                         output[start : start + len(chunk)] += found[: len(chunk)]
                     else:
                         output[start : start + len(chunk)] = found[: len(chunk)]
-        if self.spec.turns > 1:
+        if self.spec.augmentations > 1:
             for output in outputs:
-                output /= self.spec.turns
+                output /= self.spec.augmentations
         return outputs[0], outputs[1] if len(outputs) > 1 else None

@@ -51,7 +51,7 @@ def get_runtime(spec: NetworkSpec) -> Runtime:
         spec.precision,
         spec.model and spec.model.sha256,
         spec.layer,
-        spec.turns,
+        spec.augmentations,
         chosen_device(),
     )
     with _cache_lock:

@@ -31,7 +31,7 @@ def pack_weights(
     backbone: str = "resnet50",
     encoding: Encoding = "float16",
     layer: str | None = None,
-    turns: Literal[1, 4, 8] = 1,
+    augmentations: Literal[1, 4, 8] = 1,
 ) -> ShippedWeights:
     """Write trained weights as one small file, and beside it a JSON file that describes it.
 
@@ -53,8 +53,8 @@ def pack_weights(
     layer : str, optional
         Whose output makes the better vectors, or several joined by +: the default of
         ``fingerprints.layer`` where these are the weights of the package.
-    turns : {1, 4, 8}
-        Likewise of ``fingerprints.turns``.
+    augmentations : {1, 4, 8}
+        Likewise of ``fingerprints.augmentations``.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def pack_weights(
         input_px=input_px,
         encoding=encoding,
         layer=layer,
-        turns=turns,
+        augmentations=augmentations,
         card=plain,
     )
     path.with_suffix(".json").write_text(described.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -230,11 +230,13 @@ def test_layers_are_joined_in_the_order_they_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("runtime", ["tensorflow", "openvino"])
-@pytest.mark.parametrize(("turns", "alike"), [(1, 1), (4, 4), (8, 8)])
-def test_turned_windows_have_one_vector_where_turns_are_averaged(turns, alike, runtime, tmp_path):
+@pytest.mark.parametrize(("augmentations", "alike"), [(1, 1), (4, 4), (8, 8)])
+def test_turned_windows_have_one_vector_where_turns_are_averaged(augmentations, alike, runtime, tmp_path):
     weights = resolve_weights("random:0", "mobilenet", cache=tmp_path)
     network = {"backbone": "mobilenet", "input_px": PX, "batch_size": 4, "runtime": runtime}
-    spec = FingerprintSpec.from_network(resolve_network(fingerprints(**network, turns=turns), weights))
+    spec = FingerprintSpec.from_network(
+        resolve_network(fingerprints(**network, augmentations=augmentations), weights)
+    )
     window = pictures(1).astype(np.uint8)[0]
     views = [np.rot90(one, quarter) for one in (window, window[:, ::-1]) for quarter in range(4)]
     vectors, _ = spec.load(str)(np.stack(views))
@@ -242,11 +244,11 @@ def test_turned_windows_have_one_vector_where_turns_are_averaged(turns, alike, r
     same = [bool(np.allclose(vectors[0], vector, atol=1e-4 * size)) for vector in vectors]
     assert same == [i < alike for i in range(8)]
     gray, _ = spec.load(str)(np.stack(views)[..., 0])
-    assert np.allclose(gray[0], gray[1], atol=1e-4 * size) == (turns > 1)
-    plain = FingerprintSpec.from_network(resolve_network(fingerprints(**network, turns=1), weights))
-    each, _ = plain.load(str)(np.stack(views[:turns]))
+    assert np.allclose(gray[0], gray[1], atol=1e-4 * size) == (augmentations > 1)
+    plain = FingerprintSpec.from_network(resolve_network(fingerprints(**network, augmentations=1), weights))
+    each, _ = plain.load(str)(np.stack(views[:augmentations]))
     np.testing.assert_allclose(vectors[0], each.mean(axis=0), atol=1e-4 * size)
-    assert (spec.recipe == plain.recipe) == (turns == 1)
+    assert (spec.recipe == plain.recipe) == (augmentations == 1)
 
 
 def test_a_layer_of_any_network_is_the_same_in_each_runtime(tmp_path, monkeypatch):
@@ -302,10 +304,10 @@ def test_the_recipe_holds_the_size_and_the_layer():
     assert recipe()["fingerprints"]["input_px"] == 64
     plain = recipe(weights="random:0")["fingerprints"]
     assert plain["input_px"] == 224
-    assert not plain.keys() & {"layer", "turns"}
+    assert not plain.keys() & {"layer", "augmentations"}
     assert recipe(layer="conv4_block6_out")["fingerprints"]["layer"] == "conv4_block6_out"
-    assert "turns" not in recipe(turns=1)["fingerprints"]
-    assert recipe(turns=4)["fingerprints"]["turns"] == 4
+    assert "augmentations" not in recipe(augmentations=1)["fingerprints"]
+    assert recipe(augmentations=4)["fingerprints"]["augmentations"] == 4
     assert recipe_id(recipe()) == recipe_id(recipe(input_px=64))
     assert len({recipe_id(recipe(layer=layer)) for layer in (None, "a", "b")}) == 3
     assert len({network_id("1" * 64, "f32", layer=layer) for layer in (None, "a", "b")}) == 3

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from elodin_spark.catalog.build.resolve import settle_finish
+from elodin_spark.catalog.build.resolve import settle_transform
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.config.transform import AUTO_LABELS
 from elodin_spark.errors import ConfigError
@@ -89,14 +89,14 @@ def test_labels_left_to_the_program_are_classes_where_there_is_a_head():
         settled_labels("classes", headless)
 
 
-def test_a_finish_left_to_the_program_has_its_power_unless_one_is_named():
+def test_a_transform_left_to_the_program_has_its_power_unless_one_is_named():
     headless = Weights("random:0", "/w", "0" * 64, "resnet50")
 
     def settled(**values):
-        found = settle_finish(FingerprintsSettings(weights="random:0", **values), headless)
-        return found.finish, found.exponent
+        found = settle_transform(FingerprintsSettings(weights="random:0", **values), headless)
+        return found.transform, found.exponent
 
     assert settled() == ("standardize", 0.5)
     assert settled(power=0.7) == ("standardize", 0.7)
-    assert settled(finish="standardize") == ("standardize", 1.0)
-    assert settled(finish="none") == ("none", 1.0)
+    assert settled(transform="standardize") == ("standardize", 1.0)
+    assert settled(transform="none") == ("none", 1.0)

@@ -20,7 +20,7 @@ from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes import Runtime
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
-from elodin_spark.fingerprints.transform import Finish
+from elodin_spark.fingerprints.transform import VectorTransform
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.schema import FINGERPRINTED, TILED, rows_to_batch
 from elodin_spark.stage import StageSpec, run_plain
@@ -262,7 +262,7 @@ def test_settings_become_a_spec(spec):
     assert made == FingerprintSpec(spec.weights, "resnet50", 64, 5, 8, 2, "abc", True, "tensorflow", "f32")
 
 
-@pytest.mark.parametrize("fitted", [{"finish": "standardize"}, {"power": 0.5, "labels": "prototypes"}])
+@pytest.mark.parametrize("fitted", [{"transform": "standardize"}, {"power": 0.5, "labels": "prototypes"}])
 def test_what_is_fitted_to_a_catalog_is_refused_where_there_is_none(spec, fitted):
     settings = FingerprintsSettings(weights="random:0", input_px=64, runtime="tensorflow", **fitted)
     with pytest.raises(ConfigError, match="fitted to a catalog, and here is none"):
@@ -279,19 +279,19 @@ def test_the_fingerprinter_takes_a_mixed_list(spec, expected):
     assert vectors[len(WINDOWS) :] == labels[len(WINDOWS) :] == scores[len(WINDOWS) :] == [None] * 3
 
 
-@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("transformed", [False, True])
 def test_windows_that_are_known_do_not_go_through_the_network_again(
-    spec, expected, tmp_path, monkeypatch, finished
+    spec, expected, tmp_path, monkeypatch, transformed
 ):
     kinds = [0, 2, "image", 1, "bare", 5, 3]
     rows = pa.Table.from_batches(batches_of(kinds, []), schema=TILED)
     plain = run_plain(spec, rows.to_batches())
     vectors = np.stack([expected[kind] for kind in kinds if isinstance(kind, int)])
-    if finished:
+    if transformed:
         settled = FingerprintsSettings(
-            weights="random:0", finish="standardize", power=0.5, labels="prototypes", prototypes=3
+            weights="random:0", transform="standardize", power=0.5, labels="prototypes", prototypes=3
         )
-        spec = replace(spec, finish=Finish.fit(vectors, settled).save(tmp_path))
+        spec = replace(spec, transform=VectorTransform.fit(vectors, settled).save(tmp_path))
     right = run_plain(spec, rows.to_batches())
     seen: list[int] = []
     through = Fingerprinter.run

@@ -1,4 +1,4 @@
-"""The finish of vectors, prototypes, half precision, and what a recipe says of them."""
+"""The transform of vectors, prototypes, half precision, and what a recipe says of them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from elodin_spark.arrow import to_column, to_matrix, with_storage
 from elodin_spark.config.load import parse_settings
-from elodin_spark.config.transform import FinishSettings
+from elodin_spark.config.transform import TransformSettings
 from elodin_spark.errors import CatalogError, ConfigError, ImageError
 from elodin_spark.fingerprints.prototypes import Prototypes
 from elodin_spark.fingerprints.rows import as_fingerprints
-from elodin_spark.fingerprints.transform import FLOOR, Finish, FinishFile, load_finish
+from elodin_spark.fingerprints.transform import FLOOR, TransformFile, VectorTransform, load_transform
 from elodin_spark.provenance import make_recipe, recipe_id
 from elodin_spark.sampling.stage import CutoutIdsSpec, KeepCutoutsSpec, SampleKeySpec
 from elodin_spark.schema import CUTOUTS, FINGERPRINTS, TILED, rows_to_batch
@@ -33,12 +33,12 @@ def cloud(count: int = 60, length: int = 40, seed: int = 0) -> np.ndarray:
     return (generator.normal(size=(count, 5)) @ basis + noise + 7).astype(np.float32)
 
 
-def fit(vectors: np.ndarray, **chosen) -> Finish:
-    return Finish.fit(vectors, FinishSettings(**chosen), seed=3)
+def fit(vectors: np.ndarray, **chosen) -> VectorTransform:
+    return VectorTransform.fit(vectors, TransformSettings(**chosen), seed=3)
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Finish:
+def fitted() -> VectorTransform:
     return fit(cloud(), pca=5)
 
 
@@ -63,11 +63,11 @@ def test_components_are_the_eigenvectors_of_the_covariance_with_a_fixed_sign(fit
 
 KINDS: dict[str, dict] = {
     "components": {"pca": 5},
-    "standardized": {"finish": "standardize"},
-    "standardized, power": {"finish": "standardize", "power": 0.5},
+    "standardized": {"transform": "standardize"},
+    "standardized, power": {"transform": "standardize", "power": 0.5},
     "power": {"power": 0.7},
-    "of the correlation": {"finish": "standardize", "pca": 4, "labels": "prototypes"},
-    "whitened": {"finish": "whiten", "pca": 5, "labels": "prototypes", "prototypes": 8},
+    "of the correlation": {"transform": "standardize", "pca": 4, "labels": "prototypes"},
+    "whitened": {"transform": "whiten", "pca": 5, "labels": "prototypes", "prototypes": 8},
 }
 FITTED = cache(lambda kind: fit(cloud(), **KINDS[kind]))
 
@@ -75,13 +75,13 @@ FITTED = cache(lambda kind: fit(cloud(), **KINDS[kind]))
 @pytest.mark.parametrize("kind", KINDS)
 @given(order=st.permutations(range(60)), size=st.integers(1, 60))
 @settings(max_examples=15)
-def test_a_finished_vector_and_its_labels_do_not_depend_on_their_company(kind, order, size):
-    finish, vectors = FITTED(kind), cloud()
-    whole = as_fingerprints(vectors, None, 6, finish)
+def test_a_transformed_vector_and_its_labels_do_not_depend_on_their_company(kind, order, size):
+    transform, vectors = FITTED(kind), cloud()
+    whole = as_fingerprints(vectors, None, 6, transform)
     parts = [
         found
         for start in range(0, 60, size)
-        for found in as_fingerprints(vectors[order[start : start + size]], None, 6, finish)
+        for found in as_fingerprints(vectors[order[start : start + size]], None, 6, transform)
     ]
     for row, found in zip(order, parts, strict=True):
         for name in ("vector", "labels", "label_scores"):
@@ -89,22 +89,23 @@ def test_a_finished_vector_and_its_labels_do_not_depend_on_their_company(kind, o
 
 
 def test_standardized_vectors_have_mean_0_and_variance_1():
-    found = fit(cloud(), finish="standardize").apply(cloud()).astype(float)
+    found = fit(cloud(), transform="standardize").apply(cloud()).astype(float)
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(found.var(axis=0), 1, rtol=1e-5)
-    raised = fit(cloud(), finish="standardize", power=0.5).apply(cloud())
+    raised = fit(cloud(), transform="standardize", power=0.5).apply(cloud())
     np.testing.assert_allclose(raised, np.sign(found) * np.sqrt(np.abs(found)), rtol=1e-5)
-    rotated = fit(cloud(), finish="standardize", pca=40).apply(cloud()).astype(float)
+    rotated = fit(cloud(), transform="standardize", pca=40).apply(cloud()).astype(float)
     np.testing.assert_allclose(np.square(rotated).sum(axis=1), np.square(found).sum(axis=1), rtol=1e-4)
 
 
 @pytest.mark.parametrize("power", [None, 0.5])
 def test_joined_layers_count_alike_whatever_their_length(power):
     vectors = np.concatenate([cloud(200, 8), 100 * cloud(200, 56, seed=1)], axis=1)
-    chosen = FinishSettings(finish="standardize", power=power)
-    found = Finish.fit(vectors, chosen, parts=(8, 56)).apply(vectors).astype(float)
+    chosen = TransformSettings(transform="standardize", power=power)
+    found = VectorTransform.fit(vectors, chosen, parts=(8, 56)).apply(vectors).astype(float)
     alone = [
-        fit(part, finish="standardize", power=power).apply(part) for part in (vectors[:, :8], vectors[:, 8:])
+        fit(part, transform="standardize", power=power).apply(part)
+        for part in (vectors[:, :8], vectors[:, 8:])
     ]
     sizes = [np.square(part).sum() for part in (found[:, :8], found[:, 8:])]
     assert sizes[0] / sizes[1] == pytest.approx(
@@ -113,45 +114,45 @@ def test_joined_layers_count_alike_whatever_their_length(power):
     assert sum(sizes) == pytest.approx(
         32 * (np.square(alone[0]).sum() / 8 + np.square(alone[1]).sum() / 56), rel=1e-4
     )
-    one = Finish.fit(vectors, chosen, parts=(64,)).apply(vectors)
-    np.testing.assert_array_equal(one, Finish.fit(vectors, chosen).apply(vectors))
+    one = VectorTransform.fit(vectors, chosen, parts=(64,)).apply(vectors)
+    np.testing.assert_array_equal(one, VectorTransform.fit(vectors, chosen).apply(vectors))
 
 
 def test_whitened_vectors_have_unit_covariance():
     vectors = cloud(200)
-    found = fit(vectors, finish="whiten", pca=12)
+    found = fit(vectors, transform="whiten", pca=12)
     white = found.apply(vectors).astype(float)
     covariance = np.cov(white.T, bias=True)
     np.testing.assert_allclose(covariance[:5], np.eye(12)[:5], atol=1e-3)
     assert (np.diag(covariance)[5:] < 0.9).all()  # below a thousandth of the others there is only noise
     assert 0.99 < found.variance_ratio.sum() <= 1
     # Without a number as many as there are columns, or half as many as windows.
-    assert fit(vectors, finish="whiten").dimension == 40
-    assert fit(vectors[:50], finish="whiten").dimension == 25
+    assert fit(vectors, transform="whiten").dimension == 40
+    assert fit(vectors[:50], transform="whiten").dimension == 25
 
 
 def test_units_that_hardly_vary_do_not_blow_up(caplog):
     vectors = cloud(100)
     vectors[:, 7], vectors[:, 8] = 0, np.linspace(0, 1e-9, 100)
-    finish = fit(vectors, finish="standardize")
-    assert not finish.apply(vectors)[:, 7].any()
+    transform = fit(vectors, transform="standardize")
+    assert not transform.apply(vectors)[:, 7].any()
     spread = np.sqrt(vectors.astype(float).var(axis=0).mean())
     fired = vectors[:1].copy()
     fired[0, 7] = spread
-    assert finish.apply(fired)[0, 7] == pytest.approx(1 / FLOOR, rel=1e-5)
+    assert transform.apply(fired)[0, 7] == pytest.approx(1 / FLOOR, rel=1e-5)
     for count in (1, 2, 10):  # of so few, deviations say little
-        few = fit(vectors[:count], finish="standardize")
+        few = fit(vectors[:count], transform="standardize")
         assert np.isfinite(few.apply(vectors)).all()
         assert f"standardized by {count} windows" in caplog.messages[-1]
         assert np.abs(few.apply(vectors[:count])).max() < 10
-        assert np.isfinite(fit(vectors[:count], finish="whiten").apply(vectors)).all()
+        assert np.isfinite(fit(vectors[:count], transform="whiten").apply(vectors)).all()
     with pytest.raises(ConfigError, match="only 0 windows"):
-        fit(vectors[:0], finish="standardize")
+        fit(vectors[:0], transform="standardize")
 
 
-def test_an_answer_that_the_finish_makes_infinite_is_an_error():
-    finish = fit(cloud() / 1e20, finish="standardize")
-    good, bad = as_fingerprints(np.stack([cloud()[0] / 1e20, cloud()[0] * 1e30]), None, 2, finish)
+def test_an_answer_that_the_transform_makes_infinite_is_an_error():
+    transform = fit(cloud() / 1e20, transform="standardize")
+    good, bad = as_fingerprints(np.stack([cloud()[0] / 1e20, cloud()[0] * 1e30]), None, 2, transform)
     assert np.isfinite(good.vector).all()
     assert bad.kind == "not_finite"
 
@@ -161,8 +162,8 @@ def test_what_cannot_be_fitted_is_a_setting_to_change(fitted):
         fit(cloud(4), pca=5)
     with pytest.raises(ConfigError, match="have 40 components"):
         fit(cloud(60), pca=41)
-    for finish in ("none", "standardize", "whiten"):
-        flat = fit(np.ones((40, 3), np.float32), pca=2, finish=finish)  # nothing varies
+    for transform in ("none", "standardize", "whiten"):
+        flat = fit(np.ones((40, 3), np.float32), pca=2, transform=transform)  # nothing varies
         assert not flat.apply(np.ones((2, 3), np.float32)).any()
         assert not flat.variance_ratio.any()
     with pytest.raises(CatalogError, match="40 components, and the network gives 39"):
@@ -175,7 +176,7 @@ def test_the_file_is_the_same_for_the_same_fit_and_damage_is_found(kind, tmp_pat
     file = fitted.save(tmp_path)
     (tmp_path / "again").mkdir()
     assert fit(cloud(), **KINDS[kind]).save(tmp_path / "again").sha256 == file.sha256
-    found = load_finish(file)
+    found = load_transform(file)
     np.testing.assert_array_equal(found.apply(cloud()), fitted.apply(cloud()))
     assert (found.length, found.dimension) == (40, fitted.dimension)
     if fitted.prototypes is not None:
@@ -186,17 +187,17 @@ def test_the_file_is_the_same_for_the_same_fit_and_damage_is_found(kind, tmp_pat
     content[-300] ^= 1
     other.write_bytes(content)
     with pytest.raises(CatalogError, match="damaged or was replaced"):
-        load_finish(replace(file, path=str(other)))
+        load_transform(replace(file, path=str(other)))
     with pytest.raises(CatalogError, match="cannot be read"):
-        load_finish(FinishFile(str(tmp_path / "none.npz"), file.sha256))
-    assert load_finish(None) is None
+        load_transform(TransformFile(str(tmp_path / "none.npz"), file.sha256))
+    assert load_transform(None) is None
 
 
 def test_components_kept_before_there_was_a_choice_are_read(fitted, tmp_path):
     path = tmp_path / "pca-0123.npz"
     names = ("mean", "components", "variance_ratio")
     np.savez(path, **{name: getattr(fitted, name) for name in names})
-    found = load_finish(FinishFile(str(path), hashlib.sha256(path.read_bytes()).hexdigest()))
+    found = load_transform(TransformFile(str(path), hashlib.sha256(path.read_bytes()).hexdigest()))
     np.testing.assert_array_equal(found.apply(cloud()), fitted.apply(cloud()))
 
 
@@ -283,9 +284,9 @@ def test_samples_see_both_storages_and_only_their_windows():
     assert CUTOUTS.field("cutout_id") == run_plain(CutoutIdsSpec(), []).schema.field(0)
 
 
-def recipe_of(finish_sha256: str | None = None, **fingerprints) -> str:
+def recipe_of(transform_sha256: str | None = None, **fingerprints) -> str:
     settings = parse_settings({"images": {"paths": "x"}, "fingerprints": fingerprints})
-    return recipe_id(make_recipe(settings, "w", "0" * 64, finish_sha256=finish_sha256))
+    return recipe_id(make_recipe(settings, "w", "0" * 64, transform_sha256=transform_sha256))
 
 
 def test_what_changes_a_stored_vector_is_part_of_the_recipe():
@@ -297,23 +298,23 @@ def test_what_changes_a_stored_vector_is_part_of_the_recipe():
         recipe_of("a" * 64, pca=9),
         recipe_of("a" * 64, pca=8, storage="float16"),
     ]
-    for finish in (
-        {"finish": "standardize"},
-        {"finish": "whiten"},
-        {"finish": "standardize", "power": 0.5},
+    for transform in (
+        {"transform": "standardize"},
+        {"transform": "whiten"},
+        {"transform": "standardize", "power": 0.5},
         {"power": 0.5},
         {"pca": 8, "power": 0.5},
         {"labels": "prototypes"},
         {"labels": "prototypes", "prototypes": 50},
     ):
-        kinds += [recipe_of("a" * 64, **finish), recipe_of("b" * 64, **finish)]
+        kinds += [recipe_of("a" * 64, **transform), recipe_of("b" * 64, **transform)]
     assert len(set(kinds)) == len(kinds)
     # Without either it is what it was before there was a choice.
     assert recipe_of(storage="float32", pca=None, pca_sample=7) == kinds[0]
-    assert recipe_of(finish="none", labels="classes", power=1) == kinds[0]
+    assert recipe_of(transform="none", labels="classes", power=1) == kinds[0]
     components = {"components": 8, "sample": 4096, "seed": 0, "sha256": "a" * 64}
     chosen = parse_settings({"images": {"paths": "x"}, "fingerprints": {"pca": 8}})
-    assert make_recipe(chosen, "w", "0" * 64, finish_sha256="a" * 64)["fingerprints"]["pca"] == components
+    assert make_recipe(chosen, "w", "0" * 64, transform_sha256="a" * 64)["fingerprints"]["pca"] == components
     with pytest.raises(ConfigError, match="pca_sample 10 is too few"):
         recipe_of(pca=11, pca_sample=10)
 

@@ -70,7 +70,7 @@ def test_dense_mode_costs_the_pixels_that_its_blocks_see() -> None:
     assert found["network"] == pytest.approx((seen + 3 * 2 * 32**2) * 1e-3)
     assert found["network_start"] == 6
     # All files are cut twice more, and gone through once more.
-    assert found["finish"] == pytest.approx(2 * found["cut"] + found["network"])
+    assert found["transform"] == pytest.approx(2 * found["cut"] + found["network"])
 
 
 def test_dense_mode_is_offered_where_it_gives_the_windows() -> None:
@@ -91,9 +91,9 @@ def test_dense_mode_is_offered_where_it_gives_the_windows() -> None:
     assert offer({"size": "6 arcsec"}) is None
     assert offer({}, backbone="vgg16") is None
     assert offer({}, layer="conv4_block6_out") is None
-    assert offer({}, weights="random:0", turns=8) is None
+    assert offer({}, weights="random:0", augmentations=8) is None
     # What the weights of the package want of windows is not asked for.
-    assert (offered.fingerprints.layer, offered.fingerprints.turns) == (None, 1)
+    assert (offered.fingerprints.layer, offered.fingerprints.augmentations) == (None, 1)
     assert (
         dense_settings(
             parse_settings({"images": {"paths": "x"}, "cutouts": {"generator": {"kind": "blobs"}}})
@@ -105,8 +105,8 @@ def test_dense_mode_is_offered_where_it_gives_the_windows() -> None:
 @pytest.mark.parametrize(
     ("mode", "sample", "times"), [("dense", 100, 1), ("dense", 173, 0), ("window", 100, 0)]
 )
-def test_what_the_finish_is_fitted_to_is_seen_once(mode: str, sample: int, times: int) -> None:
-    dense = {"mode": mode, "block_px": 256, "halo_px": 32, "finish": "standardize", "pca_sample": sample}
+def test_what_the_transform_is_fitted_to_is_seen_once(mode: str, sample: int, times: int) -> None:
+    dense = {"mode": mode, "block_px": 256, "halo_px": 32, "transform": "standardize", "pca_sample": sample}
     settings = parse_settings(
         {"images": {"paths": "x"}, "cutouts": {"generator": GENERATOR}, "fingerprints": dense}
     )
@@ -124,4 +124,4 @@ def test_what_the_finish_is_fitted_to_is_seen_once(mode: str, sample: int, times
     found = estimate_seconds(
         headers, measured, windows, 1, 1, settings, Machines(0, 2, "local[2]"), fits=True
     )
-    assert found["finish"] == pytest.approx(2 * found["cut"] + times * found["network"])
+    assert found["transform"] == pytest.approx(2 * found["cut"] + times * found["network"])

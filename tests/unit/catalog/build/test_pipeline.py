@@ -29,7 +29,7 @@ SLIDING = {"kind": "sliding_window", "size": 64, "step": 32, "edge": "drop"}
 
 
 def made(mode: str = "window", **fingerprints: Any) -> tuple[Settings, ResolvedNetwork]:
-    chosen = {"mode": mode, "weights": "random:0", "runtime": "tensorflow", "finish": "none"}
+    chosen = {"mode": mode, "weights": "random:0", "runtime": "tensorflow", "transform": "none"}
     chosen |= {"labels": "units"} | fingerprints
     cutouts = {"generator": SLIDING, "texture": ["haralick"], "quality": {"min_edge_px": 5}}
     settings = parse_settings(
@@ -77,7 +77,7 @@ def test_what_is_known_goes_to_the_network_stage() -> None:
 @pytest.mark.parametrize("mode", ["window", "dense"])
 def test_an_image_to_ask_with_is_one_window_whatever_its_band_and_edge(mode: str) -> None:
     settings, network = made(mode)
-    describe, first, *_ = fingerprinting_whole(settings, network, "r", hdu=None, finish=None).specs
+    describe, first, *_ = fingerprinting_whole(settings, network, "r", hdu=None, transform=None).specs
     assert (describe.hdu, describe.bands, describe.mjd) == (None, None, None)
     tile = first.tile if mode == "dense" else first
     assert (tile.texture, tile.quality.min_edge_px) == ((), 0)
@@ -86,7 +86,10 @@ def test_an_image_to_ask_with_is_one_window_whatever_its_band_and_edge(mode: str
 
 
 def test_the_network_of_a_fit_has_vectors_of_its_own() -> None:
-    _, network = made(finish="standardize", labels="units", storage="float16")
-    plain = network.unfinished().settings
-    assert (plain.finish, plain.labels, plain.storage) == ("none", "units", "float32")
-    assert (network.unfinished().weights, network.unfinished().model) == (network.weights, network.model)
+    _, network = made(transform="standardize", labels="units", storage="float16")
+    plain = network.untransformed().settings
+    assert (plain.transform, plain.labels, plain.storage) == ("none", "units", "float32")
+    assert (network.untransformed().weights, network.untransformed().model) == (
+        network.weights,
+        network.model,
+    )

@@ -17,20 +17,20 @@ from elodin_spark.catalog.report import info_text
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.cli.main import run_command
 from elodin_spark.errors import CatalogError, ElodinError
-from elodin_spark.fingerprints.transform import Finish
+from elodin_spark.fingerprints.transform import VectorTransform
 
 ROWS = smallcatalog.tables(images=6, across=4)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two batches, an index, a map, a finish and a removed cutout; copied by who changes it."""
+    """Two batches, an index, a map, a transform and a removed cutout; copied by who changes it."""
     folder = tmp_path_factory.mktemp("damages") / "catalog"
-    catalog = smallcatalog.write_catalog(folder, ROWS, fingerprints={"finish": "standardize"})
+    catalog = smallcatalog.write_catalog(folder, ROWS, fingerprints={"transform": "standardize"})
     store = catalog._store
     ids, vectors = catalog.vectors()
-    finish = Finish(smallcatalog.DIMENSION, vectors.mean(axis=0), vectors.std(axis=0))
-    store.keep_finish(finish, len(ids), 0.0)
+    transform = VectorTransform(smallcatalog.DIMENSION, vectors.mean(axis=0), vectors.std(axis=0))
+    store.keep_transform(transform, len(ids), 0.0)
     index = store.product("index") or {}
     index["recipe_id"] = store.meta["recipe_id"]
     store.commit_product("index", store.product_folder("index"), index)
@@ -48,13 +48,13 @@ def everything(path: Path) -> str:
     store = catalog._store
     ids, vectors = catalog.vectors()
     points = pq.read_table(store.product_file("projection", "pca.parquet")).to_pydict()
-    assert store.finish is not None
+    assert store.transform is not None
     found = {
         "tables": {name: catalog.table(name).to_pylist() for name in ("images", "cutouts", "fingerprints")},
         "vectors": vectors.tolist(),
         "neighbors": {m: catalog.neighbors(int(ids[3]), 9, m) for m in ("l2", "jaccard")},  # type: ignore[arg-type]
         "map": points,
-        "finished": catalog.finished(vectors).tolist(),
+        "finished": catalog.transformed(vectors).tolist(),
         "info": {k: v for k, v in catalog.info().items() if k not in ("path", "products", "disk_bytes")},
     }
     return repr(found)  # in which NaN is NaN
@@ -113,7 +113,7 @@ FILES = {
     "first commit": "commits/000000.json",
     "catalog.json": "catalog.json",
     "removed": "removed-*.parquet",
-    "finish": "finish-*.npz",
+    "transform": "transform-*.npz",
 }
 #: What a message says of the way out.
 REMEDIES = ("put it back from a copy", "run the catalog again", "finish it with", "restore it", "Put it back")

@@ -14,13 +14,13 @@ from helpers.limits import HANG_S
 from helpers.smallcatalog import change_json
 
 from elodin_spark import schema
-from elodin_spark.catalog.build.resolve import recipe_of, require_recipe, settle_finish, settled_network
+from elodin_spark.catalog.build.resolve import recipe_of, require_recipe, settle_transform, settled_network
 from elodin_spark.catalog.storage.store import Commit, Store
 from elodin_spark.config.load import parse_settings
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.diskfiles import read_json
 from elodin_spark.errors import CatalogError
-from elodin_spark.fingerprints.transform import Finish, FinishFile, load_finish
+from elodin_spark.fingerprints.transform import TransformFile, VectorTransform, load_transform
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.provenance import make_recipe, recipe_id
 
@@ -138,22 +138,22 @@ def test_labels_are_called_by_class_or_unit(tmp_path, store):
 @pytest.mark.parametrize(("labels", "count"), [("units", 6), ("prototypes", 3)])
 def test_labels_need_not_be_those_of_the_head(tmp_path, labels, count):
     weights = Weights("w.h5", "/w", "1" * 64, "resnet50", classes=2, label_names=("n1 cat", "n2 dog"))
-    chosen = {"labels": labels, "prototypes": 3, "finish": "standardize", "pca": 4}
+    chosen = {"labels": labels, "prototypes": 3, "transform": "standardize", "pca": 4}
     settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": chosen})
     recipe = make_recipe(settings, "w.h5", "1" * 64, units=labels == "units")
     store = Store.create(tmp_path / "catalog", settings, recipe, weights, "/data")
     before = store.meta["recipe_id"]
-    assert store.finish is None
+    assert store.transform is None
     vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
-    store.keep_finish(Finish.fit(vectors, settings.fingerprints), 40, 1.5)
+    store.keep_transform(VectorTransform.fit(vectors, settings.fingerprints), 40, 1.5)
     assert (store.labels, store.label_name(1), store.label_count(4)) == (labels, f"{labels[:-1]} 1", count)
     again = Store(store.path)
-    assert load_finish(again.finish).dimension == 4
-    assert again.meta["recipe"]["fingerprints"]["finish"]["sha256"] == again.finish.sha256
+    assert load_transform(again.transform).dimension == 4
+    assert again.meta["recipe"]["fingerprints"]["transform"]["sha256"] == again.transform.sha256
     assert again.meta["recipe_id"] == recipe_id(again.meta["recipe"]) != before
 
 
-def test_catalogs_from_before_there_was_a_choice_of_finish_are_read(store):
+def test_catalogs_from_before_there_was_a_choice_of_transform_are_read(store):
     recipe = json.loads(json.dumps(store.meta["recipe"]))
     recipe["fingerprints"]["pca"] = {"components": 5, "sample": 40, "seed": 0, "sha256": "a" * 64}
     record = {"file": "pca-0.npz", "sha256": "a" * 64, "length": 2048, "components": 5, "sample": 40}
@@ -162,27 +162,27 @@ def test_catalogs_from_before_there_was_a_choice_of_finish_are_read(store):
     (store.path / "catalog.json").write_text(json.dumps(meta))
     old = Store(store.path)
     assert (old.labels, old.label_count(5)) == ("units", 2048)
-    assert old.finish == FinishFile(str(store.path / "pca-0.npz"), "a" * 64)
+    assert old.transform == TransformFile(str(store.path / "pca-0.npz"), "a" * 64)
     left = parse_settings({"images": {"paths": "/data"}, "fingerprints": {"pca": 5, "pca_sample": 40}})
     settled = settled_network(old, left)
-    assert (settled.fingerprints.finish, settled.fingerprints.labels) == ("none", "units")
+    assert (settled.fingerprints.transform, settled.fingerprints.labels) == ("none", "units")
     require_recipe(old, settled, WEIGHTS)
 
 
 HEADED = Weights("w.h5", "/w", "1" * 64, "resnet50", classes=2, label_names=("n1 cat", "n2 dog"))
 #: Settings of which a catalog settles what they leave open, and what that is.
 LEFT_OPEN = [
-    ({}, {"finish": "standardize", "power": 0.5, "precision": "f32"}),
-    ({"power": 0.7}, {"finish": "standardize", "power": 0.7}),
-    ({"finish": "standardize"}, {"finish": "standardize", "power": None}),
-    ({"finish": "none"}, {"finish": "none", "power": None}),
-    ({"finish": "none", "labels": "units"}, {"finish": "none", "labels": "units"}),
-    ({"finish": "whiten", "power": 1.0}, {"finish": "whiten", "power": 1.0}),
+    ({}, {"transform": "standardize", "power": 0.5, "precision": "f32"}),
+    ({"power": 0.7}, {"transform": "standardize", "power": 0.7}),
+    ({"transform": "standardize"}, {"transform": "standardize", "power": None}),
+    ({"transform": "none"}, {"transform": "none", "power": None}),
+    ({"transform": "none", "labels": "units"}, {"transform": "none", "labels": "units"}),
+    ({"transform": "whiten", "power": 1.0}, {"transform": "whiten", "power": 1.0}),
     ({"labels": "units"}, {"labels": "units", "power": 0.5}),
     ({"labels": "prototypes", "prototypes": 7}, {"labels": "prototypes"}),
     ({"precision": "auto"}, {"precision": "f32"}),
     ({"precision": "bf16"}, {"precision": "bf16"}),
-    ({"weights": "imagenet", "layer": None, "input_px": None, "turns": None}, {"turns": 1}),
+    ({"weights": "imagenet", "layer": None, "input_px": None, "augmentations": None}, {"augmentations": 1}),
 ]
 
 
@@ -191,7 +191,7 @@ LEFT_OPEN = [
 @pytest.mark.parametrize("fitted", [False, True])
 def test_what_a_catalog_settled_is_read_back_as_it_was_settled(tmp_path, weights, asked, right, fitted):
     settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": asked})
-    network = settle_finish(settings.fingerprints, weights)
+    network = settle_transform(settings.fingerprints, weights)
     if network.precision == "auto":  # measured elsewhere
         network = network.model_copy(update={"precision": "f32"})
     settled = settings.model_copy(update={"fingerprints": network})
@@ -200,7 +200,7 @@ def test_what_a_catalog_settled_is_read_back_as_it_was_settled(tmp_path, weights
     )
     if fitted and network.fitted:
         vectors = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
-        store.keep_finish(Finish.fit(vectors, network), 200, 1.5)
+        store.keep_transform(VectorTransform.fit(vectors, network), 200, 1.5)
     labels = "prototypes" if weights is WEIGHTS else "classes"
     again = Store(store.path)
     for once in (settings, settled):  # a settled one is settled already
@@ -217,13 +217,13 @@ def test_what_a_catalog_settled_is_read_back_as_it_was_settled(tmp_path, weights
 
 
 def test_labels_of_a_catalog_that_called_them_units_beside_prototypes_are_mended_by_the_next_run(tmp_path):
-    network = settle_finish(SETTINGS.fingerprints, WEIGHTS)
+    network = settle_transform(SETTINGS.fingerprints, WEIGHTS)
     settled = SETTINGS.model_copy(update={"fingerprints": network})
     store = Store.create(
         tmp_path / "c", SETTINGS, recipe_of(settled, WEIGHTS, "openvino"), WEIGHTS, "/data", "openvino"
     )
     vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
-    store.keep_finish(Finish.fit(vectors, network), 40, 1.5)
+    store.keep_transform(VectorTransform.fit(vectors, network), 40, 1.5)
     file = store.path / "catalog.json"
     change_json(file, labels="units")
     faulty = file.read_text()

@@ -185,16 +185,16 @@ def test_the_layers_and_turns_that_the_weights_want_are_the_default_but_in_dense
     path = package / f"{shipped.STEM}.json"
     known = json.loads(path.read_text())
     plain = FingerprintsSettings()
-    assert (plain.layer, plain.turns) == (None, 1)
-    path.write_text(json.dumps({**known, "layer": "conv2_block3_out+conv5_block3_out", "turns": 8}))
+    assert (plain.layer, plain.augmentations) == (None, 1)
+    path.write_text(json.dumps({**known, "layer": "conv2_block3_out+conv5_block3_out", "augmentations": 8}))
     wanted = FingerprintsSettings()
-    assert (wanted.layer, wanted.turns) == ("conv2_block3_out+conv5_block3_out", 8)
-    named = FingerprintsSettings(layer="avg_pool", turns=4)
-    assert (named.layer, named.turns) == ("avg_pool", 4)
+    assert (wanted.layer, wanted.augmentations) == ("conv2_block3_out+conv5_block3_out", 8)
+    named = FingerprintsSettings(layer="avg_pool", augmentations=4)
+    assert (named.layer, named.augmentations) == ("avg_pool", 4)
     for others in ({"mode": "dense"}, {"weights": "random:0"}, {"backbone": "mobilenetv2"}):
         found = FingerprintsSettings(**others)
-        assert (found.layer, found.turns) == (None, 1)
-    for whole in ({"turns": 4}, {"layer": "avg_pool"}):
+        assert (found.layer, found.augmentations) == (None, 1)
+    for whole in ({"augmentations": 4}, {"layer": "avg_pool"}):
         with pytest.raises(ValueError, match="no layer and 1 turn"):
             FingerprintsSettings(mode="dense", **whole)
 
@@ -205,14 +205,14 @@ def test_the_command_line_packs_a_file_of_keras_and_shows_it(model, tmp_path, ca
     card.write_text(json.dumps({"data": "a test", "seed": 1}))
     out = tmp_path / f"{shipped.STEM}.safetensors"
     words = ["weights", "pack", str(source), str(out), "--input-px", "64", "--card", str(card)]
-    assert run_command([*words, "--turns", "3"]) != 0
+    assert run_command([*words, "--augmentations", "3"]) != 0
     assert run_command([*words, "--layer", "conv9"]) != 0
     said = capsys.readouterr().err
-    assert "--turns is 1, 4 or 8, got 3" in said
+    assert "--augmentations is 1, 4 or 8, got 3" in said
     assert "has no layer 'conv9'" in said
-    assert run_command([*words, "--layer", "avg_pool", "--turns", "8"]) == 0
+    assert run_command([*words, "--layer", "avg_pool", "--augmentations", "8"]) == 0
     wanted = json.loads(out.with_suffix(".json").read_text())
-    assert (wanted["layer"], wanted["turns"]) == ("avg_pool", 8)
+    assert (wanted["layer"], wanted["augmentations"]) == ("avg_pool", 8)
     assert run_command(words) == 0
     # The same network packed from memory or from a file is the same file.
     assert packed[0].sha256 in capsys.readouterr().out
