@@ -23,7 +23,7 @@ import numpy as np
 from scipy.optimize import nnls
 from synthetic_vectors import SyntheticVectors
 
-from elodin_spark.neighbors.ivf.factory import Recipe, choose_recipe
+from elodin_spark.neighbors.ivf.factory import IndexConfig, choose_index_config
 from elodin_spark.neighbors.ivf.training import ADD_BLOCK
 
 _HNSW_LISTS = (2048, 8192)
@@ -53,12 +53,12 @@ def centroid_seconds(lists: int, width: int, *, graph: bool) -> float:
 def extrapolate(
     rows: Sequence[dict[str, Any]], target: int, dimension: int, recall: float, shard_rows: int
 ) -> dict[str, Any]:
-    """Cost of an index of `target` vectors by the recipe that an archive of that size gets.
+    """Cost of an index of `target` vectors by the configuration that an archive of that size gets.
 
     Parameters
     ----------
     rows : sequence of dict
-        Of ``sharded_index.py``, made with ``--recipe auto``; one at least, better three.
+        Of ``sharded_index.py``, made with ``--index_config auto``; one at least, better three.
     target : int
     dimension : int
     recall : float
@@ -70,15 +70,19 @@ def extrapolate(
     dict
         Measured constants and what follows from them.
     """
-    recipe = choose_recipe(target, dimension, 1, recall)
-    width = int(recipe.factory.split(",")[0].removeprefix("PCAR")) if "PCAR" in recipe.factory else dimension
+    index_config = choose_index_config(target, dimension, 1, recall)
+    width = (
+        int(index_config.factory.split(",")[0].removeprefix("PCAR"))
+        if "PCAR" in index_config.factory
+        else dimension
+    )
     flat = {lists: centroid_seconds(lists, width, graph=False) for lists in {row["lists"] for row in rows}}
     counts = np.array([row["vectors"] for row in rows], float)
     others = np.array([row["adding, CPU s"] - flat[row["lists"]] * row["vectors"] for row in rows])
     # Of one size, no start can be told from the rest.
     columns = [np.full(len(rows), float(len(rows) > 1)), counts]
     start, each = nnls(np.column_stack(columns), others)[0].tolist()
-    graph = _graph_seconds(recipe, width)
+    graph = _graph_seconds(index_config, width)
     largest = rows[-1]
     kmeans = largest["training, CPU s"] / (largest["sample"] * largest["lists"] * width)
     peaks = [row["worker peak, MiB"] for row in rows]
@@ -86,12 +90,12 @@ def extrapolate(
     per_vector = each + graph
     return {
         "vectors": target,
-        "recipe": recipe.factory,
+        "index_config": index_config.factory,
         "measured": {
             "coding but for centroids, s a vector": each,
             "start of a job, s": start,
             "nearest of flat centroids, s a vector": {str(lists): flat[lists] for lists in sorted(flat)},
-            "nearest centroid of this recipe, s a vector": graph,
+            "nearest centroid of this index_config, s a vector": graph,
             "k-means, s a vector, list and component": kmeans,
             "worker peak, largest over smallest": max(peaks) / min(peaks),
         },
@@ -99,27 +103,27 @@ def extrapolate(
         "coding, core-hours": target * per_vector / 3600,
         "coding on 1,000 cores, h": target * per_vector / 3.6e6,
         "a shard on a core, min": shard_rows * per_vector / 60,
-        "training on a core, h": kmeans * recipe.training * recipe.lists * width / 3600,
-        "worker peak, MiB": max(peaks) + (more_ids + recipe.fixed_bytes) / 2**20,
-        "trained part, MiB": recipe.fixed_bytes / 2**20,
+        "training on a core, h": kmeans * index_config.training * index_config.lists * width / 3600,
+        "worker peak, MiB": max(peaks) + (more_ids + index_config.fixed_bytes) / 2**20,
+        "trained part, MiB": index_config.fixed_bytes / 2**20,
         "memory of codes, GB": target * largest["B/vector in memory"] / 1e9,
         "disk, TB": target * largest["B/vector on disk"] / 1e12,
     }
 
 
-def _graph_seconds(recipe: Recipe, width: int) -> float:
-    """Seconds to the nearest centroid of a recipe."""
-    if "HNSW" not in recipe.factory:
-        return centroid_seconds(recipe.lists, width, graph=False)
+def _graph_seconds(index_config: IndexConfig, width: int) -> float:
+    """Seconds to the nearest centroid of a configuration."""
+    if "HNSW" not in index_config.factory:
+        return centroid_seconds(index_config.lists, width, graph=False)
     few, many = (centroid_seconds(lists, width, graph=True) for lists in _HNSW_LISTS)
     steps = (math.log2(lists) for lists in _HNSW_LISTS)
     slope, at_one = np.polyfit(list(steps), [few, many], 1)
-    return float(max(many, at_one + slope * math.log2(recipe.lists)))
+    return float(max(many, at_one + slope * math.log2(index_config.lists)))
 
 
 def in_words(found: dict[str, Any]) -> str:
     """The extrapolation for a terminal."""
-    lines = [f"\n{found['vectors']:,} vectors, extrapolated from these rows: {found['recipe']}"]
+    lines = [f"\n{found['vectors']:,} vectors, extrapolated from these rows: {found['index_config']}"]
     for name, value in found.items():
         if isinstance(value, int | float) and name != "vectors":
             lines.append(f"  {name:<28}{value:>14,.4g}")

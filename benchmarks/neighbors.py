@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--weights", default="random:0", help="of the network")
     parser.add_argument("--px", type=int, default=64, help="side of what the network sees")
     parser.add_argument("--recall", type=float, default=0.95)
-    parser.add_argument("--factory", help="FAISS factory string in place of the recipe's")
+    parser.add_argument("--factory", help="FAISS factory string in place of the configuration's")
     parser.add_argument("--store", choices=["f32", "f16", "sq8"])
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -169,7 +169,7 @@ class Child:
 def ours(options: argparse.Namespace) -> None:
     """Build and serve the index of elodin_spark."""
     from elodin_spark.neighbors.base import ExternalQueries
-    from elodin_spark.neighbors.ivf.factory import choose_recipe
+    from elodin_spark.neighbors.ivf.factory import choose_index_config
     from elodin_spark.neighbors.ivf.index import ApproximateL2Index
     from elodin_spark.neighbors.ivf.shard import add_shard
     from elodin_spark.neighbors.ivf.training import train
@@ -182,15 +182,15 @@ def ours(options: argparse.Namespace) -> None:
     shape = np.load(work / "vectors.npy", mmap_mode="r").shape
     count, dimension = int(shape[0]), int(shape[1])
     ids = np.random.default_rng(options.seed).permutation(count) + 2**62
-    recipe = choose_recipe(
+    index_config = choose_index_config(
         count, dimension, 128 * count, options.recall, factory=options.factory, store=options.store
     )
     started, cpu = time.perf_counter(), time.process_time()
-    share = min(1.0, recipe.training / count)
+    share = min(1.0, index_config.training / count)
     rng = np.random.default_rng([options.seed, 1])
     sample = (block[rng.random(len(block)) < share] for block in read_blocks(work))
     trained = train(
-        recipe, sample, work / "ours" / "trained.index", seed=options.seed, threads=options.threads
+        index_config, sample, work / "ours" / "trained.index", seed=options.seed, threads=options.threads
     )
     train_seconds, train_cpu = time.perf_counter() - started, time.process_time() - cpu
     train_peak = peak_mb()
@@ -202,21 +202,21 @@ def ours(options: argparse.Namespace) -> None:
     index = ApproximateL2Index.open(trained.source, folders, threads=options.threads)
     held, exact = np.load(work / "held.npy"), np.load(work / "held_truth.npy")
     calibration = calibrate(index, held, ids[exact], options.recall)
-    print(recipe.describe(), calibration.describe(), sep="\n", flush=True)
+    print(index_config.describe(), calibration.describe(), sep="\n", flush=True)
     index.settings = calibration.search
     disk = sum(path.stat().st_size for path in (work / "ours").rglob("*") if path.is_file())
     some = ids[np.random.default_rng(2).integers(0, count, len(queries))]
     settings = f"nprobe={index.settings.nprobe}, {index.settings.candidates} ranked"
-    name = f"{recipe.factory} + {recipe.store}, {settings}"
+    name = f"{index_config.factory} + {index_config.store}, {settings}"
     built = {
-        "recipe": name,
+        "index_config": name,
         "build_seconds": train_seconds + add_seconds,
         "build_cpu_seconds": train_cpu + add_cpu,
         "train_seconds": train_seconds,
         "train_peak_mb": train_peak,
         "added_per_second": count / add_seconds,
         "added_per_cpu_second": count / add_cpu,
-        "memory_bytes_per_vector": recipe.code_bytes + 8,
+        "memory_bytes_per_vector": index_config.code_bytes + 8,
         "disk_bytes_per_vector": disk / count,
         "build_peak_mb": peak_mb(),
     }
@@ -323,7 +323,9 @@ def report(record: dict[str, Any]) -> None:
     print(f"\n{record['count']:,} x {record['dimension']} {record['vectors']} vectors")
     print(f"{record['threads']} thread(s), {record['cpu']}, load {record['load_average']:.1f}")
     print(f"OPENBLAS_CORETYPE {record['OPENBLAS_CORETYPE']}\n")
-    print("| index | recipe | build s | CPU s | peak MB | B/vector | recall@10 | batch/s | p50 ms | p99 ms |")
+    print(
+        "| index | index_config | build s | CPU s | peak MB | B/vector | recall@10 | batch/s | p50 ms | p99 ms |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name, each in record["results"].items():
         numbers = [
@@ -333,7 +335,7 @@ def report(record: dict[str, Any]) -> None:
             f"{each['batch_per_second']:.0f}",
             *(f"{each[key]:.2f}" for key in ("single_ms_p50", "single_ms_p99")),
         ]
-        print(f"| {name} | `{each['recipe']}` | {' | '.join(numbers)} |")
+        print(f"| {name} | `{each['index_config']}` | {' | '.join(numbers)} |")
 
 
 def cpu_model() -> str:

@@ -140,7 +140,7 @@ def build(settings: Settings, count: int, arguments: argparse.Namespace, folder:
         "vectors": count,
         "shards": record["shards"],
         "vectors of a shard": min(count, arguments.shard_rows),
-        "recipe": record["recipe"].split(":")[0],
+        "index_config": record["index_config"].split(":")[0],
         "lists": wanted_lists(trained["factory"]),
         "sample": trained["sample"],
         "training, CPU s": training_s,
@@ -174,7 +174,9 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=2048)
     parser.add_argument("--shard-rows", type=int, default=25_000, help="vectors of a part, and of a shard")
     parser.add_argument("--cores", type=int, default=1, help="tasks at a time")
-    parser.add_argument("--recipe", default="auto", help="FAISS factory string; auto: what an archive gets")
+    parser.add_argument(
+        "--index-config", default="auto", help="FAISS factory string; auto: what an archive gets"
+    )
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--work", type=Path, help="folder for the catalogs; a temporary one by default")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -183,7 +185,7 @@ def main() -> None:
     arguments = parser.parse_args()
     neighbors = {
         "metrics": ["l2"],
-        "recipe": arguments.recipe,
+        "index_config": arguments.index_config,
         "memory_gb": 1e-3,  # too little for the exact index
         "recall": arguments.recall,
         "shard_rows": arguments.shard_rows,

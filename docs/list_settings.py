@@ -46,11 +46,11 @@ READ_MORE = {
     "fingerprints.int8.method": "fingerprints.md#int8",
     "fingerprints.int8_model": "fingerprints.md#int8",
     "fingerprints.mode": "fingerprints.md#dense-mode",
-    "fingerprints.transform": "fingerprints.md#transform",
+    "fingerprints.transform": "fingerprints.md#vector-transform",
     "fingerprints.pca": "fingerprints.md#vectors-stored-small",
     "fingerprints.labels": "fingerprints.md#labels",
     "neighbors.metrics": "neighbors.md#metrics",
-    "neighbors.recipe": "neighbors.md",
+    "neighbors.index_config": "neighbors.md",
     "run.repeats_arcsec": "#asking",
     "spark.gpus": "cluster.md#gpus",
 }

@@ -131,7 +131,7 @@ def _index_lines(record: dict[str, Any]) -> list[str]:
     """How the vectors are indexed, and how good that was found to be."""
     if "trained" not in record:
         return []
-    lines = ["", f"index      {record['recipe']}; {record['shards']} shards"]
+    lines = ["", f"index      {record['index_config']}; {record['shards']} shards"]
     if found := record["accuracy"]:
         recalls = ", ".join(f"{name} {found[name]:.3f}" for name in found if name.startswith("recall@"))
         lines += [

@@ -367,7 +367,7 @@ class NeighborsSettings(Model):
         description="labels that form the set of a cutout: the best so many of `fingerprints.top_labels`; "
         "empty: all. The indices of labels are built again when it changes",
     )
-    recipe: str = Field(
+    index_config: str = Field(
         "auto",
         min_length=1,
         description="of the L2 index: `auto` is exact while it fits in `memory_gb` and coded beyond; "

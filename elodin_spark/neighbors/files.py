@@ -214,7 +214,9 @@ def open_array(path: Path, what: str, width: int, dtype: DTypeLike, owner: str) 
         raise CatalogError(f"{path} is not {what} of ours, or is damaged: build this shard again") from None
     wanted = np.dtype(dtype).newbyteorder("<")
     if header.get("owner") != owner:
-        raise CatalogError(f"{path} belongs to another trained index or recipe: build this shard again")
+        raise CatalogError(
+            f"{path} belongs to another trained index or configuration: build this shard again"
+        )
     if found != (_FORMAT, wanted.str, width):
         raise CatalogError(
             f"{path} holds {found}, not {(_FORMAT, wanted.str, width)}: build this shard again"

@@ -11,7 +11,7 @@ import pyarrow as pa
 from elodin_spark import schema
 from elodin_spark.catalog.build.transform import FIRST_FILES
 from elodin_spark.config.settings import QualitySettings, Settings
-from elodin_spark.neighbors.ivf.factory import Recipe
+from elodin_spark.neighbors.ivf.factory import IndexConfig
 from elodin_spark.neighbors.labels.bitcodes import code_bytes
 from elodin_spark.planning.headers import Headers, failure_row
 from elodin_spark.planning.machines import Machines
@@ -126,15 +126,17 @@ def _described_bytes(
     return measure_table(table([*examples, *more])).bytes(rows, files) + empty
 
 
-def index_bytes(rows: int, recipe: Recipe, n_labels: int | None, set_size: int = 30) -> dict[str, int]:
+def index_bytes(
+    rows: int, index_config: IndexConfig, n_labels: int | None, set_size: int = 30
+) -> dict[str, int]:
     """Bytes of the index files: vectors, codes and IDs; bit codes of label sets and IDs; their scores.
 
     Where there are scores, they are beside the sets.
     """
-    fixed = _L2_BYTES if recipe.exact else recipe.fixed_bytes
-    code = code_bytes(n_labels or recipe.dimension)
+    fixed = _L2_BYTES if index_config.exact else index_config.fixed_bytes
+    code = code_bytes(n_labels or index_config.dimension)
     return {
-        "l2": rows * recipe.disk_bytes + fixed,
+        "l2": rows * index_config.disk_bytes + fixed,
         "jaccard": rows * (code + _IN_SHARD_BYTES) + 6 * _FILE_BYTES,
         "label_scores": rows * _SCORE_BYTES * set_size + 2 * _FILE_BYTES,
     }

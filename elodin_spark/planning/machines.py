@@ -13,7 +13,7 @@ from typing import Any
 from elodin_spark.config.settings import Settings
 from elodin_spark.cutouts.picture import WHOLE_PIXELS
 from elodin_spark.errors import ConfigError
-from elodin_spark.neighbors.ivf.factory import Recipe
+from elodin_spark.neighbors.ivf.factory import IndexConfig
 from elodin_spark.neighbors.labels.bitcodes import code_bytes
 
 GIB = 2**30
@@ -109,7 +109,7 @@ def memory_needs(
     settings: Settings,
     machines: Machines,
     *,
-    recipe: Recipe,
+    index_config: IndexConfig,
     n_labels: int | None,
     fingerprints: int,
     images: int,
@@ -123,7 +123,7 @@ def memory_needs(
     ----------
     settings : Settings
     machines : Machines
-    recipe : Recipe
+    index_config : IndexConfig
         Of the L2 index.
     n_labels : int or None
         How many labels there can be; None: as many as the vector has components.
@@ -146,14 +146,14 @@ def memory_needs(
         `executor_bytes` (None where nothing was measured).
     """
     points = min(fingerprints, settings.projection.sample) if settings.projection.methods else 0
-    vectors = points * recipe.dimension * 4
+    vectors = points * index_config.dimension * 4
     # Vectors or codes, IDs and their look-up; codes of sets and IDs as they come, in one piece, and in order.
-    index = fingerprints * recipe.memory_bytes + recipe.fixed_bytes
+    index = fingerprints * index_config.memory_bytes + index_config.fixed_bytes
     labels = {"jaccard", "rank_fusion", "label_scores"} & set(settings.neighbors.metrics)
-    if labels and not recipe.exact:
+    if labels and not index_config.exact:
         index += 16 * fingerprints  # the IDs of sets, in order
     elif labels:
-        index += 3 * fingerprints * (code_bytes(n_labels or recipe.dimension) + 8)
+        index += 3 * fingerprints * (code_bytes(n_labels or index_config.dimension) + 8)
     # As they come from Spark, as a matrix, and twice in the principal components.
     projection = 4 * vectors
     heap = HEAP_BYTES + 3 * vectors

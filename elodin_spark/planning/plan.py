@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elodin_spark.catalog.build.resolve import require_recipe, settle_transform, settled_network
-from elodin_spark.catalog.build.shardedindex import wanted_recipe
+from elodin_spark.catalog.build.shardedindex import wanted_index_config
 from elodin_spark.catalog.report import size_text
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.load import load_config
@@ -73,8 +73,8 @@ def plan_config(
         `files`, `files_left`, `batches`, `tasks`, `bytes_to_read`, `images` (`rows`, `usable`,
         `megapixels`, `refused`, `messages`), `sky` (see
         :meth:`~elodin_spark.catalog.report.SkyCounts.facts`), `windows` (`count`, `fingerprinted`, `how`,
-        `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `recipe`, bytes of `l2`,
-        `jaccard` and `labels`), `projection` (`points`, `methods`), `seconds` (see
+        `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `index_config`, bytes of
+        `l2`, `jaccard` and `labels`), `projection` (`points`, `methods`), `seconds` (see
         :func:`~elodin_spark.planning.estimate.estimate_seconds`) and `rates` (both None without a
         sample), `dense` (None, or the `overrides`, `windows` and `seconds` of dense mode where the same
         windows could be had by it), `machines`, `memory` (see
@@ -171,11 +171,11 @@ def _facts(
         n_labels = units if settings.fingerprints.labels == "units" else settings.fingerprints.prototypes
     held = store.n_rows("fingerprints") if store else 0
     indexed = None if windows.kept is None else windows.kept + held
-    recipe = wanted_recipe(settings.neighbors, indexed or 1, dimension)
+    config = wanted_index_config(settings.neighbors, indexed or 1, dimension)
     memory = memory_needs(
         settings,
         machines,
-        recipe=recipe,
+        index_config=config,
         n_labels=n_labels,
         fingerprints=indexed or 0,
         images=headers.images,
@@ -184,7 +184,7 @@ def _facts(
         peak_bytes=_peak_bytes(settings, headers, rates, units) if rates else None,
     )
     set_size = settings.neighbors.labels or settings.fingerprints.top_labels
-    index = None if indexed is None else index_bytes(indexed, recipe, n_labels, set_size)
+    index = None if indexed is None else index_bytes(indexed, config, n_labels, set_size)
     if index and not {"jaccard", "rank_fusion"} & set(settings.neighbors.metrics):
         index["label_scores"] += index.pop("jaccard")  # which are of the sets
     if index and "label_scores" not in settings.neighbors.metrics:
@@ -222,7 +222,7 @@ def _facts(
         "tables": estimate_tables(
             headers, rates, windows, batches, len(left), settings.run.batch_images, machines
         ),
-        "index": index and {"rows": indexed, "recipe": recipe.describe(), **index},
+        "index": index and {"rows": indexed, "index_config": config.describe(), **index},
         "projection": {
             "points": points if indexed is None else min(points, indexed),
             "methods": list(settings.projection.methods),

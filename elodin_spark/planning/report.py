@@ -67,7 +67,7 @@ def _tables(facts: dict[str, Any]) -> list[str]:
         shown = "not measured" if count is None else f"{count:,}"
         lines.append(f"{name:<14}{shown:>14}{'not measured' if size is None else size_text(size):>14}")
     if index:
-        lines.append(f"{'':<14}{index['recipe']}")
+        lines.append(f"{'':<14}{index['index_config']}")
     if methods := facts["projection"]["methods"]:
         lines.append(f"{'projection':<14}{facts['projection']['points']:>14,}  {', '.join(methods)}")
     return lines

@@ -74,7 +74,7 @@ def test_the_join_finds_what_the_loops_find() -> None:
 
 def test_an_index_is_built_by_executors() -> None:
     sizes = ("--counts", "6000", "--shard-rows", "4000", "--dimension", "64")
-    found = result("sharded_index.py", *sizes, "--recipe", "IVF16,SQ8", "--target", str(10**10))
+    found = result("sharded_index.py", *sizes, "--index-config", "IVF16,SQ8", "--target", str(10**10))
     (row,), told = found["rows"], found["extrapolated"]
     assert row["shards"] == 2
     assert row["recall@10"] >= 0.95

@@ -20,7 +20,7 @@ from elodin_spark.errors import CatalogError
 
 pytestmark = pytest.mark.spark
 
-CODED = {"recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0}
+CODED = {"index_config": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def made(survey, small_settings, spark, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("images")
     shutil.copy(survey.tiles[0], folder)
     catalogs = {}
-    for name, neighbors in (("exact", {"recipe": "exact"}), ("coded", CODED)):
+    for name, neighbors in (("exact", {"index_config": "exact"}), ("coded", CODED)):
         settings = small_settings(
             folder,
             images={"paths": str(folder), "hdu": "IMAGE"},
@@ -89,7 +89,7 @@ def test_an_index_of_another_recipe_or_training_is_refused(copy, made) -> None:
     (record_file,) = coded.path.glob("products/shards-*/*/shard.json")
     shard = json.loads(record_file.read_text())
     record_file.write_text(json.dumps({**shard, "trained": "0" * 64}))
-    with pytest.raises(CatalogError, match="belongs to another trained index or recipe"):
+    with pytest.raises(CatalogError, match="belongs to another trained index or configuration"):
         coded.neighbors(query)
     change_json(coded.path / "products/index.json", trained="0" * 64)
     record_file.write_text(json.dumps(shard))

@@ -19,7 +19,7 @@ def catalog(request, survey, small_settings, spark, tmp_path_factory: pytest.Tem
         survey.tiles[0].parent,
         images={"paths": str(survey.tiles[0].parent), "hdu": "IMAGE"},
         cutouts={"generator": {"kind": "sliding_window", "size": 48, "step": 32}},
-        neighbors={"recipe": request.param},
+        neighbors={"index_config": request.param},
         run={"figures": False},
     )
     made = Catalog.create(tmp_path_factory.mktemp("catalog") / "many", settings)

@@ -32,12 +32,12 @@ def catalog(request, survey, small_settings, spark, tmp_path_factory: pytest.Tem
             data = hdulist["IMAGE"].data
             hdulist["IMAGE"].data = data + rng.normal(0, data.std() / 2, data.shape).astype(np.float32)
             hdulist.writeto(folder / f"epoch{epoch}.fits")
-    coded = {"recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0, "metrics": ["l2"]}
+    coded = {"index_config": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0, "metrics": ["l2"]}
     settings = small_settings(
         folder,
         images={"paths": str(folder), "hdu": "IMAGE"},
         cutouts={"generator": {"kind": "sliding_window", "size": 48, "step": 24}},
-        neighbors=coded if request.param == "coded" else {"recipe": "exact"},
+        neighbors=coded if request.param == "coded" else {"index_config": "exact"},
         run={"figures": False, "repeats_arcsec": 3},
     )
     made = Catalog.create(tmp_path_factory.mktemp("catalogs") / "catalog", settings)

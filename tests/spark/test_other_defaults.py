@@ -43,7 +43,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "cutouts": {"generator": {"kind": "sliding_window", "size": 64, "step": 32, "edge": "drop"}},
         "fingerprints": {"mode": "dense", "block_px": 128, "halo_px": 32},
     },
-    "sharded": {"neighbors": {"recipe": "PCAR32,IVF2,RaBitQ"}},
+    "sharded": {"neighbors": {"index_config": "PCAR32,IVF2,RaBitQ"}},
     "jaccard only": {"neighbors": {"metrics": ["jaccard"]}},
     "whitened": {"fingerprints": {"transform": "whiten"}},
     "units": {"fingerprints": {"labels": "units"}},

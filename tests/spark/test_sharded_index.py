@@ -17,7 +17,7 @@ from elodin_spark.errors import CatalogError, ConfigError
 pytestmark = pytest.mark.spark
 
 METRICS = ("l2", "jaccard", "cosine", "label_scores", "rank_fusion")
-NEIGHBORS = {"metrics": list(METRICS), "recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0}
+NEIGHBORS = {"metrics": list(METRICS), "index_config": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def tiles(images: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def exact(make, tiles) -> Catalog:
-    return make("exact", tiles, recipe="exact")
+    return make("exact", tiles, index_config="exact")
 
 
 @pytest.fixture(scope="module")
@@ -171,4 +171,4 @@ def test_a_damaged_shard_is_named(make, tiles) -> None:
 
 def test_a_recipe_that_cannot_be_cut_is_refused(make, tiles) -> None:
     with pytest.raises(ConfigError, match="inverted lists"):
-        make("graph", tiles[:1], recipe="HNSW32")
+        make("graph", tiles[:1], index_config="HNSW32")

@@ -22,7 +22,7 @@ from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 
 pytestmark = pytest.mark.spark
 
-CODED = {"recipe": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0, "shard_rows": 1}
+CODED = {"index_config": "PCAR32,IVF4,RaBitQ", "store": "f32", "recall": 1.0, "shard_rows": 1}
 METRICS: tuple[Metric, ...] = ("l2", "jaccard", "label_scores")
 
 
@@ -52,7 +52,7 @@ def make(small_settings, spark, tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module", params=["exact", "coded"])
 def whole(request, make, tiles) -> Catalog:
     """Never changed: copied by who changes it."""
-    return make(tiles, CODED if request.param == "coded" else {"recipe": "exact"}, repeats_arcsec=3)
+    return make(tiles, CODED if request.param == "coded" else {"index_config": "exact"}, repeats_arcsec=3)
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_a_night_after_compaction_is_one_more_shard(nightly: Catalog, tiles, mak
     assert shard_names(later)[0] == merged
     assert len(shard_names(later)) == 2
     assert not np.isin(later.cutout_ids(), gone).any()
-    exact = make(tiles, {"recipe": "exact"})
+    exact = make(tiles, {"index_config": "exact"})
     exact.remove(cutouts=gone)
     ids = later.cutout_ids()[::9]
     assert [[i for i, _ in row] for row in answers(later, ids, "l2")] == [
@@ -341,7 +341,7 @@ def test_each_shard_is_shown_with_its_error(nightly: Catalog, tmp_path) -> None:
 
 
 def test_an_index_that_is_behind_its_tables_is_not_rewritten(make, tiles, tmp_path: Path) -> None:
-    catalog = make(tiles[:2], {"recipe": "exact"})
+    catalog = make(tiles[:2], {"index_config": "exact"})
     gone = remove_some(catalog)
     asked = catalog.cutout_ids()[::9]
     before = {metric: answers(catalog, asked, metric) for metric in METRICS}

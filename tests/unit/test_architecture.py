@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,6 +116,25 @@ def test_rooms_do_not_import_each_other_in_a_circle() -> None:
         if room_of(file) in RANK:
             graph[room_of(file)] |= {room for room, _ in imported_rooms(file)} - {room_of(file)}
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError where there is one
+
+
+def test_the_table_of_rooms_is_in_the_order_of_imports() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \|", page[: page.index("## One contract")], re.MULTILINE)
+    place = {
+        name.strip("/").removesuffix(".py"): i
+        for i, row in enumerate(rows)
+        for name in re.findall(r"`(.+?)`", row)
+    }
+    assert set(place) == set(RANK) - {"__main__"}, "each room stands in the table once"
+    wrong = [
+        f"{file.relative_to(ROOT)}:{line} imports {room}"
+        for file in MODULES
+        if room_of(file) in place
+        for room, line in imported_rooms(file)
+        if place[room] > place[room_of(file)]
+    ]
+    assert not wrong
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.order import SLOW_FIRST
+from helpers import order
 from helpers.paths import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -145,9 +145,11 @@ def test_the_java_check_of_make_says_what_the_package_says() -> None:
     assert f"minimum={MINIMUM_JAVA}" in script
 
 
-def test_each_file_of_tests_that_is_begun_first_exists_and_make_keeps_their_order() -> None:
-    assert [name for name in SLOW_FIRST if not (ROOT / "tests" / name).is_file()] == []
-    assert len(set(SLOW_FIRST)) == len(SLOW_FIRST)
+def test_each_file_whose_duration_is_known_exists_and_make_keeps_their_order() -> None:
+    assert [name for name in order.SECONDS if not (ROOT / "tests" / name).is_file()] == []
+    assert min(map(order.rank, order.SECONDS)) == order.rank(
+        max(order.SECONDS, key=order.SECONDS.__getitem__)
+    )
     assert "--dist=loadfile --no-loadscope-reorder" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 

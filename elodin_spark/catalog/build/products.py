@@ -29,7 +29,7 @@ from elodin_spark.catalog.build.labelindex import (
     make_label_shards,
     open_label_shards,
 )
-from elodin_spark.catalog.build.shardedindex import make_shards, open_shards, wanted_recipe
+from elodin_spark.catalog.build.shardedindex import make_shards, open_shards, wanted_index_config
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import Settings
@@ -53,7 +53,7 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
     """Build the indices over all committed fingerprints.
 
     The L2 index is always built: it holds the vectors, and Jaccard ties are broken by it. It is the
-    exact one where ``neighbors.recipe`` and ``neighbors.memory_gb`` allow it.
+    exact one where ``neighbors.index_config`` and ``neighbors.memory_gb`` allow it.
 
     Returns
     -------
@@ -65,8 +65,8 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
         return False
     dataset = store.dataset("fingerprints", ["vector"])
     dimension = to_matrix(dataset.head(1, columns=["vector"]).column("vector").combine_chunks()).shape[1]
-    recipe = wanted_recipe(settings.neighbors, count, dimension)
-    asked = [] if recipe.exact else [recipe.factory, recipe.store, settings.neighbors.recall, "built"]
+    config = wanted_index_config(settings.neighbors, count, dimension)
+    asked = [] if config.exact else [config.factory, config.store, settings.neighbors.recall, "built"]
     digest = product_digest(
         store, sorted(settings.neighbors.metrics), *asked, *label_digest(settings.neighbors)
     )
@@ -80,11 +80,11 @@ def make_index(store: Store, settings: Settings, spark: Callable[[], SparkSessio
         "metrics": settings.neighbors.metrics,
     }
     record["set_size"] = settings.neighbors.labels
-    if not recipe.exact:
-        record |= make_shards(store, settings, spark, recipe)
+    if not config.exact:
+        record |= make_shards(store, settings, spark, config)
         record |= make_label_shards(store, settings, spark, store.label_count(dimension))
     folder = store.new_product("index")
-    if recipe.exact:
+    if config.exact:
         record["rows"] = _build_exact(dataset, dimension, count, folder)
         make_label_files(store, settings.neighbors, folder, store.label_count(dimension))
     elif "label_index" in record:

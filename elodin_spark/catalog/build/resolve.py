@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elodin_spark.catalog.build.shardedindex import wanted_recipe
+from elodin_spark.catalog.build.shardedindex import wanted_index_config
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM
@@ -191,7 +191,9 @@ def check_index(settings: Settings) -> None:
     """Refuse what cannot be done here now, not after hours: an index, or what needs an extra."""
     check_extras(settings)
     network = settings.fingerprints
-    wanted_recipe(settings.neighbors, 1, network.components or vector_length(network.backbone, network.layer))
+    wanted_index_config(
+        settings.neighbors, 1, network.components or vector_length(network.backbone, network.layer)
+    )
 
 
 def check_extras(settings: Settings) -> None:

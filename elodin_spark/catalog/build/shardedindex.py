@@ -22,7 +22,7 @@ from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import NeighborsSettings, Settings
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.files import read_json
-from elodin_spark.neighbors.ivf.factory import Recipe, choose_recipe
+from elodin_spark.neighbors.ivf.factory import IndexConfig, choose_index_config
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.ivf.shard import has_drifted
 from elodin_spark.neighbors.ivf.stages import stream_vectors
@@ -42,7 +42,7 @@ _HOW_TO_RETRAIN = "train it again with 'elodin-spark run CONFIG.yaml --retrain'"
 _GROWN = 8  # times the vectors that the index was trained for
 
 
-def wanted_recipe(settings: NeighborsSettings, count: int, dimension: int) -> Recipe:
+def wanted_index_config(settings: NeighborsSettings, count: int, dimension: int) -> IndexConfig:
     """How the settings want so many vectors coded.
 
     Raises
@@ -51,29 +51,31 @@ def wanted_recipe(settings: NeighborsSettings, count: int, dimension: int) -> Re
         FAISS does not know the factory string, or it cannot be cut into shards.
     """
     named = {"auto": None, "exact": "Flat"}
-    recipe = choose_recipe(
+    index_config = choose_index_config(
         max(count, 1),
         dimension,
         int(settings.memory_gb * 1e9),
         settings.recall,
-        factory=named.get(settings.recipe, settings.recipe),
+        factory=named.get(settings.index_config, settings.index_config),
         store=settings.store,
     )
-    return replace(recipe, store="f32") if recipe.exact else recipe  # the exact index keeps all bits
+    return (
+        replace(index_config, store="f32") if index_config.exact else index_config
+    )  # the exact index keeps all bits
 
 
 def make_shards(
-    store: Store, settings: Settings, spark: Callable[[], SparkSession], recipe: Recipe
+    store: Store, settings: Settings, spark: Callable[[], SparkSession], index_config: IndexConfig
 ) -> dict[str, Any]:
     """Train what is not trained, and make the shards that are missing.
 
     Returns
     -------
     dict
-        For the record of the index: `recipe` in words, the digest of the `trained` index, how many
+        For the record of the index: `index_config` in words, the digest of the `trained` index, how many
         `shards` and `rows`, what was `built` (for :func:`open_shards`), how to `search`, and its `accuracy`.
     """
-    record = _begun(store, settings, spark, recipe)
+    record = _begun(store, settings, spark, index_config)
     folder = store.path / "products" / record["folder"]
     known = {part for parts in record["shards"].values() for part in parts}
     where = fingerprint_parts(store)
@@ -86,16 +88,16 @@ def make_shards(
         from elodin_spark.spark.shards import build_shards
         from elodin_spark.spark.watch import watch_tasks
 
-        with Progress(len(missing), f"indexing L2 by {recipe.factory}", "shards") as progress:
+        with Progress(len(missing), f"indexing L2 by {index_config.factory}", "shards") as progress:
             with watch_tasks(spark(), lambda done, total: progress.to(done * len(missing) // total)):
                 build_shards(spark(), folder / TRAINED_FILE, missing, CODES_BYTES)
             progress.to(len(missing))
     built = {"folder": folder.name, "names": list(record["shards"]), "mapped": record["mapped"]}
     index = _open(folder, built)
     index.remove(store.removed.cutouts)  # in the files too, for the executors that compare
-    _advise(index, folder, recipe)
+    _advise(index, folder, index_config)
     return {
-        "recipe": recipe.describe(),
+        "index_config": index_config.describe(),
         "trained": index.trained.digest,
         "shards": len(index.shards),
         "built": built,
@@ -202,43 +204,45 @@ def _open(folder: Path, built: dict[str, Any], search: dict[str, int] | None = N
 
 
 def _begun(
-    store: Store, settings: Settings, spark: Callable[[], SparkSession], recipe: Recipe
+    store: Store, settings: Settings, spark: Callable[[], SparkSession], index_config: IndexConfig
 ) -> dict[str, Any]:
     """The record of the trained index: the one that is there, if it is what the settings ask for."""
     chosen = settings.neighbors
-    asked = [chosen.recipe, recipe.store, recipe.dimension]
+    asked = [chosen.index_config, index_config.store, index_config.dimension]
     record = store.product("shards")
     parts = fingerprint_parts(store)
     if record is not None and record["asked"] == asked:
         if all(part in parts for made in record["shards"].values() for part in made):
-            return {**record, "mapped": recipe.mapped}
+            return {**record, "mapped": index_config.mapped}
         log.warning("cutouts of the index are no longer in the catalog: it is built anew")
     folder = store.new_product("shards")
     from elodin_spark.spark.shards import write_sample
 
-    with Progress(1, f"training {recipe.factory} on {recipe.training:,} vectors", "indices") as progress:
+    with Progress(
+        1, f"training {index_config.factory} on {index_config.training:,} vectors", "indices"
+    ) as progress:
         # A little more than needed: the share is that of the keys, not of the cutouts.
-        share = min(1.0, 1.02 * recipe.training / recipe.count)
+        share = min(1.0, 1.02 * index_config.training / index_config.count)
         files = write_sample(
             spark(),
             store.parts("fingerprints"),
             share,
-            recipe.training,
+            index_config.training,
             settings.seed,
             folder / "sample",
             store.removed_file,
         )
         vectors = (rows for _, rows in stream_vectors(files))
-        train(recipe, vectors, folder / TRAINED_FILE, seed=settings.seed)
+        train(index_config, vectors, folder / TRAINED_FILE, seed=settings.seed)
         shutil.rmtree(folder / "sample")
         progress.add()
-    log.info("%s", recipe.describe())
+    log.info("%s", index_config.describe())
     return {
         "folder": folder.name,
         "asked": asked,
-        "factory": recipe.factory,
-        "count": recipe.count,
-        "mapped": recipe.mapped,
+        "factory": index_config.factory,
+        "count": index_config.count,
+        "mapped": index_config.mapped,
         "shards": {},
     }
 
@@ -300,7 +304,7 @@ def _measure(
     return {"search": search, "accuracy": accuracy}
 
 
-def _advise(index: ApproximateL2Index, folder: Path, recipe: Recipe) -> None:
+def _advise(index: ApproximateL2Index, folder: Path, index_config: IndexConfig) -> None:
     """Say where the archive has outgrown what the index was trained for."""
     trained = training_record(folder / TRAINED_FILE)
     advice = [
@@ -308,9 +312,9 @@ def _advise(index: ApproximateL2Index, folder: Path, recipe: Recipe) -> None:
     ]
     if advice:
         log.warning("%s; %d of %d shards: %s", advice[-1], len(advice), len(index.shards), _HOW_TO_RETRAIN)
-    if len(index) > _GROWN * max(1, trained["sample"]) and recipe.lists > _GROWN * index.trained.lists:
+    if len(index) > _GROWN * max(1, trained["sample"]) and index_config.lists > _GROWN * index.trained.lists:
         log.warning(
             "the index was trained for far fewer than its %d vectors and grows slow; with %d lists it would "
             "not: %s",
-            len(index), recipe.lists, _HOW_TO_RETRAIN,
+            len(index), index_config.lists, _HOW_TO_RETRAIN,
         )  # fmt: skip

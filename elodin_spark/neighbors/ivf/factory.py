@@ -19,7 +19,7 @@ from elodin_spark.errors import ConfigError
 STORES = {"f32": "Flat", "f16": "SQfp16", "sq8": "SQ8"}
 Store = Literal["f32", "f16", "sq8"]
 
-FLAT = "Flat"  # the exact recipe's factory string
+FLAT = "Flat"  # the exact index's factory string
 
 _ID_BYTES = 8
 _LOOKUP_BYTES = 16  # on disk: an ID in order, and its row
@@ -32,13 +32,13 @@ _FEW_COMPONENTS = 64  # one bit of each says too little
 
 
 @dataclass(frozen=True)
-class Recipe:
+class IndexConfig:
     """How vectors are coded, searched and ranked.
 
     Attributes
     ----------
     factory : str
-        FAISS factory string of the codes; ``Flat`` for the exact recipe.
+        FAISS factory string of the codes; ``Flat`` for the exact index.
     store : {'f32', 'f16', 'sq8'}
         Vectors on disk, memory-mapped, by which candidates are ranked exactly.
     dimension : int
@@ -46,9 +46,9 @@ class Recipe:
     count : int
         Vectors expected.
     lists : int
-        Inverted lists; 0 for the exact recipe.
+        Inverted lists; 0 for the exact index.
     code_bytes : int
-        Of one code, without its ID; 0 for the exact recipe.
+        Of one code, without its ID; 0 for the exact index.
     training : int
         Vectors to train on.
     nprobe : int
@@ -125,7 +125,7 @@ class Recipe:
         )
 
 
-def choose_recipe(
+def choose_index_config(
     count: int,
     dimension: int,
     memory_bytes: int,
@@ -133,7 +133,7 @@ def choose_recipe(
     *,
     factory: str | None = None,
     store: Store | None = None,
-) -> Recipe:
+) -> IndexConfig:
     """Choose how to code an archive.
 
     Exact while all vectors fit in memory; beyond, PCA, a random rotation, inverted lists and
@@ -161,17 +161,17 @@ def choose_recipe(
     """
     for name, value in (("count", count), ("dimension", dimension), ("memory_bytes", memory_bytes)):
         if value < 1:
-            raise ConfigError(f"an index recipe needs {name} of at least 1, got {value}")
+            raise ConfigError(f"an index index_config needs {name} of at least 1, got {value}")
     if not 0 < recall <= 1:
         raise ConfigError(f"recall is a share of the true neighbors in (0, 1], got {recall}")
     if store is not None and store not in STORES:
         raise ConfigError(f"vectors can be stored as {', '.join(STORES)}, not {store!r}")
-    exact = Recipe(FLAT, store or "f32", dimension, count, 0, 0, 0, 0, 0)
+    exact = IndexConfig(FLAT, store or "f32", dimension, count, 0, 0, 0, 0, 0)
     if factory == FLAT or (factory is None and count * exact.memory_bytes <= memory_bytes):
         return exact
     chosen = factory or _coded(count, dimension, recall)
     lists, code_bytes = _inspect(chosen, dimension)
-    return Recipe(
+    return IndexConfig(
         factory=chosen,
         store=store or ("sq8" if recall < 0.9 else "f16" if recall <= 0.995 else "f32"),
         dimension=dimension,
@@ -186,17 +186,21 @@ def choose_recipe(
 
 
 def memory_table(dimension: int = 2048, memory_bytes: int = 64 << 30, recall: float = 0.95) -> str:
-    """The recipes of archives of 10^5 to 10^10 vectors, as a Markdown table."""
+    """The configurations for archives of 10^5 to 10^10 vectors, as a Markdown table."""
     lines = [
-        "| vectors | recipe | memory | B/vector | disk | B/vector | trained part | training sample |",
+        "| vectors | index_config | memory | B/vector | disk | B/vector | trained part | training sample |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for count in (10**5, 10**6, 10**7, 10**8, 10**9, 10**10):
-        recipe = choose_recipe(count, dimension, memory_bytes, recall)
-        kinds = [recipe] if not recipe.exact else [recipe, choose_recipe(count, dimension, 1, recall)]
+        index_config = choose_index_config(count, dimension, memory_bytes, recall)
+        kinds = (
+            [index_config]
+            if not index_config.exact
+            else [index_config, choose_index_config(count, dimension, 1, recall)]
+        )
         for each in kinds:
             resident = each.memory_bytes if each.exact else each.code_bytes + _ID_BYTES
-            where = " (or mapped)" if each is recipe and each.mapped else ""
+            where = " (or mapped)" if each is index_config and each.mapped else ""
             lines.append(
                 f"| 10^{round(math.log10(count))} | `{each.factory}` | {in_words(count * resident)}{where} "
                 f"| {resident:,} | {in_words(count * each.disk_bytes)} | {each.disk_bytes:,} "
@@ -238,7 +242,7 @@ def _inspect(factory: str, dimension: int) -> tuple[int, int]:
     import faiss
 
     if "Refine" in factory:
-        raise ConfigError(f"{factory!r}: leave out Refine(...), every recipe ranks by stored vectors")
+        raise ConfigError(f"{factory!r}: leave out Refine(...), every index_config ranks by stored vectors")
     try:
         index = faiss.index_factory(dimension, factory)
     except RuntimeError as error:

@@ -69,7 +69,7 @@ class Search:
 class ApproximateL2Index:
     """Shards of one trained index, searched as one: an :class:`~elodin_spark.neighbors.base.Index`.
 
-    Distances are those of the stored vectors (float16 or 8 bits by recipe), in float64.
+    Distances are those of the stored vectors (float16 or 8 bits, by configuration), in float64.
 
     Parameters
     ----------
@@ -89,7 +89,9 @@ class ApproximateL2Index:
         self.settings = settings
         for shard in self.shards:
             if shard.trained.digest != trained.digest:
-                raise CatalogError(f"{shard.folder} belongs to another trained index or recipe: rebuild it")
+                raise CatalogError(
+                    f"{shard.folder} belongs to another trained index or configuration: rebuild it"
+                )
         if len(self) <= _CHECKED_ON_OPENING:
             self.check()
 
@@ -113,7 +115,7 @@ class ApproximateL2Index:
         shards : iterable of str or Path
             Folders of shards.
         nprobe, candidates : int, optional
-            See :class:`Search`; by default those of the recipe.
+            See :class:`Search`; by default those of the configuration.
         threads : int, optional
         mapped : bool, optional
             Leave the codes on disk.

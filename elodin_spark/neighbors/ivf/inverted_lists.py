@@ -38,7 +38,7 @@ def read_codes(path: Path, trained: Trained, *, mapped: bool) -> Any:
         trained.ivf.code_size,
     ):
         raise CatalogError(
-            f"{path} is a FAISS {type(ivf).__name__} of another recipe: build this shard again"
+            f"{path} is a FAISS {type(ivf).__name__} of another configuration: build this shard again"
         )
     ivf.own_fields = False
     ivf.quantizer = trained.ivf.quantizer

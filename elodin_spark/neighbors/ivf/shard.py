@@ -345,7 +345,7 @@ def _check_record(folder: Path, record: dict[str, Any], trained: Trained) -> Non
         raise CatalogError(f"{folder} is not an index shard of this version: build it again")
     if record.get("trained") != trained.digest:
         raise CatalogError(
-            f"{folder} belongs to another trained index or recipe than {trained.source}: "
+            f"{folder} belongs to another trained index or configuration than {trained.source}: "
             "build this shard again"
         )
     for name, size in record["bytes"].items():  # before FAISS maps them: it trusts their length

@@ -17,7 +17,7 @@ from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.neighbors.distance import LARGEST, checked_vectors, vectors_array
 from elodin_spark.neighbors.files import existing, load_faiss, read_faiss, read_json, written_whole
 from elodin_spark.neighbors.gpu import clustering_on_gpus
-from elodin_spark.neighbors.ivf.factory import FLAT, Recipe
+from elodin_spark.neighbors.ivf.factory import FLAT, IndexConfig
 
 _ROWS = 4096  # at once
 _MOST_FOR_PROJECTION = 65_536  # rows; more change the covariance little
@@ -140,17 +140,22 @@ class Trained:
 
 
 def train(
-    recipe: Recipe, batches: Iterable[ArrayLike], path: str | Path, *, seed: int = 0, threads: int = 1
+    index_config: IndexConfig,
+    batches: Iterable[ArrayLike],
+    path: str | Path,
+    *,
+    seed: int = 0,
+    threads: int = 1,
 ) -> Trained:
-    """Train a recipe on a sample, and write ``path`` and, beside it, ``path`` with ``.json``.
+    """Train an index on a sample, and write ``path`` and, beside it, ``path`` with ``.json``.
 
     Holds the projected sample in memory, and up to 65,536 vectors of it for the projection.
 
     Parameters
     ----------
-    recipe : Recipe
+    index_config : IndexConfig
     batches : iterable of array_like of float32, shape (n, d)
-        A sample drawn evenly from the archive, about ``recipe.training`` vectors.
+        A sample drawn evenly from the archive, about ``index_config.training`` vectors.
     path : str or Path
         The trained index to write; ready to be shipped to workers.
     seed : int, optional
@@ -169,19 +174,19 @@ def train(
 
     path = Path(path)
     with omp_threads(threads):
-        index = faiss.index_factory(recipe.dimension, recipe.faiss_factory)
-        count, mean_error = _fit(index, recipe, batches, seed)
+        index = faiss.index_factory(index_config.dimension, index_config.faiss_factory)
+        count, mean_error = _fit(index, index_config, batches, seed)
         with written_whole(path) as temporary:
             faiss.write_index(index, str(temporary))
     trained = Trained.load(path)
     record = {
-        "factory": recipe.faiss_factory,
-        "dimension": recipe.dimension,
+        "factory": index_config.faiss_factory,
+        "dimension": index_config.dimension,
         "digest": trained.digest,
         "seed": seed,
         "sample": count,
-        "nprobe": recipe.nprobe,
-        "candidates": recipe.candidates,
+        "nprobe": index_config.nprobe,
+        "candidates": index_config.candidates,
         "quantization_error": mean_error,
     }
     with written_whole(path.with_name(f"{path.name}.json")) as temporary:
@@ -190,7 +195,7 @@ def train(
 
 
 def training_record(path: str | Path) -> dict[str, Any]:
-    """Read what :func:`train` says of a trained index: recipe, seed, sample size and its error.
+    """Read what :func:`train` says of a trained index: index_config, seed, sample size and its error.
 
     Raises
     ------
@@ -228,7 +233,7 @@ def _blocks(batches: Iterable[ArrayLike], dimension: int) -> Iterator[NDArray[np
         yield np.concatenate(held)
 
 
-def _fit(index: Any, recipe: Recipe, batches: Iterable[ArrayLike], seed: int) -> tuple[int, float]:
+def _fit(index: Any, index_config: IndexConfig, batches: Iterable[ArrayLike], seed: int) -> tuple[int, float]:
     """Train `index` in place; how many vectors there were, and their mean squared error."""
     faiss = load_faiss()
 
@@ -262,7 +267,7 @@ def _fit(index: Any, recipe: Recipe, batches: Iterable[ArrayLike], seed: int) ->
         lost += float(np.einsum("ij,ij->", rows - back, rows - back, dtype=np.float64))
         projected.append(down)
 
-    for rows in _blocks(batches, recipe.dimension):
+    for rows in _blocks(batches, index_config.dimension):
         count += len(rows)
         if fitted:
             project(rows)
@@ -273,16 +278,16 @@ def _fit(index: Any, recipe: Recipe, batches: Iterable[ArrayLike], seed: int) ->
             for part in head:
                 project(part)
             fitted, head = True, []
-    if count < max(1, recipe.lists):
+    if count < max(1, index_config.lists):
         raise InputError(
-            f"{count} vectors cannot train {recipe.lists} inverted lists: give at least "
-            f"{recipe.lists}, better {recipe.training}; or take the exact recipe"
+            f"{count} vectors cannot train {index_config.lists} inverted lists: give at least "
+            f"{index_config.lists}, better {index_config.training}; or take the exact index"
         )
     if not fitted:
         fit_projection()
         for part in head:
             project(part)
-    if recipe.factory == FLAT:
+    if index_config.factory == FLAT:
         index.is_trained = True
         return count, 0.0
     sample = np.concatenate(projected)

@@ -50,7 +50,7 @@ class Calibration:
         )
         if self.reached:
             return f"{said}; {self.wanted:.3f} was asked for"
-        return f"{said}: below the {self.wanted:.3f} asked for; take longer codes, or the exact recipe"
+        return f"{said}: below the {self.wanted:.3f} asked for; take longer codes, or the exact index"
 
 
 def calibrate(

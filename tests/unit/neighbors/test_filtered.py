@@ -23,7 +23,7 @@ from elodin_spark.cutouts.cells import position_cells
 from elodin_spark.errors import InputError, UnknownCutoutError
 from elodin_spark.neighbors.base import Index
 from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.factory import choose_index_config
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.ivf.shard import add_shard
 from elodin_spark.neighbors.ivf.training import train
@@ -56,7 +56,7 @@ def index(request, ids, vectors, exact, tmp_path_factory: pytest.TempPathFactory
         sets = [np.flatnonzero(row) for row in np.random.default_rng(2).random((N, LABELS)) < 0.2]
         return TieBroken(label_index([(ids, sets)], LABELS), exact)
     folder = tmp_path_factory.mktemp("index")
-    train(choose_recipe(N, D, 1, factory="IVF16,SQ8", store="f32"), [vectors], folder / "trained.index")
+    train(choose_index_config(N, D, 1, factory="IVF16,SQ8", store="f32"), [vectors], folder / "trained.index")
     add_shard(folder / "shard", folder / "trained.index", [(ids, vectors)])
     return ApproximateL2Index.open(folder / "trained.index", [folder / "shard"], nprobe=16, candidates=N)
 

@@ -11,7 +11,7 @@ import pytest
 from elodin_spark.neighbors import gpu
 from elodin_spark.neighbors.base import ExternalQueries
 from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.factory import choose_index_config
 from elodin_spark.neighbors.ivf.training import Trained, train
 
 needs_gpu = pytest.mark.skipif(gpu.gpu_count() == 0, reason="FAISS sees no GPU: GPU search is NOT tested")
@@ -52,8 +52,8 @@ def test_exact_answers_of_a_gpu_are_those_of_the_cpu(monkeypatch: pytest.MonkeyP
 @needs_gpu
 def test_an_index_trained_on_a_gpu_is_one_of_cpus(tmp_path: Path) -> None:
     rows = vectors()
-    recipe = choose_recipe(len(rows), rows.shape[1], 2**18)
-    trained = train(recipe, [rows], tmp_path / "trained.index")
+    index_config = choose_index_config(len(rows), rows.shape[1], 2**18)
+    trained = train(index_config, [rows], tmp_path / "trained.index")
     again = Trained.load(tmp_path / "trained.index")
     assert again.digest == trained.digest
     assert again.nearest_lists(again.project(rows[:5]), 1)[1].shape == (5, 1)

@@ -21,7 +21,7 @@ from elodin_spark.neighbors.cosine import CosineIndex, cosine_distances
 from elodin_spark.neighbors.explain import label_weights, shared_labels
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.fusion import DEPTH, RankFusion
-from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.factory import choose_index_config
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.ivf.shard import add_shard
 from elodin_spark.neighbors.ivf.training import train
@@ -112,7 +112,9 @@ class World:
         centers = train_centers(list(sets), 8, labels)
         add_label_shard(folder / "labels", centers, [(self.ids, list(sets))])
         self.lists = TieBroken(LabelIndex(centers, [LabelShard(folder / "labels", centers)]), self.l2)
-        train(choose_recipe(n, d, 1, factory="IVF8,SQ8", store="f32"), [self.vectors], folder / "trained")
+        train(
+            choose_index_config(n, d, 1, factory="IVF8,SQ8", store="f32"), [self.vectors], folder / "trained"
+        )
         add_shard(folder / "shard", folder / "trained", [(self.ids, self.vectors)])
         self.approximate = ApproximateL2Index.open(
             folder / "trained", [folder / "shard"], nprobe=4, candidates=200
@@ -260,8 +262,8 @@ def test_cosine_among_candidates_finds_nearly_all(world: World) -> None:
 def test_longer_and_shorter_vectors_of_one_direction_are_found(world: World, tmp_path: Path) -> None:
     vectors = world.vectors.copy()
     vectors[1:40] = vectors[0] * np.linspace(0.6, 1.7, 39, dtype=np.float32)[:, np.newaxis]
-    recipe = choose_recipe(1200, 24, 1, factory="IVF8,SQ8", store="f32")
-    train(recipe, [vectors], tmp_path / "trained")
+    index_config = choose_index_config(1200, 24, 1, factory="IVF8,SQ8", store="f32")
+    train(index_config, [vectors], tmp_path / "trained")
     add_shard(tmp_path / "shard", tmp_path / "trained", [(np.arange(1200), vectors)])
     index = ApproximateL2Index.open(tmp_path / "trained", [tmp_path / "shard"], nprobe=8, candidates=400)
     for exact_below in (0, 20_000):

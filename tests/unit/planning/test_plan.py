@@ -24,7 +24,7 @@ from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import CatalogError, ConfigError, ImageError, InputError, TooManyFailuresError
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
-from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.factory import choose_index_config
 from elodin_spark.planning import plan_config
 from elodin_spark.planning.counts import COUNTED, CountSpec, count_windows
 from elodin_spark.planning.estimate import count_tasks, estimate_seconds, estimate_windows, index_bytes
@@ -243,7 +243,7 @@ def test_an_index_takes_the_bytes_that_its_file_has(tmp_path: Path) -> None:
     ids = np.arange(1, 301)
     vectors = np.random.default_rng(0).normal(size=(300, 40)).astype(np.float32)
     L2Index.build([(ids, vectors)], 40).save(tmp_path / "l2.index")
-    expected = index_bytes(300, choose_recipe(300, 40, 10**9), None)
+    expected = index_bytes(300, choose_index_config(300, 40, 10**9), None)
     assert (tmp_path / "l2.index").stat().st_size == pytest.approx(expected["l2"], abs=16)
 
 
@@ -256,7 +256,7 @@ def test_label_sets_take_the_bytes_that_their_files_have(tmp_path: Path) -> None
     columns = pa.array(labels), pa.array([[1.0] * 10] * rows)
     centers = train_centers([], 1, 100)
     batch = (np.arange(rows), *columns)
-    expected = index_bytes(rows, choose_recipe(rows, 40, 1), 100, 10)
+    expected = index_bytes(rows, choose_index_config(rows, 40, 1), 100, 10)
     sets = expected["jaccard"]
     for shares, whole in ((False, sets), (True, sets + expected["label_scores"])):
         made = add_label_shard(tmp_path / str(shares), centers, [batch], shares=shares)
@@ -296,7 +296,7 @@ def test_machines_are_those_of_the_command_line_or_of_the_settings() -> None:
 def test_memory_grows_with_the_catalog_the_cores_and_the_largest_image() -> None:
     settings = parse_settings({"images": {"paths": "x"}, "projection": {"sample": 200_000}})
     values: dict[str, Any] = {
-        "recipe": choose_recipe(10**6, 2048, 10**11),
+        "index_config": choose_index_config(10**6, 2048, 10**11),
         "n_labels": 1000,
         "images": 10,
         "sampled_px": 10**6,
@@ -312,11 +312,11 @@ def test_memory_grows_with_the_catalog_the_cores_and_the_largest_image() -> None
     assert large["worker_bytes"] - small["worker_bytes"] == pytest.approx(1.2 * 12 * 49e6, rel=1e-6)
     huge = memory_needs(settings, machines, **values | {"largest_px": 10**12})
     assert huge["worker_bytes"] == pytest.approx(1.2 * (GIB + 12 * (WHOLE_PIXELS - 10**6)), rel=1e-6)
-    recipe = choose_recipe(10**6, 2048, 10**8)
-    coded = memory_needs(settings, machines, **values | {"recipe": recipe})
+    index_config = choose_index_config(10**6, 2048, 10**8)
+    coded = memory_needs(settings, machines, **values | {"index_config": index_config})
     # Codes and lookups; centroids with their HNSW links; the projection.
     trained = 4096 * (4 * 256 + 272) + 4 * 256 * 2048
-    assert recipe.factory == "PCAR256,IVF4096_HNSW32,RaBitQ"
+    assert index_config.factory == "PCAR256,IVF4096_HNSW32,RaBitQ"
     assert coded["index_bytes"] == pytest.approx(10**6 * (48 + 16) + trained, rel=1e-3)
     line = submit_line("c.yaml", ["images.paths=a b"], settings, machines, small)
     for words in (

@@ -13,7 +13,7 @@ from elodin_spark.catalog.search.engine import NeighborSearch
 from elodin_spark.catalog.search.options import SearchOptions
 from elodin_spark.neighbors.base import ExternalQueries, Index
 from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.factory import choose_index_config
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.ivf.shard import add_shard
 from elodin_spark.neighbors.ivf.training import train
@@ -36,7 +36,11 @@ def large(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[Index, Cal
         return exact, euclidean
     if request.param == "approximate":
         folder = tmp_path_factory.mktemp("shards")
-        train(choose_recipe(n, d, 1, factory="IVF64,SQ8", store="f32"), [vectors], folder / "trained.index")
+        train(
+            choose_index_config(n, d, 1, factory="IVF64,SQ8", store="f32"),
+            [vectors],
+            folder / "trained.index",
+        )
         for part in (0, 1):
             some = slice(part * n // 2, (part + 1) * n // 2)
             add_shard(folder / f"shard{part}", folder / "trained.index", [(ids[some], vectors[some])])

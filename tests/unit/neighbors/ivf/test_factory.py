@@ -13,7 +13,7 @@ from elodin_spark.errors import ConfigError
 from elodin_spark.neighbors.ivf.factory import (
     STORES,
     Store,
-    choose_recipe,
+    choose_index_config,
     in_words,
     list_count,
     memory_table,
@@ -24,32 +24,32 @@ GIB = 1 << 30
 
 @pytest.mark.parametrize("count", [1, 10**3, 10**5, 10**6])
 def test_an_archive_that_fits_in_memory_is_searched_exactly(count: int) -> None:
-    recipe = choose_recipe(count, 2048, 64 * GIB)
-    assert recipe.exact
-    assert recipe.factory == "Flat"
-    assert recipe.store_bytes == 8192
-    tight = choose_recipe(count, 2048, count * recipe.memory_bytes)
+    index_config = choose_index_config(count, 2048, 64 * GIB)
+    assert index_config.exact
+    assert index_config.factory == "Flat"
+    assert index_config.store_bytes == 8192
+    tight = choose_index_config(count, 2048, count * index_config.memory_bytes)
     assert tight.exact
-    assert not choose_recipe(count, 2048, count * recipe.memory_bytes - 1).exact
+    assert not choose_index_config(count, 2048, count * index_config.memory_bytes - 1).exact
 
 
 def test_codes_take_at_most_128_bytes_of_memory_up_to_ten_billion() -> None:
     for count in (10**5, 10**6, 10**8, 10**10):
         for recall in (0.8, 0.95, 0.99, 1.0):
-            recipe = choose_recipe(count, 2048, count * 128, recall)
-            assert recipe.memory_bytes <= 128
-            assert not recipe.mapped
-            assert count / recipe.lists >= 39 or recipe.lists == 16
-            assert recipe.training <= count
+            index_config = choose_index_config(count, 2048, count * 128, recall)
+            assert index_config.memory_bytes <= 128
+            assert not index_config.mapped
+            assert count / index_config.lists >= 39 or index_config.lists == 16
+            assert index_config.training <= count
 
 
 def test_codes_that_do_not_fit_are_mapped() -> None:
-    recipe = choose_recipe(10**10, 2048, 64 * GIB)
-    assert recipe.mapped
-    assert recipe.memory_bytes == 0
-    assert "memory-mapped" in recipe.describe()
-    assert recipe.lists == 2**18
-    assert "HNSW" in recipe.factory  # comparing a query with all the centroids would take longest
+    index_config = choose_index_config(10**10, 2048, 64 * GIB)
+    assert index_config.mapped
+    assert index_config.memory_bytes == 0
+    assert "memory-mapped" in index_config.describe()
+    assert index_config.lists == 2**18
+    assert "HNSW" in index_config.factory  # comparing a query with all the centroids would take longest
 
 
 @settings(deadline=None, max_examples=25)
@@ -57,26 +57,26 @@ def test_codes_that_do_not_fit_are_mapped() -> None:
 def test_what_is_chosen_is_what_faiss_makes_and_the_bytes_agree(
     count: int, dimension: int, recall: float
 ) -> None:
-    recipe = choose_recipe(count, dimension, 1, recall)
-    index = faiss.index_factory(dimension, recipe.faiss_factory)
+    index_config = choose_index_config(count, dimension, 1, recall)
+    index = faiss.index_factory(dimension, index_config.faiss_factory)
     ivf = faiss.extract_index_ivf(faiss.downcast_index(index.base_index))
     store = faiss.downcast_index(index.refine_index)
-    assert (ivf.nlist, ivf.code_size) == (recipe.lists, recipe.code_bytes)
-    assert store.sa_code_size() == recipe.store_bytes
+    assert (ivf.nlist, ivf.code_size) == (index_config.lists, index_config.code_bytes)
+    assert store.sa_code_size() == index_config.store_bytes
     width = ivf.d
     projection = 0 if width == dimension else 4 * width * dimension
-    links = 272 if "HNSW" in recipe.factory else 0  # 2 x 32 neighbors of 4 bytes, and upper levels
-    assert recipe.fixed_bytes == recipe.lists * (4 * width + links) + projection
-    assert recipe.disk_bytes == recipe.code_bytes + recipe.store_bytes + 8 + 16
+    links = 272 if "HNSW" in index_config.factory else 0  # 2 x 32 neighbors of 4 bytes, and upper levels
+    assert index_config.fixed_bytes == index_config.lists * (4 * width + links) + projection
+    assert index_config.disk_bytes == index_config.code_bytes + index_config.store_bytes + 8 + 16
 
 
 @pytest.mark.parametrize("store", list(STORES))
 def test_a_factory_string_and_a_store_override_the_choice(store: Store) -> None:
-    recipe = choose_recipe(10**6, 64, GIB, factory="OPQ8_32,IVF64,PQ8", store=store)
-    assert recipe.faiss_factory == f"OPQ8_32,IVF64,PQ8,Refine({STORES[store]})"
-    assert (recipe.lists, recipe.code_bytes) == (64, 8)
-    assert recipe.fixed_bytes == 4 * (64 * 32 + 32 * 64)
-    assert choose_recipe(10**10, 2048, 1, factory="Flat").exact
+    index_config = choose_index_config(10**6, 64, GIB, factory="OPQ8_32,IVF64,PQ8", store=store)
+    assert index_config.faiss_factory == f"OPQ8_32,IVF64,PQ8,Refine({STORES[store]})"
+    assert (index_config.lists, index_config.code_bytes) == (64, 8)
+    assert index_config.fixed_bytes == 4 * (64 * 32 + 32 * 64)
+    assert choose_index_config(10**10, 2048, 1, factory="Flat").exact
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_factory_string_and_a_store_override_the_choice(store: Store) -> None:
 def test_what_cannot_be_made_is_refused(change: dict[str, object], message: str) -> None:
     wanted: dict[str, object] = {"count": 10**6, "dimension": 64, "memory_bytes": 1, **change}
     with pytest.raises(ConfigError, match=message):
-        choose_recipe(**wanted)  # type: ignore[arg-type]
+        choose_index_config(**wanted)  # type: ignore[arg-type]
 
 
 def test_the_lists_grow_with_the_root_of_the_count() -> None:

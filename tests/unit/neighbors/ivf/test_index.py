@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 from elodin_spark.neighbors.base import ExternalQueries
 from elodin_spark.neighbors.flat import L2Index
-from elodin_spark.neighbors.ivf.factory import Store, choose_recipe
+from elodin_spark.neighbors.ivf.factory import Store, choose_index_config
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index, Search
 from elodin_spark.neighbors.ivf.shard import Shard, add_shard, compact, merge_shards
 from elodin_spark.neighbors.ivf.training import Trained, train
@@ -55,7 +55,7 @@ def build(
     """A trained index, and shards of the vectors cut at `cuts`."""
     path = folder / "trained.index"
     if not path.exists():
-        train(choose_recipe(N, vectors.shape[1], 1, factory=factory, store=store), [vectors], path)
+        train(choose_index_config(N, vectors.shape[1], 1, factory=factory, store=store), [vectors], path)
     shards = []
     for low, high in zip([0, *cuts], [*cuts, len(ids)], strict=True):
         shards.append(folder / f"{len(cuts)}cuts_{low}")
@@ -327,9 +327,9 @@ def test_a_shard_of_another_training_is_not_searched_with_the_rest(
 ) -> None:
     ids, vectors = survey
     other, shards = build(tmp_path, ids, vectors, [], factory="IVF8,SQ8")
-    with pytest.raises(CatalogError, match="another trained index or recipe"):
+    with pytest.raises(CatalogError, match="another trained index or index_config"):
         ApproximateL2Index.open(built[0], [*built[1], *shards])
-    with pytest.raises(CatalogError, match="another trained index or recipe"):
+    with pytest.raises(CatalogError, match="another trained index or index_config"):
         ApproximateL2Index(Trained.load(built[0]), [Shard(shards[0], Trained.load(other))], Search(1, 1))
 
 

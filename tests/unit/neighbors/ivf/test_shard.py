@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from elodin_spark.errors import CatalogError, InputError
-from elodin_spark.neighbors.ivf.factory import choose_recipe
+from elodin_spark.neighbors.ivf.factory import choose_index_config
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.neighbors.ivf.shard import Shard, add_shard, compact, merge_shards
 from elodin_spark.neighbors.ivf.training import Trained, train, training_record
@@ -36,7 +36,7 @@ def ids() -> NDArray[np.int64]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, vectors: NDArray[np.float32]) -> Trained:
     path = tmp_path_factory.mktemp("trained") / "trained.index"
-    return train(choose_recipe(N, D, 1, factory=FACTORY), [vectors], path)
+    return train(choose_index_config(N, D, 1, factory=FACTORY), [vectors], path)
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def shard(tmp_path: Path, trained: Trained, ids: NDArray[np.int64], vectors: NDA
 def test_training_again_gives_the_same_file_and_another_seed_another(
     tmp_path: Path, trained: Trained, vectors: NDArray[np.float32]
 ) -> None:
-    recipe = choose_recipe(N, D, 1, factory=FACTORY)
-    again = train(recipe, (vectors[at : at + 100] for at in range(0, N, 100)), tmp_path / "again")
+    index_config = choose_index_config(N, D, 1, factory=FACTORY)
+    again = train(index_config, (vectors[at : at + 100] for at in range(0, N, 100)), tmp_path / "again")
     assert again.digest == trained.digest
-    assert train(recipe, [vectors], tmp_path / "other", seed=1).digest != trained.digest
+    assert train(index_config, [vectors], tmp_path / "other", seed=1).digest != trained.digest
     record = training_record(tmp_path / "again")
     assert (record["sample"], record["seed"], record["digest"]) == (N, 0, trained.digest)
 
@@ -197,11 +197,11 @@ def test_wrong_shapes_and_too_few_vectors_are_refused(
             add_shard(tmp_path / "bad", trained, [batch])
     with pytest.raises(CatalogError, match="no folder"):
         add_shard(tmp_path / "absent" / "s", trained, [])
-    recipe = choose_recipe(N, D, 1, factory=FACTORY)
+    index_config = choose_index_config(N, D, 1, factory=FACTORY)
     with pytest.raises(InputError, match="9 vectors cannot train 16"):
-        train(recipe, [vectors[:9]], tmp_path / "t")
+        train(index_config, [vectors[:9]], tmp_path / "t")
     with pytest.raises(CatalogError, match="training sample"):
-        train(recipe, [vectors, np.full((1, D), np.nan)], tmp_path / "t")
+        train(index_config, [vectors, np.full((1, D), np.nan)], tmp_path / "t")
     assert not list(tmp_path.iterdir())
 
 
@@ -249,13 +249,13 @@ def test_a_damaged_list_of_masked_cutouts_is_named(shard: Path, trained: Trained
 def test_a_shard_of_another_training_is_refused(
     tmp_path: Path, shard: Path, vectors: NDArray[np.float32]
 ) -> None:
-    other = train(choose_recipe(N, D, 1, factory=FACTORY), [vectors], tmp_path / "other", seed=9)
-    with pytest.raises(CatalogError, match="another trained index or recipe"):
+    other = train(choose_index_config(N, D, 1, factory=FACTORY), [vectors], tmp_path / "other", seed=9)
+    with pytest.raises(CatalogError, match="another trained index or index_config"):
         Shard(shard, other)
     # Even where the record was swapped, its files say whose they are.
     record = json.loads((shard / "shard.json").read_text())
     (shard / "shard.json").write_text(json.dumps({**record, "trained": other.digest}))
-    with pytest.raises(CatalogError, match="another trained index or recipe"):
+    with pytest.raises(CatalogError, match="another trained index or index_config"):
         Shard(shard, other)
 
 
