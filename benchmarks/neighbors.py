@@ -324,7 +324,7 @@ def report(record: dict[str, Any]) -> None:
     print(f"{record['threads']} thread(s), {record['cpu']}, load {record['load_average']:.1f}")
     print(f"OPENBLAS_CORETYPE {record['OPENBLAS_CORETYPE']}\n")
     print(
-        "| index | index_config | build s | CPU s | peak MB | B/vector | recall@10 | batch/s | p50 ms | p99 ms |"
+        "| index | factory | build s | CPU s | peak MB | B/vector | recall@10 | batch/s | p50 ms | p99 ms |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name, each in record["results"].items():
