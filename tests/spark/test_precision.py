@@ -51,6 +51,7 @@ def eight_bits(monkeypatch):
 def test_auto_is_settled_stored_shown_and_taken_again(
     archive, survey, small_settings, spark, tmp_path, caplog
 ):
+    pytest.importorskip("nncf", reason="8-bit integers need nncf, which this environment leaves out")
     settings = small_settings(archive, fingerprints={**network(), **GATE, "precision_floor": 0.2})
     with caplog.at_level(logging.INFO):
         catalog = Catalog.create(tmp_path / "catalog", settings)

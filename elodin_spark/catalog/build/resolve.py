@@ -109,7 +109,8 @@ def settle_network(
         return asked, None
     from elodin_spark.catalog.build.sample import sample_windows  # which reads images
 
-    log.info("precision %s: measuring on up to %d cutouts of the archive", asked.precision, wanted)
+    if wanted:
+        log.info("precision %s: measuring on up to %d cutouts of the archive", asked.precision, wanted)
     try:
         windows = sample_windows(settings, files, wanted) if wanted else []
     except ElodinError as error:
