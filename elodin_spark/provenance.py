@@ -94,9 +94,6 @@ def _stored(settings: Settings, transform_sha256: str | None) -> dict[str, Any]:
     fitted = {"sample": chosen.pca_sample, "seed": settings.seed, "sha256": transform_sha256}
     transform = "none" if chosen.transform == "auto" else chosen.transform
     prototypes = chosen.prototypes if chosen.labels == "prototypes" else None
-    if (transform, chosen.exponent, prototypes) == ("none", 1, None):
-        # As it was before there was a choice, so that catalogs keep their recipe.
-        return stored | {"pca": {"components": chosen.pca, **fitted}}
     how = {
         "kind": transform,
         "power": chosen.exponent,
@@ -110,7 +107,7 @@ def transform_of(recipe: dict[str, Any]) -> dict[str, Any]:
     """How vectors of a recipe are transformed: `kind`, `power`, `components` and `prototypes` (or None)."""
     stored = recipe["fingerprints"]
     plain = {"kind": "none", "power": 1.0, "components": None, "prototypes": None}
-    return plain | stored.get("pca", {}) | stored.get("transform", {})
+    return plain | stored.get("transform", {})
 
 
 def labels_of(recipe: dict[str, Any], classes: int | None) -> LabelsKind:
@@ -152,14 +149,13 @@ def settled_of(recipe: dict[str, Any], classes: int | None) -> dict[str, Any]:
 
 def wants_transform(recipe: dict[str, Any]) -> bool:
     """Whether vectors of a recipe are transformed by what is fitted to their archive."""
-    return not {"pca", "transform"}.isdisjoint(recipe["fingerprints"])
+    return "transform" in recipe["fingerprints"]
 
 
 def with_transform(recipe: dict[str, Any], sha256: str) -> dict[str, Any]:
     """A recipe whose transform is fitted, and has this hash."""
     fitted: dict[str, Any] = json.loads(json.dumps(recipe))
-    stored = fitted["fingerprints"]
-    stored["transform" if "transform" in stored else "pca"]["sha256"] = sha256
+    fitted["fingerprints"]["transform"]["sha256"] = sha256
     return fitted
 
 
@@ -180,7 +176,7 @@ def network_id(
 
 
 def _layer(layer: str | None, augmentations: int) -> dict[str, Any]:
-    # Nothing of the plain case, so that catalogs from before there was a choice keep their recipe.
+    # Nothing of the plain case.
     named: dict[str, Any] = {} if layer is None else {"layer": layer}
     return named if augmentations == 1 else named | {"augmentations": augmentations}
 

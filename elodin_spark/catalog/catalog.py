@@ -40,7 +40,7 @@ from elodin_spark.catalog.search.query import (
 from elodin_spark.catalog.storage.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.catalog.storage.tombstones import Removed
+from elodin_spark.catalog.storage.tombstones import Tombstones
 from elodin_spark.config.load import load_config
 from elodin_spark.config.settings import Metric, Settings
 from elodin_spark.errors import CatalogError, ConfigError, InputError
@@ -94,7 +94,7 @@ class Catalog:
         self._to_keep: Settings | None = None  # those that the next run writes
         self._files: list[ImageFile] | None = None  # of the archive, as it has just been listed
         self._filtered: dict[str, NDArray[np.int64]] = {}
-        self._taken_out = store.meta.get("removed")
+        self._taken_out = store.meta.get("tombstones")
         if weights is not None:
             self._weights = weights  # fills the cached property
 
@@ -318,12 +318,12 @@ class Catalog:
         for name in ("_l2", "_by_label", "_repeats", "_windows", "_image_paths", "places"):
             self.__dict__.pop(name, None)
         self._filtered = {}
-        self._taken_out = self._store.meta.get("removed")
+        self._taken_out = self._store.meta.get("tombstones")
 
     def _look(self) -> None:
         """Forget what was loaded where another process has taken something out since."""
         self._store.look()
-        if self._store.meta.get("removed") != self._taken_out:
+        if self._store.meta.get("tombstones") != self._taken_out:
             self._forget()
 
     # ---- looking ----------------------------------------------------------------------------
@@ -482,7 +482,7 @@ class Catalog:
             options = options.but(k=self.settings.neighbors.k)
         kept = None if options.where is None else self._kept(options.where)
         repeats = None if options.repeats == "keep" else self._repeats
-        index, removed = self._index(options.metric), self._store.removed
+        index, removed = self._index(options.metric), self._store.tombstones
         return NeighborSearch(options, index, self._windows, str(self.path), kept, removed, repeats, self._l2)
 
     def answer(self, search: NeighborSearch, query: ResolvedQuery) -> pa.Table:
@@ -580,7 +580,7 @@ class Catalog:
         """
         self._look()
         ids = np.asarray(list(cutout_ids), dtype=np.int64)
-        self._store.removed.refuse(ids, str(self.path))
+        self._store.tombstones.refuse(ids, str(self.path))
         rows = self._windows.take(rows_of(self.cutout_ids(), ids, source=str(self.path))).to_pylist()
         labels = self._labels_of(ids)
         return [
@@ -688,7 +688,7 @@ class Catalog:
         return f"<p>{about}</p>{html_table(['holds', ''], [[f'{name}s', count] for name, count in rows])}"
 
     def _counts(self) -> dict[str, int]:
-        removed = self._store.removed
+        removed = self._store.tombstones
         gone = {"cutout": removed.cutouts.size, "image": removed.images.size}
         return {name: self._store.n_rows(f"{name}s") - count for name, count in gone.items()}
 
@@ -742,9 +742,9 @@ class Catalog:
         return self._store.path
 
     @property
-    def removed(self) -> Removed:
+    def tombstones(self) -> Tombstones:
         """What was taken out of it."""
-        return self._store.removed
+        return self._store.tombstones
 
     @property
     def removed_file(self) -> Path | None:
@@ -913,7 +913,7 @@ class Catalog:
         if not parts:
             raise CatalogError(f"{self.path} has no cutouts yet; run it first")
         found = CutoutSet.read(parts, image)
-        return replace(found, without=self._store.removed.of("cutouts"), accepted=True).checked()
+        return replace(found, without=self._store.tombstones.of("cutouts"), accepted=True).checked()
 
     def repeats(self) -> pa.Table:
         """Pairs of cutouts of one place in different images.
@@ -936,7 +936,7 @@ class Catalog:
         ['id_a', 'id_b', 'sep_arcsec', 'dmjd']
         """
         pairs = pq.read_table(self._store.product_file("repeats", PAIRS))
-        gone = self._store.removed.cutouts
+        gone = self._store.tombstones.cutouts
         return pairs.filter(~(among("id_a", gone) | among("id_b", gone)))
 
     def unmatched_positions(self) -> pa.Table:

@@ -69,7 +69,7 @@ def gather(store: Store) -> dict[str, Any]:
             name: {"rows": store.n_rows(name), "bytes": sum(_bytes_below(part) for part in store.parts(name))}
             for name in tables
         },
-        "removed": {"cutouts": store.removed.cutouts.size, "images": store.removed.images.size},
+        "removed": {"cutouts": store.tombstones.cutouts.size, "images": store.tombstones.images.size},
         "products": products,
         "shards": shard_facts(store),
         "seconds": {stage: round(time, 1) for stage, time in seconds.items()},

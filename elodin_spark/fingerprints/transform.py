@@ -218,7 +218,7 @@ def load_transform(file: TransformFile | None, locate: Locate = str) -> VectorTr
     Parameters
     ----------
     file : TransformFile or None
-        Also of the principal components of catalogs from before there was a choice.
+        From :meth:`VectorTransform.save`.
     locate : callable, optional
         Maps the path on the driver to one on this machine.
 
@@ -243,12 +243,10 @@ def _load(file: TransformFile) -> VectorTransform:
         raise CatalogError(f"the transform of the vectors {file.path} is damaged or was replaced; {advice}")
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    # Files of principal components alone say neither length nor power.
-    length = int(arrays["length"]) if "length" in arrays else arrays["mean"].size
     centers = arrays.get("prototypes")
     return VectorTransform(
-        length,
-        power=float(arrays.get("power", 1.0)),
+        int(arrays["length"]),
+        power=float(arrays["power"]),
         variance_ratio=arrays["variance_ratio"],
         prototypes=None if centers is None else Prototypes(centers, float(arrays["prototype_scale"])),
         **{name: arrays.get(name) for name in _FLOATS},

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from elodin_spark.catalog.build.label_sheets import draw_sheet
-from elodin_spark.catalog.build.products import product_digest, removed_digest, thumbnails_of, up_to_date
+from elodin_spark.catalog.build.products import product_digest, thumbnails_of, tombstones_digest, up_to_date
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import Settings
 from elodin_spark.progress import Progress
@@ -32,7 +32,7 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
     """
     projection, examples = store.product("projection"), store.product("examples")
     digest = product_digest(
-        store, projection and projection["digest"], examples and examples["digest"], *removed_digest(store)
+        store, projection and projection["digest"], examples and examples["digest"], *tombstones_digest(store)
     )
     if not settings.run.figures or not store.n_rows("cutouts") or up_to_date(store, "figures", digest):
         return False

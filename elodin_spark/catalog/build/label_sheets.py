@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from elodin_spark import schema
-from elodin_spark.catalog.build.products import product_digest, removed_digest, thumbnails_of, up_to_date
+from elodin_spark.catalog.build.products import product_digest, thumbnails_of, tombstones_digest, up_to_date
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.neighbors.suppression import WindowTable, suppress_overlaps
@@ -56,7 +56,7 @@ def make_examples(store: Store) -> bool:
     """
     if store.meta["label_names"] is not None or not store.n_rows("fingerprints"):
         return False
-    digest = product_digest(store, _FORMAT, store.labels, *removed_digest(store))
+    digest = product_digest(store, _FORMAT, store.labels, *tombstones_digest(store))
     if up_to_date(store, "examples", digest):
         return False
     started = time.monotonic()
@@ -80,7 +80,7 @@ def examples_of(store: Store, labels: Iterable[int] | None = None) -> dict[int, 
         return {}
     wanted = None if labels is None else among("label", sorted(set(labels)))
     rows = pq.read_table(store.product_file("examples", EXAMPLES_FILE), filters=wanted)
-    gone = set(store.removed.cutouts.tolist())
+    gone = set(store.tombstones.cutouts.tolist())
     found: dict[int, list[int]] = {}
     for label, cutout in zip(
         *(rows.column(name).to_pylist() for name in ("label", "cutout_id")), strict=True
@@ -150,7 +150,7 @@ def _best(
     step = -(-store.n_rows("fingerprints") // _MOST_ROWS)
     columns = pa.schema([schema.FINGERPRINTS.field(name) for name in _COLUMNS])
     rows = ds.dataset(files[::step], schema=columns, format="parquet")
-    kept = store.removed.kept("fingerprints")
+    kept = store.tombstones.kept("fingerprints")
     labels, cutouts, scores = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     held = np.zeros(0, np.int64)
     for batch in (rows if kept is None else rows.filter(kept)).to_batches(batch_size=_BATCH_ROWS):

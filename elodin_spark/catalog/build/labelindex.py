@@ -134,7 +134,7 @@ def open_label_shards(store: Store, record: dict[str, Any]) -> LabelIndex:
     """
     folder = store.path / "products" / record["built"]["folder"]
     shards = [folder / name for name in record["built"]["names"]]
-    gone = store.removed.cutouts
+    gone = store.tombstones.cutouts
     return LabelIndex.open(folder / CENTERS_FILE, shards, nprobe=record.get("nprobe"), without=gone)
 
 
@@ -248,7 +248,7 @@ def _measure(
         return facts
     from elodin_spark.spark.labelshards import scan_label_shards
 
-    folder, gone = store.product_folder("labels"), store.removed.cutouts
+    folder, gone = store.product_folder("labels"), store.tombstones.cutouts
     with Progress(1, "measuring lists of label sets", "indices") as progress:
         drawn = np.random.default_rng(settings.seed + 1).choice(
             len(index), min(_QUERIES, len(index)), replace=False

@@ -128,7 +128,7 @@ def load_l2(store: Store) -> L2Index | ApproximateL2Index:
     folder, record = checked_index(store)
     if "trained" in record:
         return open_shards(store, record)
-    return L2Index.load(folder / L2_FILE, without=store.removed.cutouts)
+    return L2Index.load(folder / L2_FILE, without=store.tombstones.cutouts)
 
 
 def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) -> int:
@@ -155,7 +155,7 @@ def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkS
         False where the maps were up to date, or there are too few cutouts for one.
     """
     chosen = settings.projection
-    digest = product_digest(store, chosen.model_dump(mode="json"), settings.seed, *removed_digest(store))
+    digest = product_digest(store, chosen.model_dump(mode="json"), settings.seed, *tombstones_digest(store))
     count = store.n_rows("fingerprints")
     if not chosen.methods or not count or up_to_date(store, "projection", digest):
         return False
@@ -214,9 +214,9 @@ def product_digest(store: Store, *settings: Any, table: str = "fingerprints") ->
     return hashlib.sha256(json.dumps([parts, *settings]).encode()).hexdigest()
 
 
-def removed_digest(store: Store) -> list[str]:
+def tombstones_digest(store: Store) -> list[str]:
     """For the digest of products that are made again without what was removed; empty before."""
-    removed = store.removed.cutouts
+    removed = store.tombstones.cutouts
     return [hashlib.sha256(removed.tobytes()).hexdigest()] if removed.size else []
 
 

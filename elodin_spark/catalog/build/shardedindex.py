@@ -94,7 +94,7 @@ def make_shards(
             progress.to(len(missing))
     built = {"folder": folder.name, "names": list(record["shards"]), "mapped": record["mapped"]}
     index = _open(folder, built)
-    index.remove(store.removed.cutouts)  # in the files too, for the executors that compare
+    index.remove(store.tombstones.cutouts)  # in the files too, for the executors that compare
     _advise(index, folder, index_config)
     return {
         "index_config": index_config.describe(),
@@ -131,7 +131,7 @@ def open_shards(store: Store, record: dict[str, Any]) -> ApproximateL2Index:
             f"back, or delete {store.path}/products/shards.json and index.json and run again"
         )
     for shard in index.shards:
-        shard.mask(store.removed.cutouts)
+        shard.mask(store.tombstones.cutouts)
     return index
 
 

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from elodin_spark.catalog.build.crossmatch import PAIRS
-from elodin_spark.catalog.build.products import commit_index, load_l2, removed_digest
+from elodin_spark.catalog.build.products import commit_index, load_l2, tombstones_digest
 from elodin_spark.catalog.search.indices import LabelIndices
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
@@ -93,7 +93,7 @@ def measure_typical(store: Store, seed: int) -> bool:
     index = store.product("index")
     if index is None:
         return False
-    made_from = [_FORMAT, index["digest"], seed, *removed_digest(store)]
+    made_from = [_FORMAT, index["digest"], seed, *tombstones_digest(store)]
     if index.get("distances", {}).get("made_from") == made_from:
         return False
     l2 = load_l2(store)
@@ -183,7 +183,7 @@ def measure_noise(store: Store, seed: int) -> bool:
     repeats, index = store.product("repeats"), store.product("index")
     if repeats is None or index is None:
         return False
-    made_from = [repeats["digest"], index["digest"], seed, *removed_digest(store)]
+    made_from = [repeats["digest"], index["digest"], seed, *tombstones_digest(store)]
     if index.get("noise", {}).get("made_from") == made_from:
         return False
     l2 = load_l2(store)

@@ -119,7 +119,7 @@ def write_neighbors(
             row["cutout_id"]
             for row in queries.join(known, "cutout_id", "left_anti").orderBy("cutout_id").take(_NAMED)
         ]
-        catalog.removed.refuse(unknown, str(catalog.path))
+        catalog.tombstones.refuse(unknown, str(catalog.path))
         if unknown:
             raise UnknownCutoutError(
                 f"{catalog.path} has no fingerprint of cutout {', '.join(map(str, unknown))} among the IDs "

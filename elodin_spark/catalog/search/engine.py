@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.search.options import SearchOptions
-from elodin_spark.catalog.storage.tombstones import Removed
+from elodin_spark.catalog.storage.tombstones import Tombstones
 from elodin_spark.errors import UnknownCutoutError
 from elodin_spark.neighbors.base import ExternalQueries, Index, Queries, ids_array
 from elodin_spark.neighbors.flat import VectorIndex
@@ -43,7 +43,7 @@ class NeighborSearch:
         What holds them, for messages.
     kept : ndarray of int64, shape (m,), optional
         Cutouts that ``options.where`` keeps.
-    removed : Removed, optional
+    tombstones : Tombstones, optional
         What was taken out of it.
     repeats : Repeats, optional
         Those known, where the options ask for more than to keep them.
@@ -58,7 +58,7 @@ class NeighborSearch:
         windows: pa.Table,
         source: str,
         kept: NDArray[np.int64] | None = None,
-        removed: Removed | None = None,
+        tombstones: Tombstones | None = None,
         repeats: Repeats | None = None,
         l2: VectorIndex | None = None,
     ) -> None:
@@ -66,7 +66,7 @@ class NeighborSearch:
         self._l2 = l2
         assert options.k is not None
         self.options = options
-        self._removed, self._repeats = removed or Removed(), repeats
+        self._tombstones, self._repeats = tombstones or Tombstones(), repeats
         self._ids = windows.column("cutout_id").to_numpy()
         self._index = index
         free = options.cone is None and options.moc is None and kept is None
@@ -80,7 +80,7 @@ class NeighborSearch:
         UnknownCutoutError
             A cutout has no fingerprint, or was removed.
         """
-        self._removed.refuse(cutout_ids, self._source)
+        self._tombstones.refuse(cutout_ids, self._source)
         return self._neighbors(cutout_ids)
 
     def outside(self, queries: ExternalQueries) -> pa.Table:

@@ -54,7 +54,7 @@ class LabelIndices:
             return open_label_shards(self._store, record)
         folder, _ = checked_index(self._store)
         has_sets = (folder / LABELS_FOLDER).exists()
-        return open_label_file(folder, self._store.removed.cutouts) if has_sets else None
+        return open_label_file(folder, self._store.tombstones.cutouts) if has_sets else None
 
     def index_of(self, metric: Metric, l2: VectorIndex) -> Index:
         """The index of a metric.

@@ -23,7 +23,7 @@ from elodin_spark.catalog.build.products import L2_FILE, commit_index, product_d
 from elodin_spark.catalog.build.shardedindex import CODES_BYTES, TRAINED_FILE, all_whole, in_groups
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Commit, Store
-from elodin_spark.catalog.storage.tombstones import Removed
+from elodin_spark.catalog.storage.tombstones import Tombstones
 from elodin_spark.config.settings import Settings
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.shard import Shard, merge_shards
@@ -83,7 +83,7 @@ def compact(store: Store, settings: Settings) -> Compaction:
     """
     with store.lock():
         store.sweep()
-        removed = store.removed
+        removed = store.tombstones
         vectors = before = after = 0
         index = store.product("index")
         if index is not None and "trained" in index:
@@ -96,7 +96,9 @@ def compact(store: Store, settings: Settings) -> Compaction:
     return Compaction(rows, vectors, before, after)
 
 
-def _merge_shards(store: Store, index: dict[str, Any], removed: Removed, most: int) -> tuple[int, int, int]:
+def _merge_shards(
+    store: Store, index: dict[str, Any], removed: Tombstones, most: int
+) -> tuple[int, int, int]:
     """Make the shards of an index fewer; vectors dropped, shards before and after."""
     record = store.product("shards")
     folder = store.path / "products" / index["built"]["folder"]
@@ -132,7 +134,7 @@ def _merge_shards(store: Store, index: dict[str, Any], removed: Removed, most: i
     return sum(masked.values()), len(record["shards"]), len(made)
 
 
-def _merge_label_shards(store: Store, removed: Removed, most: int) -> None:
+def _merge_label_shards(store: Store, removed: Tombstones, most: int) -> None:
     """Likewise the shards of label sets."""
     index = store.product("index") or {}
     if "label_index" not in index:
@@ -152,7 +154,7 @@ def _sweep(folder: Path, named: Collection[str]) -> None:
             shutil.rmtree(entry)
 
 
-def _rewrite_index(store: Store, settings: Settings, record: dict[str, Any], removed: Removed) -> int:
+def _rewrite_index(store: Store, settings: Settings, record: dict[str, Any], removed: Tombstones) -> int:
     """Write the files of an exact index without what was removed; vectors dropped."""
     built_with = {"metrics": record["metrics"], "labels": record["set_size"]}
     chosen = settings.neighbors.model_copy(update=built_with)
@@ -170,7 +172,7 @@ def _rewrite_index(store: Store, settings: Settings, record: dict[str, Any], rem
     return int(record["rows"]) - len(l2)
 
 
-def _rewrite_batch(store: Store, commit: Commit, removed: Removed) -> int:
+def _rewrite_batch(store: Store, commit: Commit, removed: Tombstones) -> int:
     """Write the tables of a batch without what was removed from it; rows dropped."""
     tables, rows, made_as = dict(commit.tables), dict(commit.rows), dict(commit.made_as)
     dropped = 0

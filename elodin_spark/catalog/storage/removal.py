@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.catalog.storage.tombstones import Removed
+from elodin_spark.catalog.storage.tombstones import Tombstones
 from elodin_spark.config.settings import Settings
 from elodin_spark.errors import CatalogError, InputError, UnknownCutoutError
 from elodin_spark.images.remote import list_uri
@@ -98,7 +98,7 @@ def remove(
     if not (paths or numbers or singles.size):
         raise InputError("nothing to remove was named: give paths or IDs of images, or IDs of cutouts")
     with store.lock():
-        before = store.removed
+        before = store.tombstones
         known = store.dataset("images", ["path"]).to_table(columns=["image_id", "path"])
         image_ids = np.union1d(_of_paths(known, paths), _of_numbers(known, numbers, before))
         alone = _cutouts(store, "cutout_id", singles)
@@ -117,8 +117,8 @@ def remove(
             parts = _parts(store, known, image_ids, alone)
             return Removal(int(image_ids.size), int(gone.size), True, parts)
         if gone.size or image_ids.size:
-            store.keep_removed(
-                Removed(np.union1d(before.cutouts, gone), np.union1d(before.images, image_ids))
+            store.keep_tombstones(
+                Tombstones(np.union1d(before.cutouts, gone), np.union1d(before.images, image_ids))
             )
     return Removal(int(image_ids.size), int(gone.size))
 
@@ -199,7 +199,7 @@ def _of_paths(known: pa.Table, paths: list[str]) -> NDArray[np.int64]:
     return known.filter(pc.field("path").isin(paths)).column("image_id").to_numpy()
 
 
-def _of_numbers(known: pa.Table, numbers: list[Any], before: Removed) -> NDArray[np.int64]:
+def _of_numbers(known: pa.Table, numbers: list[Any], before: Tombstones) -> NDArray[np.int64]:
     asked, held = ids_array(numbers), known.column("image_id").to_numpy()
     unknown = np.setdiff1d(asked, np.union1d(held, before.images))
     if unknown.size:

@@ -5,7 +5,7 @@
       config.yaml             the settings of the last run
       transform-<hash>.npz    what is made of the network's vectors, where it is fitted
       commits/000000.json     one per batch of files: written last, it says the batch is done
-      removed-<hash>.parquet  IDs taken out, where there are any
+      tombstones-<hash>.parquet  IDs taken out, where there are any
       tables/<table>/000000-<token>/*.parquet
       products/index.json     likewise for what is made from the tables:
       products/index-<token>/ indices, maps, figures
@@ -38,7 +38,12 @@ import pyarrow.dataset as ds
 from elodin_spark import schema
 from elodin_spark.arrow import with_storage
 from elodin_spark.catalog.storage.lock import locked
-from elodin_spark.catalog.storage.tombstones import Removed, read_removed, removed_path, write_removed
+from elodin_spark.catalog.storage.tombstones import (
+    Tombstones,
+    read_tombstones,
+    tombstones_path,
+    write_tombstones,
+)
 from elodin_spark.config.load import dump_settings
 from elodin_spark.config.settings import Settings
 from elodin_spark.config.transform import LabelsKind
@@ -283,7 +288,7 @@ class Store:
     @property
     def transform_record(self) -> dict[str, Any] | None:
         """What was noted of the transform when it was fitted, see :meth:`keep_transform`; None before."""
-        return self.meta.get("transform") or self.meta.get("pca")
+        return self.meta.get("transform")
 
     @property
     def transform(self) -> TransformFile | None:
@@ -416,7 +421,7 @@ class Store:
         if table == "fingerprints":
             fields = with_storage(fields, self.meta["recipe"]["fingerprints"].get("storage", "float32"))
         rows = ds.dataset(files, schema=fields, format="parquet")
-        kept = self.removed.kept(table)
+        kept = self.tombstones.kept(table)
         return rows if kept is None else rows.filter(kept)
 
     def parts(self, table: str) -> list[Path]:
@@ -437,7 +442,7 @@ class Store:
     def _checked(self, commit: Commit, part: str, columns: Iterable[str] | None) -> list[Path]:
         """Files of a part, each as it was written; columns that were found whole are not read again."""
         folder, known = self.path / part, commit.contents.get(part)
-        if known is None:  # a commit from before they were described
+        if known is None:  # who wrote the commit described none
             return sorted(folder.glob("*.parquet"))
         if (folder, "") not in self._sound:
             for name in sorted(_shown_in(folder) - known.keys()):
@@ -467,21 +472,21 @@ class Store:
     # ---- what was taken out -----------------------------------------------------------------
 
     @property
-    def removed(self) -> Removed:
+    def tombstones(self) -> Tombstones:
         """What was taken out, as recorded now, by whatever process."""
         self.look()
-        return read_removed(self.path, self.meta.get("removed"))
+        return read_tombstones(self.path, self.meta.get("tombstones"))
 
     @property
     def removed_file(self) -> Path | None:
         """Parquet file of it, for those who join: `kind` (cutout or image) and `id`; None where none is."""
         self.look()
-        return removed_path(self.path, self.meta.get("removed"))
+        return tombstones_path(self.path, self.meta.get("tombstones"))
 
-    def keep_removed(self, removed: Removed) -> None:
+    def keep_tombstones(self, removed: Tombstones) -> None:
         """Record what is taken out, in one step; only with the lock held."""
         self.look()
-        self._keep(removed=write_removed(self.path, removed))
+        self._keep(tombstones=write_tombstones(self.path, removed))
 
     # ---- products -------------------------------------------------------------------------
 
@@ -569,7 +574,7 @@ class Store:
     def damages(self) -> Iterator[str]:
         """What is wrong with the files of the catalog, each with its remedy; every byte is read."""
         self._sound = set()
-        checks: list[Callable[[], object]] = [lambda: self.removed, lambda: load_transform(self.transform)]
+        checks: list[Callable[[], object]] = [lambda: self.tombstones, lambda: load_transform(self.transform)]
         try:
             for commit in self.commits():
                 parts = [part for parts in commit.tables.values() for part in parts]
@@ -616,7 +621,7 @@ class Store:
         for folder in (self.path, self.path / "commits", self.path / "products"):
             for left in folder.glob("*.tmp"):
                 _delete(left)
-        if kept := self.meta.get("removed"):
+        if kept := self.meta.get("tombstones"):
             for left in self.path.glob("removed*.parquet"):
                 if left.name != kept["file"]:
                     left.unlink()

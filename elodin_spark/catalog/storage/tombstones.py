@@ -1,6 +1,6 @@
 """What was taken out of a catalog: IDs that stay taken out, whatever is run or rewritten later.
 
-``removed-<hash>.parquet`` in the folder of the catalog is the one record of it, and ``catalog.json`` names
+``tombstones-<hash>.parquet`` in the folder of the catalog is the one record of it, and ``catalog.json`` names
 it: so it replaces the one before in one step, a cutout is in all answers or in none, and a record that is
 lost or put back from another day is seen.
 """
@@ -26,7 +26,6 @@ from elodin_spark.errors import CatalogError, UnknownCutoutError
 from elodin_spark.neighbors.base import ids_array, some_ids
 from elodin_spark.neighbors.files import written_whole
 
-_FILE = "removed.parquet"
 _COLUMNS = pa.schema([pa.field("kind", pa.string()), pa.field("id", pa.int64())])
 _EMPTY = np.empty(0, np.int64)
 #: The column by which rows of a table are left out; tables that are not named keep all rows.
@@ -34,7 +33,7 @@ _COLUMN = {"images": "image_id", "cutouts": "cutout_id", "fingerprints": "cutout
 
 
 @dataclass(frozen=True, eq=False)
-class Removed:
+class Tombstones:
     """IDs that were taken out.
 
     Attributes
@@ -65,41 +64,35 @@ class Removed:
             )
 
 
-def removed_path(catalog: Path, record: Mapping[str, Any] | None) -> Path | None:
+def tombstones_path(catalog: Path, record: Mapping[str, Any] | None) -> Path | None:
     """The file that a record of ``catalog.json`` names; None before there is anything."""
-    if record is not None:
-        return catalog / str(record["file"])
-    file = catalog / _FILE  # of catalogs from before catalog.json named it
-    return file if file.exists() else None
+    return None if record is None else catalog / str(record["file"])
 
 
-def read_removed(catalog: Path, record: Mapping[str, Any] | None) -> Removed:
+def read_tombstones(catalog: Path, record: Mapping[str, Any] | None) -> Tombstones:
     """What was taken out of a catalog so far.
 
     Parameters
     ----------
     catalog : Path
     record : mapping or None
-        From :func:`write_removed`.
+        From :func:`write_tombstones`.
 
     Raises
     ------
     CatalogError
         The file is missing or damaged.
     """
-    file = removed_path(catalog, record)
-    if file is None:
-        return Removed()
-    if record is not None:
-        return _read(file, str(record["sha256"]))
-    return _read(file, None, file.stat().st_mtime_ns)
+    if record is None:
+        return Tombstones()
+    return _read(catalog / str(record["file"]), str(record["sha256"]))
 
 
 @lru_cache(maxsize=4)
-def _read(file: Path, sha256: str | None, _mtime_ns: int = 0) -> Removed:
+def _read(file: Path, sha256: str) -> Tombstones:
     try:
         content = file.read_bytes()
-        if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+        if sha256 != hashlib.sha256(content).hexdigest():
             raise ValueError("its bytes are others than were written")
         rows = pq.read_table(pa.BufferReader(content), schema=_COLUMNS)
     except (OSError, ValueError) as error:
@@ -109,10 +102,10 @@ def _read(file: Path, sha256: str | None, _mtime_ns: int = 0) -> Removed:
         ) from None
     kinds, ids = rows.column("kind"), rows.column("id")
     cutouts, images = (ids.filter(pc.equal(kinds, kind)).to_numpy() for kind in ("cutout", "image"))
-    return Removed(np.unique(cutouts), np.unique(images))
+    return Tombstones(np.unique(cutouts), np.unique(images))
 
 
-def write_removed(catalog: Path, removed: Removed) -> dict[str, Any]:
+def write_tombstones(catalog: Path, removed: Tombstones) -> dict[str, Any]:
     """Write what is taken out to a file, which counts once ``catalog.json`` names it.
 
     Returns
@@ -127,7 +120,7 @@ def write_removed(catalog: Path, removed: Removed) -> dict[str, Any]:
     content = io.BytesIO()
     pq.write_table(pa.table([kinds, ids], schema=_COLUMNS), content)
     sha256 = hashlib.sha256(content.getvalue()).hexdigest()
-    file = catalog / f"removed-{sha256[:12]}.parquet"
+    file = catalog / f"tombstones-{sha256[:12]}.parquet"
     with written_whole(file) as temporary:
         temporary.write_bytes(content.getvalue())
     counts = {"cutouts": int(removed.cutouts.size), "images": int(removed.images.size)}

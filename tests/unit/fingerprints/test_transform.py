@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from functools import cache
 
@@ -193,14 +192,6 @@ def test_the_file_is_the_same_for_the_same_fit_and_damage_is_found(kind, tmp_pat
     assert load_transform(None) is None
 
 
-def test_components_kept_before_there_was_a_choice_are_read(fitted, tmp_path):
-    path = tmp_path / "pca-0123.npz"
-    names = ("mean", "components", "variance_ratio")
-    np.savez(path, **{name: getattr(fitted, name) for name in names})
-    found = load_transform(TransformFile(str(path), hashlib.sha256(path.read_bytes()).hexdigest()))
-    np.testing.assert_array_equal(found.apply(cloud()), fitted.apply(cloud()))
-
-
 def test_prototypes_are_centers_and_the_nearest_come_first():
     generator = np.random.default_rng(0)
     middles = generator.normal(0, 50, (16, 6))
@@ -309,12 +300,14 @@ def test_what_changes_a_stored_vector_is_part_of_the_recipe():
     ):
         kinds += [recipe_of("a" * 64, **transform), recipe_of("b" * 64, **transform)]
     assert len(set(kinds)) == len(kinds)
-    # Without either it is what it was before there was a choice.
+    # What is left out is what it is by default.
     assert recipe_of(storage="float32", pca=None, pca_sample=7) == kinds[0]
     assert recipe_of(transform="none", labels="classes", power=1) == kinds[0]
-    components = {"components": 8, "sample": 4096, "seed": 0, "sha256": "a" * 64}
+    fitted = {"sample": 4096, "seed": 0, "sha256": "a" * 64}
+    how = {"kind": "none", "power": 1, "components": 8, "prototypes": None}
     chosen = parse_settings({"images": {"paths": "x"}, "fingerprints": {"pca": 8}})
-    assert make_recipe(chosen, "w", "0" * 64, transform_sha256="a" * 64)["fingerprints"]["pca"] == components
+    found = make_recipe(chosen, "w", "0" * 64, transform_sha256="a" * 64)["fingerprints"]["transform"]
+    assert found == how | fitted
     with pytest.raises(ConfigError, match="pca_sample 10 is too few"):
         recipe_of(pca=11, pca_sample=10)
 

@@ -87,6 +87,7 @@ def exchange(file: Path) -> None:
     near = sorted((root / "commits").glob("*.json")) if file.parent == root else []
     around = (file.parent.glob, file.parent.parent.rglob, root.rglob)
     others = [*near, *(each for look in around for each in look(f"*{file.suffix}"))]
+    others += sorted(each for each in root.rglob("*") if each.is_file())
     other = next(each for each in others if each != file)
     mine = file.read_bytes()
     file.write_bytes(other.read_bytes())
@@ -112,7 +113,7 @@ FILES = {
     "commit": "commits/000001.json",
     "first commit": "commits/000000.json",
     "catalog.json": "catalog.json",
-    "removed": "removed-*.parquet",
+    "removed": "tombstones-*.parquet",
     "transform": "transform-*.npz",
 }
 #: What a message says of the way out.

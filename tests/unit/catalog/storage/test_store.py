@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from elodin_spark.config.load import parse_settings
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.diskfiles import read_json
 from elodin_spark.errors import CatalogError
-from elodin_spark.fingerprints.transform import TransformFile, VectorTransform, load_transform
+from elodin_spark.fingerprints.transform import VectorTransform, load_transform
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.provenance import make_recipe, recipe_id
 
@@ -151,22 +150,6 @@ def test_labels_need_not_be_those_of_the_head(tmp_path, labels, count):
     assert load_transform(again.transform).dimension == 4
     assert again.meta["recipe"]["fingerprints"]["transform"]["sha256"] == again.transform.sha256
     assert again.meta["recipe_id"] == recipe_id(again.meta["recipe"]) != before
-
-
-def test_catalogs_from_before_there_was_a_choice_of_transform_are_read(store):
-    recipe = json.loads(json.dumps(store.meta["recipe"]))
-    recipe["fingerprints"]["pca"] = {"components": 5, "sample": 40, "seed": 0, "sha256": "a" * 64}
-    record = {"file": "pca-0.npz", "sha256": "a" * 64, "length": 2048, "components": 5, "sample": 40}
-    meta = {name: value for name, value in store.meta.items() if name != "labels"}
-    meta |= {"recipe": recipe, "recipe_id": recipe_id(recipe), "pca": {**record, "seconds": 1.0}}
-    (store.path / "catalog.json").write_text(json.dumps(meta))
-    old = Store(store.path)
-    assert (old.labels, old.label_count(5)) == ("units", 2048)
-    assert old.transform == TransformFile(str(store.path / "pca-0.npz"), "a" * 64)
-    left = parse_settings({"images": {"paths": "/data"}, "fingerprints": {"pca": 5, "pca_sample": 40}})
-    settled = settled_network(old, left)
-    assert (settled.fingerprints.transform, settled.fingerprints.labels) == ("none", "units")
-    require_recipe(old, settled, WEIGHTS)
 
 
 HEADED = Weights("w.h5", "/w", "1" * 64, "resnet50", classes=2, label_names=("n1 cat", "n2 dog"))
