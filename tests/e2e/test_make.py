@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.limits import HANG_S
-from helpers.order import EVERY_DAY, SLOW_FIRST, SLOW_UNITS
+from helpers.order import EVERY_DAY, SECONDS
 from helpers.paths import ROOT
 
 JAVA_ADVICE = "Install one: 'sudo apt install openjdk-17-jre-headless'"
@@ -92,7 +92,7 @@ def test_every_test_is_run_by_test_or_by_test_slow_and_all_by_test_all() -> None
 
 def test_files_named_in_the_order_of_tests_are_there() -> None:
     tests = ROOT / "tests"
-    for file in {*EVERY_DAY, *SLOW_UNITS, *SLOW_FIRST}:
+    for file in {*EVERY_DAY, *SECONDS}:
         assert (tests / file).is_file(), file
     kinds = {file.relative_to(tests).parts[0] for file in tests.rglob("test_*.py")}
     assert {file.split("/")[0] for file in EVERY_DAY} | {"unit", "cluster"} == kinds

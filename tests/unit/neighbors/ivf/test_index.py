@@ -327,9 +327,9 @@ def test_a_shard_of_another_training_is_not_searched_with_the_rest(
 ) -> None:
     ids, vectors = survey
     other, shards = build(tmp_path, ids, vectors, [], factory="IVF8,SQ8")
-    with pytest.raises(CatalogError, match="another trained index or index_config"):
+    with pytest.raises(CatalogError, match="another trained index or configuration"):
         ApproximateL2Index.open(built[0], [*built[1], *shards])
-    with pytest.raises(CatalogError, match="another trained index or index_config"):
+    with pytest.raises(CatalogError, match="another trained index or configuration"):
         ApproximateL2Index(Trained.load(built[0]), [Shard(shards[0], Trained.load(other))], Search(1, 1))
 
 

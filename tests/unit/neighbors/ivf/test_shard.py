@@ -250,12 +250,12 @@ def test_a_shard_of_another_training_is_refused(
     tmp_path: Path, shard: Path, vectors: NDArray[np.float32]
 ) -> None:
     other = train(choose_index_config(N, D, 1, factory=FACTORY), [vectors], tmp_path / "other", seed=9)
-    with pytest.raises(CatalogError, match="another trained index or index_config"):
+    with pytest.raises(CatalogError, match="another trained index or configuration"):
         Shard(shard, other)
     # Even where the record was swapped, its files say whose they are.
     record = json.loads((shard / "shard.json").read_text())
     (shard / "shard.json").write_text(json.dumps({**record, "trained": other.digest}))
-    with pytest.raises(CatalogError, match="another trained index or index_config"):
+    with pytest.raises(CatalogError, match="another trained index or configuration"):
         Shard(shard, other)
 
 
