@@ -52,8 +52,8 @@ class TransformSettings(Model):
         4096,
         ge=2,
         le=100_000,
-        description="windows that transform, components and prototypes are fitted to; no fewer than "
-        "components",
+        description="windows that the transform, components and prototypes are fitted to; no fewer "
+        "than components",
     )
     labels: LabelsChoice = Field(
         "auto",
