@@ -91,3 +91,13 @@ def test_filters_keep_the_same_in_each_checkout() -> None:
     found = result("filter.py", *arguments)
     assert len(found["rows"]) == 5
     assert all(row["kept"] > 0 and row["before, s"] > 0 for row in found["rows"])
+
+
+def test_a_checkout_is_timed_against_another() -> None:
+    found = result(
+        "against_checkout.py", str(ROOT), "--size", "tiny", "--rounds", "1", "--only", "cutting", "imported"
+    )
+    names = " ".join(row["what"] for row in found["rows"])
+    assert "cutting" in names
+    assert "import" in names
+    assert all(row["this"] > 0 and row["ratio"] > 0 for row in found["rows"])
