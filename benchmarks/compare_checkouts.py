@@ -332,10 +332,18 @@ def show(case: str, row: dict[str, Any], *, quiet: bool) -> None:
         print(f"{said}  {case}: {row['compared']} ({row['values']:,}): {row['difference']}", flush=True)
 
 
-def files_of(folder: Path) -> dict[str, np.ndarray]:
-    """What is in the files below a folder, hashed, by their names."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return {file.name: np.asarray(hashlib.sha256(file.read_bytes()).hexdigest()) for file in files}
+def files_of(folder: Path, exact: bool) -> dict[str, np.ndarray]:
+    """What is in the files below a folder, by their names: hashes, or the pixels of FITS files."""
+    from astropy.io import fits
+
+    found = {}
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        if exact or file.suffix != ".fits":
+            found[file.name] = np.asarray(hashlib.sha256(file.read_bytes()).hexdigest())
+        else:
+            with fits.open(file) as hdulist:
+                found[file.name] = next(hdu.data for hdu in hdulist if hdu.data is not None).copy()
+    return found
 
 
 def run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
@@ -350,7 +358,8 @@ def run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     apart = sorted(name for name in stacks[0] if stacks[0][name] != stacks[1][name])
     close = CLOSE if apart else 0.0
     rows = []
-    for row in compare(*(files_of(folder / "survey") for folder in folders.values()), 0.0):
+    simulated = [files_of(folder / "survey", not apart) for folder in folders.values()]
+    for row in compare(*simulated, close):
         rows.append({"case": "simulated"} | row)
         show("simulated", row, quiet=options.json)
     real = make_archive(work / "archive", folders["this"] / "survey" / "tiles", options.data)
