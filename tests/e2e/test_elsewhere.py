@@ -15,7 +15,7 @@ from elodin_spark.fingerprints.runtimes.cpu import BEYOND, cpu_flags
 
 pytestmark = pytest.mark.e2e
 
-FILES = ("test_fingerprints_runtime.py", "test_foundation.py", "test_images_raster.py")
+FILES = ("fingerprints/runtimes/test_network.py", "test_foundation.py", "images/test_raster.py")
 
 
 @pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE", "AVX512_CORE_BF16"])
