@@ -31,6 +31,8 @@ class Progress:
         Between lines where the stream is no terminal.
     begun : int
         What was done before.
+    at_most : bool
+        Less than `total` may be all there is, so nothing is said of the time left.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class Progress:
         stream: TextIO | None = None,
         interval_s: float = 15.0,
         begun: int = 0,
+        at_most: bool = False,
     ) -> None:
         self.total, self.what, self.unit = total, what, unit
+        self._at_most, self._wanted = at_most, f"at most {total}" if at_most else str(total)
         self._stream = stream or sys.stderr
         self._interval_s = interval_s
         self._done = self._begun = begun
@@ -56,7 +60,7 @@ class Progress:
                 total=total, desc=what, unit=unit, file=self._stream, dynamic_ncols=True, initial=begun
             )
         else:
-            self._line(f"{what}: {begun} of {total} {unit}")
+            self._line(f"{what}: {begun} of {self._wanted} {unit}")
 
     def to(self, done: int) -> None:
         """Set what is done; it never goes back."""
@@ -68,7 +72,8 @@ class Progress:
         now = time.monotonic()
         if step and done < self.total and now - self._printed >= self._interval_s:
             left_s = (now - self._started) / (done - self._begun) * (self.total - done)
-            self._line(f"{self.what}: {done} of {self.total} {self.unit}, about {left_s:.0f} s left")
+            left = "" if self._at_most else f", about {left_s:.0f} s left"
+            self._line(f"{self.what}: {done} of {self._wanted} {self.unit}{left}")
             self._printed = now
 
     def add(self, step: int = 1) -> None:
@@ -95,7 +100,7 @@ class Progress:
             self._bar.close()
         elif error is None:
             elapsed_s = time.monotonic() - self._started
-            self._line(f"{self.what}: {self._done} of {self.total} {self.unit} in {elapsed_s:.1f} s")
+            self._line(f"{self.what}: {self._done} of {self._wanted} {self.unit} in {elapsed_s:.1f} s")
 
 
 @contextmanager

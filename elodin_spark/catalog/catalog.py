@@ -36,6 +36,7 @@ from elodin_spark.catalog.search.query import (
     by_pixel,
     by_position,
     by_vector,
+    whole_ids,
 )
 from elodin_spark.catalog.storage.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.storage.rowfilter import among
@@ -387,7 +388,7 @@ class Catalog:
         if query.way == "vector":
             return by_vector(self._store, self.settings, query.value, self._l2.dimension)
         if query.way == "image":
-            return by_image(self._store, self.settings, self._network, query.value)
+            return by_image(self._store, self.settings, lambda: self._network, query.value)
         return by_id(query.value)
 
     @with_search_options
@@ -579,7 +580,7 @@ class Catalog:
         (64, 64)
         """
         self._look()
-        ids = np.asarray(list(cutout_ids), dtype=np.int64)
+        ids = np.asarray(whole_ids(cutout_ids), dtype=np.int64)
         self._store.tombstones.refuse(ids, str(self.path))
         rows = self._windows.take(rows_of(self.cutout_ids(), ids, source=str(self.path))).to_pylist()
         labels = self._labels_of(ids)
@@ -669,13 +670,16 @@ class Catalog:
         """
         if (position is None) == (image is None):
             raise InputError("a cutout is asked for at a position, or on an image")
+        if (pixel is not None and image is None) or (radius_arcsec is not None and position is None):
+            raise InputError("a pixel goes with an image, and a radius with a position")
         if position is not None:
             return self.resolve(Query.from_position(position, radius_arcsec)).cutout_ids[0]
-        query = (
-            Query("pixel", (str(image), None, None))
-            if pixel is None
-            else Query.from_pixel(str(image), *pixel)
-        )
+        if pixel is None:
+            query = Query("pixel", (str(image), None, None))
+        elif isinstance(pixel, str) or np.shape(pixel) != (2,):
+            raise InputError(f"a pixel is two numbers, x and y, got {pixel!r}")
+        else:
+            query = Query.from_pixel(str(image), *pixel)
         return self.resolve(query).cutout_ids[0]
 
     def __repr__(self) -> str:

@@ -160,7 +160,7 @@ def _noise_lines(record: dict[str, Any]) -> list[str]:
     if not noise["pairs"]:
         return [head + "were looked for, and none is indexed"]
     return [
-        head + f"lie {noise['median']:.4g} apart in the median, 68 of 100 of them {noise['p16']:.4g} to "
+        head + f"lie {noise['median']:.4g} apart in the median, 68 % of them {noise['p16']:.4g} to "
         f"{noise['p84']:.4g}; of {noise['pairs']:,} pairs"
     ]
 
@@ -172,7 +172,7 @@ def _distance_lines(record: dict[str, Any]) -> list[str]:
         return []
     (low, _, high), (nearest_low, _, nearest_high) = found["pairs"], found["nearest"]
     return [
-        f"distances  68 of 100 pairs of cutouts lie {low:.4g} to {high:.4g} apart by L2, a cutout and its "
+        f"distances  68 % of pairs of cutouts lie {low:.4g} to {high:.4g} apart by L2, a cutout and its "
         f"nearest {nearest_low:.4g} to {nearest_high:.4g}"
     ]
 

@@ -246,7 +246,7 @@ def neighbors(
     ] = None,
     radius: Annotated[
         float | None,
-        typer.Option(metavar="ARCSEC", help="How far that may be; half the window by default."),
+        typer.Option(metavar="ARCSEC", help="Largest distance to that center; half the window by default."),
     ] = None,
     at: Annotated[
         str | None,
@@ -348,7 +348,7 @@ def query_of(
 @app.command()
 def cutout(
     catalog: CatalogPath,
-    cutout_id: Annotated[int, typer.Argument(metavar="CUTOUT_ID", help="Of the catalog.")],
+    cutout_id: Annotated[int, typer.Argument(metavar="CUTOUT_ID", help="ID of the cutout.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.fits", help="The file to write.")],
 ) -> None:
     """Write a cutout to a FITS file with its WCS.

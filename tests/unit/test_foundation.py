@@ -274,3 +274,12 @@ def test_what_is_counted_is_named_by_its_number(count, noun, text):
 def test_a_report_of_one_image_names_one():
     text = RunReport(1, 1, 0, 1, (), 1.0).text()
     assert text.startswith("1 image, 1 cutout, 0 refused; 1 batch done")
+
+
+def test_of_a_total_that_may_not_be_reached_no_time_left_is_told() -> None:
+    for at_most, said in ((False, "s left"), (True, "2 of at most 9 windows")):
+        stream = io.StringIO()
+        with Progress(9, "cutting", "windows", stream, interval_s=0.0, at_most=at_most) as progress:
+            progress.to(2)
+        assert said in stream.getvalue()
+        assert ("left" in stream.getvalue()) != at_most

@@ -77,7 +77,7 @@ def fit_to_files(
     started, wanted = time.monotonic(), network.settings.pca_sample
     found = np.empty(0, np.int64)
     used: list[tuple[DataFrame, bool]] = []
-    with Progress(wanted, "cutting a sample, at most", "windows") as progress:
+    with Progress(wanted, "cutting a sample", "windows", at_most=True) as progress:
         for rows, described in _frames(spark, settings, files):
             used.append((rows, described))
             found = np.concatenate([found, _ids(rows, listing_windows(settings, described=described))])

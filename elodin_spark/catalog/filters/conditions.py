@@ -25,6 +25,7 @@ import pyarrow as pa
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.parser import Parser
 
 from elodin_spark.config.base import near_miss
 from elodin_spark.errors import InputError
@@ -32,6 +33,7 @@ from elodin_spark.errors import InputError
 _LONGEST = 1_000_000  # characters: some ten thousand IDs
 _LONGEST_SQL, _LONGEST_TWICE = 2 * _LONGEST, 10_000  # of what is written for DuckDB
 _DEEPEST = 100  # expressions within expressions
+_MOST_TYPES = 4  # followed by a bracket
 _MOST_EXPRESSIONS, _MOST_PATTERNS = 10_000, 100  # literals aside; each pattern has a machine of its own
 _MEMORY, _THREADS = "2GB", 4
 
@@ -102,6 +104,7 @@ def parse_condition(
         raise InputError(f"a filter of {len(text):,} characters: at most {_LONGEST:,} are read")
     try:
         text.encode()
+        _require_shallow(text)
         nodes = sqlglot.parse(text, read="spark")
         if len(nodes) != 1 or nodes[0] is None:
             said = f"{len(nodes)} statements" if any(nodes) else "nothing"
@@ -403,6 +406,21 @@ class _Checker:
         return _Term(kind, f"(CASE {'' if value is None else _as(of, value)} {sql} ELSE {last} END)")
 
 
+def _require_shallow(text: str) -> None:
+    """Refuse what takes the parser long: it tries a type as two things, with all that is in its brackets."""
+    depth = types = 0
+    before = None
+    for token in sqlglot.tokenize(text, read="spark"):
+        if token.token_type.name == "L_PAREN":
+            depth += 1
+            types += before in Parser.TYPE_TOKENS
+        elif token.token_type.name == "R_PAREN":
+            depth -= 1
+        if depth > _DEEPEST or types > _MOST_TYPES:
+            raise InputError("it is nested too deep, or calls types as functions")
+        before = token.token_type
+
+
 def _number(text: str) -> _Term:
     """A number as it is written, with or without a minus."""
     digits = text.removeprefix("-")
@@ -410,7 +428,10 @@ def _number(text: str) -> _Term:
         if len(digits.lstrip("0")) > 19 or not -(1 << 63) <= int(text) < 1 << 63:
             raise InputError(f"the number {_short(text)} does not fit 64 bits")
         return _Term("int", f"({int(text)})::BIGINT", int(text))
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise InputError(f"{_short(text)!r} is no number") from None
     if not math.isfinite(value):
         raise InputError(f"the number {_short(text)} is beyond doubles")
     return _Term("double", f"({value:.17e})", value)

@@ -7,6 +7,7 @@ The columns are those of the tables ``cutouts`` and ``images``, joined; a name t
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Where:
 
     def __init__(self, store: Store, condition: str) -> None:
         self._store = store
-        self._condition = parse_condition(condition, _TABLES, lambda label: label_number(store, label))
+        self._condition = parse_condition(condition, _TABLES, Labels(store).number)
         self._query = _query(self._condition)
         types = {"cutouts": schema.CUTOUTS, "images": schema.IMAGES, "fingerprints": schema.FINGERPRINTS}
         columns = self._columns()
@@ -97,41 +98,58 @@ def score_sql(label: int) -> str:
     return f'coalesce("label_scores"[list_position("labels", {label})], 0)::DOUBLE'
 
 
-def label_number(store: Store, label: str) -> int:
-    """The number of a label.
+class Labels:
+    """The labels of a catalog, by all their spellings.
 
     Parameters
     ----------
     store : Store
-    label : str
-        A class by its name (``tabby``), its WordNet ID (``n02123045``) or both; ``class 5`` or
-        ``unit 5`` where the weights name none.
-
-    Raises
-    ------
-    InputError
-        There is no such label, or several classes have that name.
     """
-    names = [store.label_name(i) for i in range(_label_count(store))]
-    wanted = _plain(label)
-    spellings: dict[str, list[int]] = {}
-    for i, name in enumerate(names):
-        both = name.split(" ", 1) if store.meta["label_names"] is not None else []
-        for spelling in {_plain(each) for each in (name, *both)}:
-            spellings.setdefault(spelling, []).append(i)
-    found = spellings.get(wanted, [])
-    if len(found) > 1:
-        several = ", ".join(names[i] for i in found[:_LABELS_NAMED])
-        raise InputError(f"several labels are called {label!r}: {several}; name one by its ID")
-    if not found:
-        if not names:
-            raise InputError(
-                f"the labels of {store.path} are not known before it has an index: finish its run"
-            )
-        if store.meta["label_names"] is None:
-            raise InputError(f"there is no label {label!r}; they are {names[0]!r} to {names[-1]!r}")
-        raise InputError(f"there is no label {label!r}; {near_misses(wanted, spellings)}")
-    return found[0]
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [self._store.label_name(i) for i in range(_label_count(self._store))]
+
+    @cached_property
+    def _spellings(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for i, name in enumerate(self._names):
+            both = name.split(" ", 1) if self._store.meta["label_names"] is not None else []
+            for spelling in {_plain(each) for each in (name, *both)}:
+                found.setdefault(spelling, []).append(i)
+        return found
+
+    def number(self, label: str) -> int:
+        """The number of a label.
+
+        Parameters
+        ----------
+        label : str
+            A class by its name (``tabby``), its WordNet ID (``n02123045``) or both; ``class 5`` or
+            ``unit 5`` where the weights name none.
+
+        Raises
+        ------
+        InputError
+            There is no such label, or several classes have that name.
+        """
+        found = self._spellings.get(_plain(label), [])
+        if len(found) > 1:
+            several = ", ".join(self._names[i] for i in found[:_LABELS_NAMED])
+            raise InputError(f"several labels are called {label!r}: {several}; name one by its ID")
+        if not found:
+            if not self._names:
+                raise InputError(
+                    f"the labels of {self._store.path} are not known before it has an index: finish its run"
+                )
+            if self._store.meta["label_names"] is None:
+                first, last = self._names[0], self._names[-1]
+                raise InputError(f"there is no label {label!r}; they are {first!r} to {last!r}")
+            raise InputError(f"there is no label {label!r}; {near_misses(_plain(label), self._spellings)}")
+        return found[0]
 
 
 def _plain(label: str) -> str:

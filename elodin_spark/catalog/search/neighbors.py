@@ -133,7 +133,7 @@ class Neighbors(Sequence[Row]):
         Raises
         ------
         InputError
-            Its extension is another, or there is no such folder.
+            Its extension is another, or it cannot be written there.
         """
         path = Path(path)
         kind = path.suffix.lower()
@@ -141,6 +141,13 @@ class Neighbors(Sequence[Row]):
             raise InputError(f"{path.name} does not end in .csv, .ecsv, .fits, .vot or .parquet")
         if not path.parent.is_dir():
             raise InputError(f"there is no folder {path.parent} to write {path.name} to")
+        try:
+            self._write(path, kind)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be written: {error}") from None
+        return path
+
+    def _write(self, path: Path, kind: str) -> None:
         if kind == ".csv":
             path.write_text(neighbors_csv(self), encoding="utf-8")
         elif kind == ".parquet":
@@ -154,7 +161,6 @@ class Neighbors(Sequence[Row]):
                     if table[name].dtype.kind == "U":
                         table.replace_column(name, np.char.encode(table[name], "utf-8"))
             table.write(path, format=_FORMATS[kind], overwrite=True)
-        return path
 
     def text(self) -> str:
         """For a terminal: a table of each query, with what is to be said of it."""

@@ -101,7 +101,7 @@ class SearchOptions(_Asked):
     moc: FileName | None = Field(
         None, description="only cutouts whose center lies in the coverage map (MOC) of this file"
     )
-    where: str | None = Field(None, description="only cutouts of which this condition is true")
+    where: str | None = Field(None, description="only cutouts that meet this condition")
     repeats: RepeatsRule = Field(
         "keep",
         description="known repeats of the query or of a nearer neighbor: `leave-out`; or `group`: list those "

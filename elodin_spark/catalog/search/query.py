@@ -59,13 +59,7 @@ class Query:
         InputError
             Something else than whole numbers, or none.
         """
-        try:
-            if isinstance(cutout_id, Iterable):
-                numbers = tuple(operator.index(each) for each in cutout_id)
-            else:
-                numbers = (operator.index(cutout_id),)
-        except TypeError as error:
-            raise InputError(f"a cutout ID is a whole number: {error}") from None
+        numbers = whole_ids(cutout_id)
         if not numbers:
             raise InputError("no cutout ID is given to ask with")
         return cls("id", numbers)
@@ -226,7 +220,31 @@ def by_vector(
     return ResolvedQuery(name, outside=ExternalQueries(checked, sets))
 
 
-def by_image(store: Store, settings: Settings, network: ResolvedNetwork, file: str | Path) -> ResolvedQuery:
+def whole_ids(given: int | Iterable[int]) -> tuple[int, ...]:
+    """Cutout IDs, one or several, as Python's own numbers.
+
+    Raises
+    ------
+    InputError
+        Something else than whole numbers of 64 bits.
+    """
+    try:
+        some = given if isinstance(given, Iterable) else (given,)
+        numbers = tuple(operator.index(each) for each in some)
+    except TypeError as error:
+        raise InputError(
+            f"a cutout ID is a whole number: {error}; other queries are Query.from_position, from_pixel, "
+            "from_vector and from_image"
+        ) from None
+    for number in numbers:
+        if not -(1 << 63) <= number < 1 << 63:
+            raise InputError(f"a cutout ID has 63 bits, and {number} more")
+    return numbers
+
+
+def by_image(
+    store: Store, settings: Settings, network: Callable[[], ResolvedNetwork], file: str | Path
+) -> ResolvedQuery:
     """Ask by an image file, fingerprinted whole and as the catalog's own cutouts are, in this process.
 
     Parameters
@@ -234,7 +252,8 @@ def by_image(store: Store, settings: Settings, network: ResolvedNetwork, file: s
     store : Store
     settings : Settings
         Of the recipe of the catalog.
-    network : ResolvedNetwork
+    network : callable
+        Gives the network of the catalog; called once there is an image to ask with.
     file : str or Path
         Of any kind that is read, local or remote; of a FITS file the HDU of the settings or, where
         it has no such, the first image.
@@ -261,7 +280,7 @@ def by_image(store: Store, settings: Settings, network: ResolvedNetwork, file: s
 
     def fingerprinted(hdu: int | str | None) -> pa.Table:
         recipe, transform = store.meta["recipe_id"], store.transform
-        stages = fingerprinting_whole(settings, network, recipe, hdu=hdu, transform=transform)
+        stages = fingerprinting_whole(settings, network(), recipe, hdu=hdu, transform=transform)
         return run_plain(stages, files_to_batches(files))
 
     rows = fingerprinted(hdu)

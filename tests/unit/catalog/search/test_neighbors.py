@@ -178,6 +178,25 @@ def test_answers_are_not_written_as_anything(found, tmp_path: Path) -> None:
         found.write(tmp_path / "a.txt")
     with pytest.raises(InputError, match="there is no folder"):
         found.write(tmp_path / "none" / "a.csv")
+    for kind in ("csv", "parquet", "fits", "vot"):
+        (tmp_path / f"folder.{kind}").mkdir()
+        with pytest.raises(InputError, match="cannot be written"):
+            found.write(tmp_path / f"folder.{kind}")
+
+
+@pytest.mark.parametrize("wrong", ["abc", None, 1.5, [1.5], 2**70, [-(2**63) - 1], float("nan")])
+def test_what_is_no_cutout_id_is_refused(catalog, wrong: Any) -> None:
+    for ask in (catalog.cutout, catalog.neighbors, Query.from_id):
+        with pytest.raises(InputError, match="cutout ID"):
+            ask(wrong)
+    with pytest.raises(InputError, match="cutout ID"):
+        catalog.describe_cutouts([wrong])
+
+
+def test_a_picture_that_is_not_there_is_told_before_a_network_is_built(catalog, monkeypatch) -> None:
+    monkeypatch.setattr(type(catalog), "_network", property(lambda _: pytest.fail("the network is built")))
+    with pytest.raises(InputError, match=r"nope\.fits"):
+        catalog.neighbors(Query.from_image("nope.fits"))
 
 
 def test_what_is_shown_in_a_notebook_is_escaped_and_has_pictures(catalog, ids, found) -> None:
