@@ -21,6 +21,7 @@ from elodin_spark.planning.sizes import file_bytes, measure_table
 _L2_BYTES = 90  # of an index file beside its rows: FAISS's header
 _FILE_BYTES = 4096  # the header of each file of label sets: six, and two of their scores
 _IN_SHARD_BYTES, _SCORE_BYTES = 18, 6  # IDs, rows and sizes of sets; a label and its share
+_COUNT_BYTES = 8  # how many sets hold a label
 
 
 class Windows(NamedTuple):
@@ -134,10 +135,11 @@ def index_bytes(
     Where there are scores, they are beside the sets.
     """
     fixed = _L2_BYTES if index_config.exact else index_config.fixed_bytes
-    code = code_bytes(n_labels or index_config.dimension)
+    labels = n_labels or index_config.dimension
+    code = code_bytes(labels)
     return {
         "l2": rows * index_config.disk_bytes + fixed,
-        "jaccard": rows * (code + _IN_SHARD_BYTES) + 6 * _FILE_BYTES,
+        "jaccard": rows * (code + _IN_SHARD_BYTES) + _COUNT_BYTES * labels + 6 * _FILE_BYTES,
         "label_scores": rows * _SCORE_BYTES * set_size + 2 * _FILE_BYTES,
     }
 

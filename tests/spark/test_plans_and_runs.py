@@ -72,9 +72,7 @@ def test_counts_are_those_of_the_run_and_bytes_within_a_tenth(make, tiles, tmp_p
     for name in ("images", "cutouts", "fingerprints", "failures"):
         assert tables[name]["rows"] == catalog.info()["tables"][name]["rows"]
         assert tables[name]["bytes"] == pytest.approx(bytes_below(catalog.path / "tables" / name), rel=0.1)
-    for name in ("l2", "jaccard"):
-        (index,) = catalog.path.glob(f"products/*/{name}.index")
-        assert planned["index"][name] == pytest.approx(index.stat().st_size, rel=0.01)
+    check_the_bytes_of_the_index(planned, catalog)
     check_the_offer_of_dense_mode(planned)
     seconds, rates = planned["seconds"], planned["rates"]
     assert rates["images"] == 4
@@ -104,15 +102,20 @@ def test_a_plan_of_dense_mode_with_small_vectors_is_what_the_run_makes(make, tmp
         assert planned["tables"][name]["rows"] == catalog.info()["tables"][name]["rows"]
         real = bytes_below(catalog.path / "tables" / name)
         assert planned["tables"][name]["bytes"] == pytest.approx(real, rel=0.1)
-    for name in ("l2", "jaccard"):
-        (index,) = catalog.path.glob(f"products/*/{name}.index")
-        assert planned["index"][name] == pytest.approx(index.stat().st_size, rel=0.01)
+    check_the_bytes_of_the_index(planned, catalog)
     ids, vectors = catalog.vectors()
     assert vectors.shape == (len(ids), 40) == (100, 40)
     assert vectors.var(axis=0).argmax() == 0  # they are principal components of just these
     assert planned["rates"]["dense_s_per_megapixel"] > 0
     assert min(planned["seconds"][name] for name in ("network_start", "network", "transform")) > 0
     assert "fitting the transform" in plan_text(planned)
+
+
+def check_the_bytes_of_the_index(planned: dict[str, Any], catalog: Catalog) -> None:
+    (vectors,) = catalog.path.glob("products/index-*/l2.index")
+    (labels,) = catalog.path.glob("products/index-*/labels")
+    assert planned["index"]["l2"] == pytest.approx(vectors.stat().st_size, rel=0.01)
+    assert planned["index"]["jaccard"] == pytest.approx(bytes_below(labels), rel=0.1)
 
 
 def check_what_is_left(config: Path, tiles: Path, tmp_path: Path) -> None:

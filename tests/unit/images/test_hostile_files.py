@@ -49,7 +49,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 
 def cut_all(folder: Path) -> dict[str, dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "hostile.py"), str(folder)],
+        [sys.executable, str(ROOT / "tests" / "helpers" / "hostile.py"), str(folder)],
         capture_output=True,
         text=True,
         timeout=HANG_S,
