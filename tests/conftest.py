@@ -93,6 +93,13 @@ def spark() -> Iterator[SparkSession]:
     session.stop()
 
 
+@pytest.fixture(autouse=True)
+def _active_session(request: pytest.FixtureRequest) -> None:
+    """Make the session the active one again, whichever session an earlier test used last."""
+    if "spark" in request.fixturenames:
+        request.getfixturevalue("spark").createDataFrame([], "nothing INT")
+
+
 @pytest.fixture(scope="session")
 def small_settings() -> Callable[..., Settings]:
     """Settings of a quick run over some images; sections are merged in."""
