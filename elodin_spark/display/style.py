@@ -370,16 +370,16 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
             f"{path}: a figure cannot be written as {path.suffix!r}; end the name in one of {known}"
         )
     content = figure_bytes(figure, kind)
-    untransformed = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        untransformed.write_bytes(content)
-        untransformed.replace(path)
+        partial.write_bytes(content)
+        partial.replace(path)
     except OSError as error:
         raise ConfigError(
             f"{path}: the figure cannot be written there: {error}; choose another place"
         ) from None
     finally:
-        if untransformed.exists():
-            untransformed.unlink()
+        if partial.exists():
+            partial.unlink()
     return path

@@ -290,7 +290,7 @@ class _Held:
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.batch = batch
-        self.untransformed = 0
+        self.waited_for = 0
         self.results: dict[int, Fingerprint | ImageError] = {}
 
 
@@ -324,11 +324,11 @@ class _FingerprintStage:
                     while len(waiting[kind]) >= size:
                         self._run(waiting, kind)
                 while sum(item.batch.num_rows for item in held) > _MOST_HELD_BATCHES * size:
-                    if held[0].untransformed:
+                    if held[0].waited_for:
                         self._run(waiting, _kind_waited_for(held[0], waiting))
-                    while held and not held[0].untransformed:
+                    while held and not held[0].waited_for:
                         yield self._emit(held.popleft())
-                while held and not held[0].untransformed:
+                while held and not held[0].waited_for:
                     yield self._emit(held.popleft())
         for kind in waiting:
             if waiting[kind]:
@@ -354,7 +354,7 @@ class _FingerprintStage:
                 item.results[row] = error
                 continue
             waiting[window.ndim].append((item, row, window))
-            item.untransformed += 1
+            item.waited_for += 1
         if not self._spec.keep_pixels:
             # Here, not on the way out, so that held rows hold no pixels.
             item.batch = without_pixels(batch)
@@ -372,7 +372,7 @@ class _FingerprintStage:
         outcomes = self._fingerprinter.run([window for _, _, window in members])
         for (item, row, _), outcome in zip(members, outcomes, strict=True):
             item.results[row] = outcome
-            item.untransformed -= 1
+            item.waited_for -= 1
 
     def _emit(self, item: _Held) -> pa.RecordBatch:
         count = item.batch.num_rows

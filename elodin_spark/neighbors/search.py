@@ -68,7 +68,7 @@ def neighbors_of(
         some = queries.take(pending) if isinstance(queries, ExternalQueries) else asked[pending]
         ids, distances = index.search(some, max(fetch, 1), allowed=allowed)
         windows = None if allow_overlap or windows_of is None else _Windows(ids, asked[pending], windows_of)
-        untransformed = []
+        unanswered = []
         for row, query in enumerate(pending):
             others = np.flatnonzero(ids[row] != asked[query])
             if windows is not None:
@@ -78,10 +78,10 @@ def neighbors_of(
                 others = others[kept]
             others = others[:k]
             if others.size < k and ids.shape[1] == fetch < len(index):
-                untransformed.append(query)
+                unanswered.append(query)
             else:
                 found[query] = (ids[row][others], distances[row][others])
-        pending = np.array(untransformed, dtype=np.int64)
+        pending = np.array(unanswered, dtype=np.int64)
         fetch *= 2
     return _table(asked, found)
 
