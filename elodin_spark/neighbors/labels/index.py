@@ -12,7 +12,9 @@ with all lists, of which few sets need but one, they are exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -32,6 +34,7 @@ from elodin_spark.neighbors.base import (
     unknown_cutouts,
 )
 from elodin_spark.neighbors.distance import exact_distances
+from elodin_spark.neighbors.files import load_faiss
 from elodin_spark.neighbors.flat import VectorIndex, query_vectors
 from elodin_spark.neighbors.labels.bitcodes import encode, set_sizes
 from elodin_spark.neighbors.labels.clustering import LabelCenters, hamming
@@ -39,6 +42,8 @@ from elodin_spark.neighbors.labels.shard import LabelShard, Piece, rows_at, take
 
 _EXACT_BELOW = 20_000  # allowed cutouts, which are all compared
 _CHECKED_ON_OPENING = 4 << 20  # IDs
+_QUERIES_AT_ONCE = 32
+_TO_BEGIN = 4096  # sets of a piece, whose k-th nearest bounds that of all
 _MOST_WIDENING = 64  # of the lists, for a filter
 
 #: (query row, int64 IDs of shape (m,)) to distances of shape (m,), the smaller the better.
@@ -68,7 +73,7 @@ class LabelQueries:
     def compare(self, n_labels: int) -> list[_Compare]:
         """How far the sets of a shard are from each query."""
         if self.shares is None:
-            return [_by_jaccard(code) for code in self.codes]
+            return [_Jaccard(code) for code in self.codes]
         return [_by_shares(*row, n_labels) for row in zip(*self.shares, strict=True)]
 
 
@@ -240,14 +245,42 @@ class LabelIndex:
         if only is not None:
             nprobe = min(len(self.centers), math.ceil(nprobe * min(_MOST_WIDENING, len(self) / count)))
         every = nprobe >= len(self.centers) or (only is not None and only.size <= _EXACT_BELOW)
-        near = None if every else self.centers.nearest(codes, nprobe)
+        if every and queries.shares is None and len(codes) > 1:
+            answers = self._nearest_of_all(codes, k, only)
+        else:
+            near = None if every else self.centers.nearest(codes, nprobe)
+            answers = self._nearest_of_each(queries, k, near, only)
+        for row, found in enumerate(answers):
+            best = ranked(row, *found, tie_break)[:k]
+            ids[row], distances[row] = found[0][best], found[1][best]
+        return ids, distances
+
+    def _nearest_of_each(
+        self,
+        queries: LabelQueries,
+        k: int,
+        near: NDArray[np.int64] | None,
+        only: NDArray[np.int64] | None,
+    ) -> Iterator[Found]:
         for row, distance_to in enumerate(queries.compare(self.n_labels)):
             found = self._nearest(distance_to, k, None if near is None else near[row], only)
             if found[0].size < k:  # the lists nearest to this one hold fewer
                 found = self._nearest(distance_to, k, None, only)
-            best = ranked(row, *found, tie_break)[:k]
-            ids[row], distances[row] = found[0][best], found[1][best]
-        return ids, distances
+            yield found
+
+    def _nearest_of_all(
+        self, codes: NDArray[np.uint8], k: int, only: NDArray[np.int64] | None
+    ) -> Iterator[Found]:
+        """What :meth:`_nearest` finds of each set by Jaccard among all; many at once are compared faster."""
+        pieces = [(shard, piece) for shard in self.shards for piece in shard.pieces(None, only)]
+        blocks = [codes[first : first + _QUERIES_AT_ONCE] for first in range(0, len(codes), _QUERIES_AT_ONCE)]
+        apart = _counted_ahead((block, *each) for block in blocks for each in pieces)
+        for block in blocks:
+            queries = [(_Jaccard(code), _Nearest(k)) for code in block]
+            for (shard, piece), rows in zip(pieces, apart, strict=False):
+                for (distance_to, nearest), row in zip(queries, rows, strict=True):
+                    nearest.add(shard, piece, *distance_to.among(row, shard, piece, k, nearest.kth))
+            yield from (nearest.found() for _, nearest in queries)
 
     def _nearest(
         self,
@@ -257,16 +290,11 @@ class LabelIndex:
         only: NDArray[np.int64] | None,
     ) -> Found:
         """(IDs, distances) of all at most as far as the k-th nearest of some lists, or of all."""
-        ids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-        distances: list[NDArray[np.float64]] = [np.empty(0)]
-        kth = np.inf
+        nearest = _Nearest(k)
         for shard in self.shards:
             for piece in shard.pieces(lists, only):
-                near, far = distance_to(shard, piece, k, kth)
-                ids.append(shard.row_ids[rows_at(piece, near)] if near.size else near)
-                distances.append(far)
-                ids, distances, kth = _closer(ids, distances, k)
-        return np.concatenate(ids), np.concatenate(distances)
+                nearest.add(shard, piece, *distance_to(shard, piece, k, nearest.kth))
+        return nearest.found()
 
     def _locate(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Shard and row of each ID, shape (m,); -1 where it is in none."""
@@ -366,36 +394,83 @@ def jaccard_distance(a: int, b: int | NDArray[Any], hamming: NDArray[Any]) -> ND
     return np.asarray(2 * wide / np.maximum(a + b + wide, 1))
 
 
-def _closer(
-    ids: list[NDArray[np.int64]], distances: list[NDArray[np.float64]], k: int
-) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]], float]:
-    """What is at most as far as the k-th nearest so far, and how far that is."""
-    every, far = np.concatenate(ids), np.concatenate(distances)
-    if far.size < k:
-        return [every], [far], np.inf
-    kth = float(np.partition(far, k - 1)[k - 1])
-    near = far <= kth
-    return [every[near]], [far[near]], kth
+class _Nearest:
+    """What is at most as far from a query as the k-th nearest so far."""
+
+    def __init__(self, k: int) -> None:
+        self.kth = np.inf
+        self._k = k
+        self._ids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        self._distances: list[NDArray[np.float64]] = [np.empty(0)]
+
+    def add(self, shard: LabelShard, piece: Piece, near: NDArray[np.int64], far: NDArray[np.float64]) -> None:
+        """Add the sets at some places of a piece of a shard, and how far they are."""
+        if not near.size:
+            return
+        ids, distances = self._ids, self._distances
+        ids.append(shard.row_ids[rows_at(piece, near)])
+        distances.append(far)
+        every, all_far = np.concatenate(ids), np.concatenate(distances)
+        if all_far.size >= self._k:
+            self.kth = float(np.partition(all_far, self._k - 1)[self._k - 1])
+            near = np.flatnonzero(all_far <= self.kth)
+            every, all_far = every[near], all_far[near]
+        self._ids, self._distances = [every], [all_far]
+
+    def found(self) -> Found:
+        """IDs and distances."""
+        return np.concatenate(self._ids), np.concatenate(self._distances)
 
 
-def _by_jaccard(code: NDArray[np.uint8]) -> _Compare:
-    size = int(set_sizes(code[np.newaxis])[0])
+def _counted_ahead(
+    work: Iterable[tuple[NDArray[np.uint8], LabelShard, Piece]],
+) -> Iterator[NDArray[np.int32]]:
+    """Hamming distances of some codes and the sets of a piece; the next ones meanwhile, by a thread."""
 
-    def distances(
-        shard: LabelShard, piece: Piece, k: int, limit: float
+    def count(codes: NDArray[np.uint8], shard: LabelShard, piece: Piece) -> NDArray[np.int32]:
+        return hamming(codes, take(shard.codes, piece))
+
+    if load_faiss().omp_get_max_threads() == 1:
+        yield from (count(*each) for each in work)
+        return
+    with ThreadPoolExecutor(1, "elodin-labels") as thread:
+        waiting: deque[Future[NDArray[np.int32]]] = deque()
+        for each in work:
+            waiting.append(thread.submit(count, *each))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class _Jaccard:
+    """How far the sets of a shard are from one set: a :data:`_Compare`."""
+
+    def __init__(self, code: NDArray[np.uint8]) -> None:
+        self._code = code[np.newaxis]
+        self._size = int(set_sizes(self._code)[0])
+
+    def __call__(
+        self, shard: LabelShard, piece: Piece, k: int, limit: float
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        apart = hamming(code[np.newaxis], take(shard.codes, piece))[0]
+        return self.among(hamming(self._code, take(shard.codes, piece))[0], shard, piece, k, limit)
+
+    def among(
+        self, apart: NDArray[np.int32], shard: LabelShard, piece: Piece, k: int, limit: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Where the Hamming distances to the sets of the piece are known."""
+        size = self._size
         if shard.size is None:
             far = jaccard_distance(size, take(shard.sizes, piece).astype(np.int64), apart)
             near = np.flatnonzero(far <= limit)
             return near, far[near]
         steps = jaccard_distance(size, shard.size, np.arange(size + shard.size + 1))
         farthest = int(np.searchsorted(steps, limit, side="right")) - 1
-        below = np.cumsum(np.bincount(apart))  # sets at most so far apart
-        near = np.flatnonzero(apart <= min(farthest, int(np.searchsorted(below, k))))
+        some = apart[:_TO_BEGIN]
+        if some.size > k:  # the k-th nearest of all are no farther than those of some
+            farthest = min(farthest, int(np.partition(some, k - 1)[k - 1]))
+        near = np.flatnonzero(apart <= farthest)
         return near, steps[apart[near]]
-
-    return distances
 
 
 def _by_shares(labels: NDArray[np.int64], shares: NDArray[np.float64], n_labels: int) -> _Compare:
