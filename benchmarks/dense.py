@@ -100,7 +100,7 @@ def _cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def halo_rows(options: argparse.Namespace, image: np.ndarray, spec: DenseSpec) -> list[dict[str, Any]]:
     """Vectors by blocks of each halo against those of one pass over the image."""
-    runtime = spec.network.load(str)
+    runtime = spec.network.load(str)[0]
     side, step = options.size, 32
     height, width = image.shape[:2]
     corners = [(x, y) for y in range(0, height - side + 1, step) for x in range(0, width - side + 1, step)]

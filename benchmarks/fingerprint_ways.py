@@ -193,7 +193,7 @@ def _loop(link: Connection, spec: FingerprintSpec, pixels: Path) -> None:
         start, end, give = asked
         began = process_time()
         if runtime is None:
-            runtime = spec.load(str)
+            runtime = spec.load(str)[0]
         size = spec.batch_size
         found = [runtime(windows[i : min(i + size, end)])[0] for i in range(start, end, size)]
         link.send((process_time() - began, np.concatenate(found) if give else None))

@@ -23,7 +23,7 @@ from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.network import layer_lengths
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.transform import VectorTransform
+from elodin_spark.fingerprints.transform import VectorTransform, shares
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.fingerprints.windows import resize_window
@@ -179,7 +179,7 @@ class Vectors:
             "threads": self._threads,
         }
         settings = parse_settings({"images": {"paths": "."}, "fingerprints": network}).fingerprints
-        return FingerprintSpec.from_network(resolve_network(settings, weights)).load(str)(pixels)
+        return FingerprintSpec.from_network(resolve_network(settings, weights)).load(str)[0](pixels)
 
 
 def _haralick(pixels: NDArray[np.uint8]) -> tuple[Matrix, None]:
@@ -215,7 +215,7 @@ def fit_transform(recipe: Recipe, vectors: Matrix, seed: int) -> Steps:
     if names == ["auto"]:
         chosen = TransformSettings(transform=AUTO_TRANSFORM, power=AUTO_POWER, labels="units")
         return VectorTransform.fit(
-            vectors, chosen, seed, layer_lengths(recipe.backbone, layer_of(recipe))
+            vectors, chosen, seed, shares([layer_lengths(recipe.backbone, layer_of(recipe))])
         ).apply
     names = {"pca": ["pca64"], "haralick": ["standardize"]}.get(recipe.source, []) + names
     steps: list[Steps] = []

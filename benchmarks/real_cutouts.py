@@ -51,6 +51,6 @@ def fingerprints(data: Path, names: Sequence[str], weights: str, px: int) -> NDA
     """Vectors of all cutouts of some sets in f32, float32, shape (n, d)."""
     network = {"weights": weights, "input_px": px, "precision": "f32"}
     settings = parse_settings({"images": {"paths": str(data)}, "fingerprints": network}).fingerprints
-    run = FingerprintSpec.from_network(resolve_network(settings, resolve_weights(weights))).load(str)
+    run = FingerprintSpec.from_network(resolve_network(settings, resolve_weights(weights))).load(str)[0]
     every = {"efigi": efigi, "sdss": sdss}
     return np.concatenate([run(every[name](data, px, 10**6)[0])[0] for name in names])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from elodin_spark.config.settings import FingerprintsSettings, Precision, Settings, Step
@@ -25,6 +26,7 @@ def make_recipe(
     model_sha256: str | None = None,
     transform_sha256: str | None = None,
     units: bool = False,
+    joined: Sequence[tuple[str, str, str | None]] = (),
 ) -> dict[str, Any]:
     """Collect what the fingerprints of a run depend on.
 
@@ -43,6 +45,8 @@ def make_recipe(
         Hash of the fitted transform; None before it is fitted.
     units : bool, optional
         Labels are units of the vector though the network has a head.
+    joined : sequence of (str, str, str or None), optional
+        Of each further network the name and the hash of its weights, and the hash of it quantized.
 
     Returns
     -------
@@ -72,10 +76,28 @@ def make_recipe(
             **_layer(fingerprints.layer, fingerprints.augmentations),
             "top_labels": fingerprints.top_labels,
             **_arithmetic(fingerprints.arithmetic, runtime, model_sha256),
+            **_joined(fingerprints, joined),
             **({"labels": "units"} if units else {}),
             **_stored(settings, transform_sha256),
         },
     }
+
+
+def _joined(settings: FingerprintsSettings, joined: Sequence[tuple[str, str, str | None]]) -> dict[str, Any]:
+    """The further networks; nothing where there is one."""
+    found = [
+        {
+            "backbone": network.backbone,
+            "weights": weights,
+            "weights_sha256": sha256,
+            "input_px": network.input_px,
+            **_layer(network.layer, network.augmentations),
+            "factor": network.factor,
+            **({} if quantized is None else {"model_sha256": quantized}),
+        }
+        for network, (weights, sha256, quantized) in zip(settings.networks, joined, strict=True)
+    ]
+    return {"networks": found} if found else {}
 
 
 def _input(settings: FingerprintsSettings) -> dict[str, Any]:
@@ -175,6 +197,11 @@ def network_id(
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def joined_id(names: Sequence[str], factors: Sequence[float]) -> str:
+    """Twelve hexadecimal digits that name several networks joined, by their own names and factors."""
+    return hashlib.sha256(json.dumps([list(names), list(factors)]).encode()).hexdigest()[:12]
+
+
 def _layer(layer: str | None, augmentations: int) -> dict[str, Any]:
     # Nothing of the plain case.
     named: dict[str, Any] = {} if layer is None else {"layer": layer}
@@ -201,7 +228,8 @@ def recipe_id(recipe: dict[str, Any]) -> str:
     The name of the weights does not count, their content does.
     """
     counted = json.loads(json.dumps(recipe))
-    counted["fingerprints"].pop("weights")
+    for network in (counted["fingerprints"], *counted["fingerprints"].get("networks", ())):
+        network.pop("weights")
     text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

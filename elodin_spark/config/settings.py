@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -168,6 +169,81 @@ DENSE_BACKBONES = ("resnet50", "resnet101", "resnet152")
 RuntimeChoice = Literal["auto", "tensorflow", "openvino", "keras"]
 
 
+class NetworkSettings(Model):
+    """One more network, whose vectors are joined to those of the first."""
+
+    weights: str = Field(description="as `fingerprints.weights`")
+    backbone: str = Field("resnet50", description="as `fingerprints.backbone`")
+    weights_sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="as `fingerprints.weights_sha256`"
+    )
+    factor: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="how far apart its vectors are, of the first network's: both are scaled to count alike, "
+        "and these then multiplied by it. Part of the recipe",
+    )
+    #: A number whatever was given: see _own_weights_and_size.
+    input_px: int = Field(None, ge=32, le=1024, description="as `fingerprints.input_px`")  # type: ignore[assignment]
+    layer: str | None = Field(None, description="as `fingerprints.layer`")
+    augmentations: Literal[1, 4, 8] = Field(
+        None,  # type: ignore[arg-type]
+        description="as `fingerprints.augmentations`",
+    )
+    int8_model: str | None = Field(None, description="as `fingerprints.int8_model`")
+
+    @field_validator("backbone")
+    @classmethod
+    def _of_the_table(cls, value: str) -> str:
+        return _known_backbone(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_weights_and_size(cls, values: Any) -> Any:
+        return _with_own_network(values)
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> NetworkSettings:
+        _require_large(self.backbone, self.input_px)
+        return self
+
+
+def _known_backbone(name: str) -> str:
+    try:
+        return get_backbone(name).name
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _with_own_network(values: Any) -> Any:
+    """Settings of a network with what its weights want for what they leave out."""
+    if not isinstance(values, dict):
+        return values
+    try:
+        own = own_network(
+            values.get("weights"),
+            str(values.get("backbone", "resnet50")),
+            str(values.get("mode", "window")),
+        )
+    except ConfigError:
+        own = {
+            "weights": "imagenet",
+            "input_px": 224,
+            "augmentations": 1,
+        }  # the name of the network is the error to report
+    return {**values, **{name: own[name] for name in own if values.get(name) is None}}
+
+
+def _require_large(backbone: str, input_px: int) -> None:
+    entry = get_backbone(backbone)
+    if input_px < entry.min_px:
+        raise ValueError(
+            f"input_px is {input_px}, and {entry.title} takes {entry.min_px} px or more: leave it "
+            f"out for the {entry.input_px} px the network was made for"
+        )
+
+
 class FingerprintsSettings(TransformSettings):
     """The network that turns a window into a vector and a set of labels."""
 
@@ -211,6 +287,12 @@ class FingerprintsSettings(TransformSettings):
         description="ways of looking at each window whose answers are averaged: as it is, in four quarter "
         "turns, or these and their mirror images; empty: as the weights `survey` want it, "
         "else 1. Part of the recipe",
+    )
+    networks: tuple[NetworkSettings, ...] = Field(
+        (),
+        max_length=4,
+        description="further networks that look at the same windows; their vectors are joined to those of "
+        "the first, and labels are those of the first network that has classes. Part of the recipe",
     )
     top_labels: int = Field(30, ge=1, le=1000, description="labels of the label set that Jaccard compares")
     batch_size: int = Field(
@@ -267,39 +349,61 @@ class FingerprintsSettings(TransformSettings):
     @field_validator("backbone")
     @classmethod
     def _of_the_table(cls, value: str) -> str:
-        try:
-            return get_backbone(value).name
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+        return _known_backbone(value)
 
     @model_validator(mode="before")
     @classmethod
     def _own_weights_and_size(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        try:
-            own = own_network(
-                values.get("weights"),
-                str(values.get("backbone", "resnet50")),
-                str(values.get("mode", "window")),
-            )
-        except ConfigError:
-            own = {
-                "weights": "imagenet",
-                "input_px": 224,
-                "augmentations": 1,
-            }  # the name of the network is the error to report
-        return {**values, **{name: own[name] for name in own if values.get(name) is None}}
+        return _with_own_network(values)
 
     @model_validator(mode="after")
     def _large_enough(self) -> FingerprintsSettings:
-        entry = get_backbone(self.backbone)
-        if self.input_px < entry.min_px:
+        _require_large(self.backbone, self.input_px)
+        return self
+
+    @model_validator(mode="after")
+    def _joined(self) -> FingerprintsSettings:
+        if not self.networks:
+            return self
+        if self.mode == "dense":
             raise ValueError(
-                f"input_px is {self.input_px}, and {entry.title} takes {entry.min_px} px or more: leave it "
-                f"out for the {entry.input_px} px the network was made for"
+                "mode dense runs one network over the image: leave networks out, or set mode=window"
+            )
+        if self.transform not in ("auto", "standardize"):
+            raise ValueError(
+                f"networks are joined by standardizing their vectors, and transform is {self.transform}: "
+                "leave it out, or set transform=standardize"
+            )
+        if self.precision not in ("int8", "auto") and any(each.int8_model for each in self.networks):
+            raise ValueError(
+                f"int8_model of a network is for precision int8 or auto, not {self.precision}: leave it out"
             )
         return self
+
+    @property
+    def parts(self) -> tuple[FingerprintsSettings, ...]:
+        """Settings of each network alone, the first's first."""
+        fields = ("weights", "backbone", "weights_sha256", "input_px", "layer", "augmentations", "int8_model")
+        return (
+            self.model_copy(update={"networks": ()}),
+            *(
+                self.model_copy(update={"networks": ()} | {name: getattr(network, name) for name in fields})
+                for network in self.networks
+            ),
+        )
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """What the vectors of each network are multiplied with, once they count alike; the first's first."""
+        return (1.0, *(network.factor for network in self.networks))
+
+    def with_int8_models(self, paths: Sequence[str | None]) -> FingerprintsSettings:
+        """These settings with the quantized network of each network, the first's first."""
+        networks = [
+            each.model_copy(update={"int8_model": path})
+            for each, path in zip(self.networks, paths[1:], strict=True)
+        ]
+        return self.model_copy(update={"int8_model": paths[0], "networks": tuple(networks)})
 
     @model_validator(mode="after")
     def _int8_is_openvino(self) -> FingerprintsSettings:

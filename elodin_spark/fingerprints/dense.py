@@ -232,7 +232,7 @@ class DenseStage(TileStage):
     @cached_property
     def runtime(self) -> Runtime:
         """The network of this process."""
-        return self._dense.network.load(self._locate)
+        return self._dense.network.load(self._locate)[0]
 
     def cut(
         self, image: Row, picture: Picture, plane: Plane, layout: Layout, pixels: PixelBuffer

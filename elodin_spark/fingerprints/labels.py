@@ -94,7 +94,7 @@ def label_sets(
 
 def check_labels(choice: LabelsChoice, weights: Weights) -> None:
     """Raise ConfigError where labels are to be classes of weights without a head."""
-    if choice == "classes" and weights.classes is None:
+    if choice == "classes" and weights.labeled.classes is None:
         raise ConfigError(
             f"fingerprints.labels is classes, and the weights {weights.name} have no head: take auto, units "
             "or prototypes, or other weights"
@@ -112,4 +112,4 @@ def settled_labels(choice: LabelsChoice, weights: Weights) -> LabelsChoice:
     check_labels(choice, weights)
     if choice != "auto":
         return choice
-    return AUTO_LABELS if weights.classes is None else "classes"
+    return AUTO_LABELS if weights.labeled.classes is None else "classes"

@@ -71,8 +71,8 @@ class Gate:
         f32 first, then from the fastest.
     reason : str
         For the log.
-    model : ModelFile or None
-        The quantized network, where int8 was taken.
+    models : tuple of ModelFile
+        The quantized networks, where int8 was taken.
     """
 
     asked: str
@@ -81,7 +81,7 @@ class Gate:
     windows: int
     rows: tuple[Measured, ...]
     reason: str
-    model: ModelFile | None = None
+    models: tuple[ModelFile, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Plain values that survive JSON, for the catalog."""
@@ -92,7 +92,7 @@ class Gate:
             "windows": self.windows,
             "neighbors": NEIGHBORS,
             "reason": self.reason,
-            "kept": [] if self.model is None else list(self.model.kept),
+            "kept": [layer for model in self.models for layer in model.kept],
             "rows": [
                 {"precision": row.precision, "per_second": round(row.per_second, 1)} | row.agreement.to_dict()
                 for row in self.rows
@@ -108,7 +108,7 @@ def candidates(settings: FingerprintsSettings) -> tuple[Precision, ...]:
     """
     found: list[Precision] = []
     on_gpu = cpu.gpu_visible()
-    quantizable = settings.int8_model is not None or installed("nncf")
+    quantizable = not _to_quantize(settings) or installed("nncf")
     if (
         settings.mode == "window"
         and settings.runtime in ("auto", "openvino")
@@ -123,12 +123,17 @@ def candidates(settings: FingerprintsSettings) -> tuple[Precision, ...]:
     return tuple(found)
 
 
+def _to_quantize(settings: FingerprintsSettings) -> bool:
+    """Whether int8 wants a network quantized that is not yet."""
+    return any(part.int8_model is None for part in settings.parts)
+
+
 def windows_wanted(settings: FingerprintsSettings) -> tuple[int, int]:
     """Windows to measure on and windows to quantize with; both 0 where no gate is needed."""
     if settings.precision == "f32":
         return 0, 0
     native, auto = candidates(settings), settings.precision == "auto"
-    quantizing = "int8" in (native if auto else (settings.precision,)) and settings.int8_model is None
+    quantizing = "int8" in (native if auto else (settings.precision,)) and _to_quantize(settings)
     measured = settings.gate_sample if auto else min(settings.gate_sample, _NAMED_SAMPLE)
     # What only the executors can run is not measured on the driver.
     here = bool(native) if auto else settings.precision in native
@@ -177,13 +182,14 @@ def settle(settings: FingerprintsSettings, weights: Weights, windows: Sequence[W
         )
         return _said(Gate("auto", "f32", settings.precision_floor, 0, (), why))
     rows: list[Measured] = []
-    model = None
+    models: tuple[ModelFile, ...] = ()
     if enough:
         exact, seconds = _vectors(_with(settings, "f32"), weights, sample)
         rows.append(Measured("f32", compare(exact, exact), len(sample) / seconds))
     for precision in tried:
         try:
-            chosen, made = _with(settings, precision), None
+            made: tuple[ModelFile, ...] = ()
+            chosen = _with(settings, precision)
             if precision == "int8":
                 chosen, made = _quantized(chosen, weights, calibration)
         except (MissingDependencyError, ConfigError) as error:
@@ -197,12 +203,12 @@ def settle(settings: FingerprintsSettings, weights: Weights, windows: Sequence[W
             )
         vectors, seconds = _vectors(chosen, weights, sample)
         rows.append(Measured(precision, compare(exact, vectors), len(sample) / seconds))
-        model = made if precision == "int8" else model
-    return _said(_judged(settings, tuple(rows), len(sample), model))
+        models = made if precision == "int8" else models
+    return _said(_judged(settings, tuple(rows), len(sample), models))
 
 
 def _judged(
-    settings: FingerprintsSettings, rows: tuple[Measured, ...], count: int, model: ModelFile | None
+    settings: FingerprintsSettings, rows: tuple[Measured, ...], count: int, models: tuple[ModelFile, ...]
 ) -> Gate:
     floor = settings.precision_floor
     good = [row.precision for row in rows[1:] if row.agreement.overlap >= floor]
@@ -219,7 +225,7 @@ def _judged(
         count,
         rows,
         f"{', '.join(verdicts) or 'nothing could be measured'}: {taken}",
-        model if taken == "int8" else None,
+        models if taken == "int8" else (),
     )
 
 
@@ -259,15 +265,18 @@ def _with(settings: FingerprintsSettings, precision: Precision) -> FingerprintsS
 
 def _quantized(
     settings: FingerprintsSettings, weights: Weights, windows: Sequence[Window]
-) -> tuple[FingerprintsSettings, ModelFile]:
-    if settings.int8_model is not None:
-        from elodin_spark.fingerprints.runtimes.openvino import read_model_file
+) -> tuple[FingerprintsSettings, tuple[ModelFile, ...]]:
+    from elodin_spark.fingerprints.runtimes.openvino import read_model_file
 
-        return settings, read_model_file(settings.int8_model)
-    from elodin_spark.fingerprints.runtimes.quantize import quantize_by_settings
+    models = []
+    for part, some in zip(settings.parts, weights.parts, strict=True):
+        if part.int8_model is not None:
+            models.append(read_model_file(part.int8_model))
+            continue
+        from elodin_spark.fingerprints.runtimes.quantize import quantize_by_settings
 
-    model = quantize_by_settings(settings, weights, windows)
-    return settings.model_copy(update={"int8_model": model.path}), model
+        models.append(quantize_by_settings(part, some, windows))
+    return settings.with_int8_models([model.path for model in models]), tuple(models)
 
 
 def _vectors(

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.fingerprints.labels import check_labels
-from elodin_spark.fingerprints.runtimes.base import RuntimeName
+from elodin_spark.fingerprints.runtimes.base import NetworkSpec, RuntimeName
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime, model_for
 from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.fingerprints.weights.types import Weights
-from elodin_spark.provenance import network_id
+from elodin_spark.provenance import joined_id, network_id
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,19 @@ class ResolvedNetwork:
     weights : Weights
     model : ModelFile or None
         The converted network, where the runtime reads one in place of the weights.
+    joined : tuple of ResolvedNetwork
+        The further networks, each alone, whose vectors are joined to those of this one.
     """
 
     settings: FingerprintsSettings
     weights: Weights
     model: ModelFile | None = None
+    joined: tuple[ResolvedNetwork, ...] = ()
+
+    @property
+    def parts(self) -> tuple[ResolvedNetwork, ...]:
+        """Each network alone, the first first."""
+        return (replace(self, settings=self.settings.parts[0], joined=()), *self.joined)
 
     @property
     def runtime(self) -> RuntimeName:
@@ -40,6 +48,8 @@ class ResolvedNetwork:
     def name(self) -> str:
         """Twelve hexadecimal digits: see :func:`elodin_spark.provenance.network_id`."""
         settings, model = self.settings, self.model
+        if self.joined:
+            return joined_id([part.name for part in self.parts], settings.factors)
         return network_id(
             self.weights.sha256,
             settings.arithmetic,
@@ -55,6 +65,24 @@ class ResolvedNetwork:
         if self.settings.labels == "units":
             plain = plain.model_copy(update={"labels": "units"})
         return replace(self, settings=plain)
+
+    def networks(self) -> tuple[NetworkSpec, ...]:
+        """What each network is built from in a worker, the first's first."""
+        return tuple(
+            NetworkSpec(
+                part.weights,
+                part.settings.backbone,
+                part.settings.input_px,
+                part.settings.batch_size,
+                part.settings.threads,
+                part.runtime,
+                part.settings.arithmetic,
+                part.model,
+                part.settings.layer,
+                part.settings.augmentations,
+            )
+            for part in self.parts
+        )
 
 
 def resolve_network(
@@ -86,5 +114,9 @@ def resolve_network(
     weights = resolve_settings(settings) if weights is None else weights
     check_labels(settings.labels, weights)
     runtime = choose_runtime(settings, before).runtime
-    model = model_for(settings, runtime, weights)
-    return ResolvedNetwork(settings.model_copy(update={"runtime": runtime}), weights, model)
+    settings = settings.model_copy(update={"runtime": runtime})
+    first, *others = (
+        ResolvedNetwork(part, some, model_for(part, runtime, some))
+        for part, some in zip(settings.parts, weights.parts, strict=True)
+    )
+    return ResolvedNetwork(settings, weights, first.model, tuple(others))

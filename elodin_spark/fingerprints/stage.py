@@ -13,7 +13,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elodin_spark.arrow import lists, to_column, with_storage
-from elodin_spark.config.settings import Precision
 from elodin_spark.config.transform import Storage
 from elodin_spark.errors import ConfigError, ImageError
 from elodin_spark.fingerprints.known import load_known
@@ -25,11 +24,9 @@ from elodin_spark.fingerprints.rows import (
     window_of,
     without_pixels,
 )
-from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime, RuntimeName
+from elodin_spark.fingerprints.runtimes.base import NetworkSpec, Runtime
 from elodin_spark.fingerprints.runtimes.factory import get_runtime
-from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
 from elodin_spark.fingerprints.transform import TransformFile, load_transform
-from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.fingerprints.windows import check_window, resize_window
 from elodin_spark.schema import FAILURES, FINGERPRINTED, TILED
 from elodin_spark.stage import Locate, Stage
@@ -47,29 +44,14 @@ class FingerprintSpec:
 
     Attributes
     ----------
-    weights : Weights
-        From :func:`~elodin_spark.fingerprints.weights.resolve.resolve_weights`.
-    backbone : str
-    input_px : int
-        Windows are resized to this side, px.
+    networks : tuple of NetworkSpec
+        All of one batch size; their vectors are joined in this order.
     top_labels : int
         Largest size of a label set.
-    batch_size : int
-        Windows the network sees at once.
-    threads : int
-        Of the network, in each worker.
     recipe : str
         Written beside each vector.
     keep_pixels : bool
         Pass the pixels on; otherwise their columns are null in the output.
-    runtime, precision : str
-        What runs the network, and in which arithmetic.
-    model : ModelFile, optional
-        The converted network, where the runtime reads one in place of the weights.
-    layer : str, optional
-        Whose output is the vector.
-    augmentations : {1, 4, 8}
-        Ways of looking at each window, whose vectors are averaged.
     transform : TransformFile, optional
         What is made of the vectors, and the prototypes that label them.
     storage : {"float32", "float16"}
@@ -80,19 +62,10 @@ class FingerprintSpec:
         File of windows that need not go through the network, see :mod:`.known`.
     """
 
-    weights: Weights
-    backbone: str = "resnet50"
-    input_px: int = 224
+    networks: tuple[NetworkSpec, ...]
     top_labels: int = 30
-    batch_size: int = 32
-    threads: int = 1
     recipe: str = ""
     keep_pixels: bool = False
-    runtime: RuntimeName = "tensorflow"
-    precision: Precision = "f32"
-    model: ModelFile | None = None
-    layer: str | None = None
-    augmentations: int = 1
     transform: TransformFile | None = None
     storage: Storage = "float32"
     units: bool = False
@@ -124,19 +97,10 @@ class FingerprintSpec:
                 "catalog, and here is none: leave these settings out"
             )
         return cls(
-            weights=network.weights,
-            backbone=settings.backbone,
-            input_px=settings.input_px,
+            networks=network.networks(),
             top_labels=settings.top_labels,
-            batch_size=settings.batch_size,
-            threads=settings.threads,
             recipe=network.name if recipe is None else recipe,
             keep_pixels=keep_pixels,
-            runtime=network.runtime,
-            precision=settings.arithmetic,
-            model=network.model,
-            layer=settings.layer,
-            augmentations=settings.augmentations,
             transform=transform,
             storage=settings.storage,
             units=settings.labels == "units",
@@ -150,10 +114,19 @@ class FingerprintSpec:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The weights file or those of the converted network, the transform, and what is known."""
-        network = (self.weights.path,) if self.model is None else self.model.files
+        """Weights files or those of the converted networks, the transform, and what is known."""
+        networks = [
+            file
+            for network in self.networks
+            for file in ((network.weights.path,) if network.model is None else network.model.files)
+        ]
         transform = () if self.transform is None else (self.transform.path,)
-        return (*network, *transform, *(() if self.known is None else (self.known,)))
+        return (*networks, *transform, *(() if self.known is None else (self.known,)))
+
+    @property
+    def batch_size(self) -> int:
+        """Windows the networks see at once."""
+        return self.networks[0].batch_size
 
     @property
     def wants_gpu(self) -> bool:
@@ -164,27 +137,9 @@ class FingerprintSpec:
         """Build the stage; the network comes with the first window."""
         return _FingerprintStage(self, Fingerprinter(self, locate), locate)
 
-    def load(self, locate: Locate) -> Runtime:
-        """Network of this process for this spec, built when first asked for."""
-        weights, model = self.weights, self.model
-        if model is None:
-            weights = replace(weights, path=locate(weights.path))
-        else:
-            model = replace(model, path=locate(model.path))
-        return get_runtime(
-            NetworkSpec(
-                weights,
-                self.backbone,
-                self.input_px,
-                self.batch_size,
-                self.threads,
-                self.runtime,
-                self.precision,
-                model,
-                self.layer,
-                self.augmentations,
-            )
-        )
+    def load(self, locate: Locate) -> list[Runtime]:
+        """The networks of this process for this spec, built when first asked for."""
+        return [get_runtime(_located(network, locate)) for network in self.networks]
 
     def fingerprints(
         self, vectors: NDArray[np.float32], scores: NDArray[np.float32] | None, locate: Locate = str
@@ -209,6 +164,15 @@ class FingerprintSpec:
         return dict(zip(rows.tolist(), found, strict=True))
 
 
+def _located(network: NetworkSpec, locate: Locate) -> NetworkSpec:
+    """The same network, its file on this machine."""
+    if network.model is None:
+        return replace(network, weights=replace(network.weights, path=locate(network.weights.path)))
+    return replace(network, model=replace(network.model, path=locate(network.model.path)))
+
+
+#: A window in the size that each network takes.
+Prepared = tuple[NDArray[np.uint8], ...]
 Vectors = list[NDArray[np.float32] | None]
 Labels = list[NDArray[np.int32] | None]
 
@@ -222,7 +186,7 @@ class Fingerprinter:
     locate : callable, optional
         Maps the path of the weights on the driver to one on this machine.
 
-    The network is built with the first window, and may then raise as
+    The networks are built with the first window, and may then raise as
     :class:`~elodin_spark.fingerprints.runtimes.Runtime` does.
     """
 
@@ -230,7 +194,7 @@ class Fingerprinter:
         self._spec, self._locate = spec, locate
 
     @cached_property
-    def _runtime(self) -> Runtime:
+    def _runtimes(self) -> list[Runtime]:
         # With the first window: a partition without any needs no network.
         return self._spec.load(self._locate)
 
@@ -250,7 +214,7 @@ class Fingerprinter:
             :func:`.windows.check_window`), or whose vector is not finite.
         """
         results: list[Fingerprint | None] = [None] * len(windows)
-        kinds: dict[int, list[tuple[int, NDArray[np.uint8]]]] = {2: [], 3: []}
+        kinds: dict[int, list[tuple[int, Prepared]]] = {2: [], 3: []}
         for i, window in enumerate(windows):
             if window is None:
                 continue
@@ -269,8 +233,8 @@ class Fingerprinter:
             [None if result is None else result.label_scores for result in results],
         )
 
-    def prepare(self, window: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Check one window and resize it to the side of the network.
+    def prepare(self, window: NDArray[np.uint8]) -> Prepared:
+        """Check one window and resize it to the side of each network.
 
         Raises
         ------
@@ -278,11 +242,17 @@ class Fingerprinter:
             As :func:`.windows.check_window`.
         """
         check_window(window)
-        return resize_window(window, self._spec.input_px)
+        return tuple(resize_window(window, network.input_px) for network in self._spec.networks)
 
-    def run(self, windows: Sequence[NDArray[np.uint8]]) -> list[Fingerprint | ImageError]:
+    def run(self, windows: Sequence[Prepared]) -> list[Fingerprint | ImageError]:
         """Fingerprint prepared windows of one kind; the error where a vector is not finite."""
-        return self._spec.fingerprints(*self._runtime(np.stack(windows)), self._locate)
+        answers = [
+            runtime(np.stack([window[number] for window in windows]))
+            for number, runtime in enumerate(self._runtimes)
+        ]
+        vectors = answers[0][0] if len(answers) == 1 else np.hstack([vectors for vectors, _ in answers])
+        scores = next((scores for _, scores in answers if scores is not None), None)
+        return self._spec.fingerprints(vectors, scores, self._locate)
 
 
 class _Held:
@@ -295,7 +265,7 @@ class _Held:
 
 
 #: Windows of one kind (by number of dimensions) that wait for a full batch.
-_Waiting = dict[int, list[tuple[_Held, int, NDArray[np.uint8]]]]
+_Waiting = dict[int, list[tuple[_Held, int, Prepared]]]
 
 
 class _FingerprintStage:
@@ -353,7 +323,7 @@ class _FingerprintStage:
             except ImageError as error:
                 item.results[row] = error
                 continue
-            waiting[window.ndim].append((item, row, window))
+            waiting[window[0].ndim].append((item, row, window))
             item.waited_for += 1
         if not self._spec.keep_pixels:
             # Here, not on the way out, so that held rows hold no pixels.

@@ -3,7 +3,8 @@
 What happens to the network's vector x of d_in components, in this order, each step where it is asked for:
 
 1. ``standardize``: the mean of the sample is taken off, and each component is divided by its standard
-   deviation; where several layers are joined, each then counts as much as another, whatever its length;
+   deviation; where several layers are joined, each then counts as much as another, whatever its length,
+   and where several networks are, each as much as another times its factor;
 2. ``power``: the signed power of each component, ``sign(x) |x|**power``;
 3. ``pca``: what is left is projected to its first principal components;
 4. ``whiten``: each of these is divided by its standard deviation (PCA whitening).
@@ -100,7 +101,7 @@ class VectorTransform:
         vectors: NDArray[np.float32],
         settings: TransformSettings,
         seed: int = 0,
-        parts: Sequence[int] | None = None,
+        parts: Sequence[tuple[int, float]] | None = None,
     ) -> VectorTransform:
         """Fit to a sample, exactly.
 
@@ -112,8 +113,9 @@ class VectorTransform:
             Settled: ``auto`` is none.
         seed : int, optional
             Of the prototypes.
-        parts : sequence of int, optional
-            Lengths of the layers that are joined in the vectors, whose sum is d_in; one by default.
+        parts : sequence of (int, float), optional
+            Of each layer that is joined in the vectors its length and its share of the squared distances,
+            see :func:`shares`; one layer by default.
 
         Raises
         ------
@@ -135,7 +137,9 @@ class VectorTransform:
                     count, FEWEST,
                 )  # fmt: skip
             center = values.mean(axis=0)
-            scale = _deviations_of_parts(values.var(axis=0), count, parts or (length,), settings.exponent)
+            scale = _deviations_of_parts(
+                values.var(axis=0), count, parts or ((length, 1.0),), settings.exponent
+            )
             values = (values - center) / scale
             fitted = replace(fitted, center=center.astype(np.float32), scale=scale.astype(np.float32))
         values = _raised(values, settings.exponent)
@@ -270,18 +274,52 @@ def _deviations(variances: NDArray[np.float64], count: int, floor: float) -> NDA
     return np.sqrt(np.maximum((1 - shrink) * variances + shrink * mean, floor**2 * mean))
 
 
+def shares(
+    lengths: Sequence[Sequence[int]], factors: Sequence[float] | None = None
+) -> list[tuple[int, float]]:
+    """What part of a squared distance each layer of each network makes up, on the average.
+
+    The layers of a network count alike, and so do networks, whose vectors are then multiplied by their
+    factors.
+
+    Parameters
+    ----------
+    lengths : sequence of sequence of int
+        Of the layers of each network.
+    factors : sequence of float, optional
+        Of each network; 1 by default.
+
+    Returns
+    -------
+    list of (int, float)
+        Length and share of each layer, in their order; the shares sum to 1.
+
+    Examples
+    --------
+    >>> shares([(1024, 2048)])
+    [(1024, 0.5), (2048, 0.5)]
+    >>> shares([(2048,), (1280,)], [1.0, 0.5])
+    [(2048, 0.8), (1280, 0.2)]
+    """
+    squares = [factor**2 for factor in factors or [1.0] * len(lengths)]
+    return [
+        (length, square / sum(squares) / len(layers))
+        for layers, square in zip(lengths, squares, strict=True)
+        for length in layers
+    ]
+
+
 def _deviations_of_parts(
-    variances: NDArray[np.float64], count: int, parts: Sequence[int], power: float
+    variances: NDArray[np.float64], count: int, parts: Sequence[tuple[int, float]], power: float
 ) -> NDArray[np.float64]:
-    """Standard deviations of joined layers, enlarged so that each layer counts the same after the power.
+    """Standard deviations of joined layers, enlarged so that each has its share after the power.
 
     A squared distance of n components, each of variance 1 and raised then, is about n times one of them.
     """
-    ends = np.cumsum(parts)[:-1]
-    shares = [len(variances) / (len(parts) * part) for part in parts]
+    ends = np.cumsum([length for length, _ in parts])[:-1]
     scales = [
-        _deviations(some, count, FLOOR) / share ** (0.5 / power)
-        for some, share in zip(np.split(variances, ends), shares, strict=True)
+        _deviations(some, count, FLOOR) / (len(variances) / (length / share)) ** (0.5 / power)
+        for some, (length, share) in zip(np.split(variances, ends), parts, strict=True)
     ]
     return np.concatenate(scales)
 

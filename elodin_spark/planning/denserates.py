@@ -104,7 +104,7 @@ def measure_dense(
     (spec,) = fingerprinting(settings, network, _RECIPE, described=True, transform=transform).specs
     assert isinstance(spec, DenseSpec)
     started = time.perf_counter()
-    timed = _Timed(spec.network.load(str))
+    timed = _Timed(spec.network.load(str)[0])
     built = time.perf_counter() - started
     stage = DenseStage(spec, str)
     stage.runtime = timed  # type: ignore[assignment]

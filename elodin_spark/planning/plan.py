@@ -16,7 +16,7 @@ from elodin_spark.config.load import load_config
 from elodin_spark.config.settings import Settings
 from elodin_spark.errors import ConfigError, TooManyFailuresError
 from elodin_spark.fingerprints.dense import feature_bytes
-from elodin_spark.fingerprints.runtimes.network import vector_length
+from elodin_spark.fingerprints.runtimes.network import settings_vector_length
 from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import ImageFile, list_files
@@ -163,10 +163,10 @@ def _facts(
 ) -> dict[str, Any]:
     batches = math.ceil(len(left) / settings.run.batch_images)
     windows = estimate_windows(headers, rates, settings.cutouts.quality)
-    units = vector_length(settings.fingerprints.backbone, settings.fingerprints.layer)
+    units = settings_vector_length(settings.fingerprints)
     dimension = settings.fingerprints.components or units
     # Without weights nobody knows their classes: the units of the vector are the larger universe.
-    n_labels = (weights.classes if weights else None) or units
+    n_labels = (weights.labeled.classes if weights else None) or units
     if settings.fingerprints.labels in ("units", "prototypes"):
         n_labels = units if settings.fingerprints.labels == "units" else settings.fingerprints.prototypes
     held = store.n_rows("fingerprints") if store else 0

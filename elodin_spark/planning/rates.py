@@ -29,7 +29,7 @@ from elodin_spark.cutouts.tile import TileSpec
 from elodin_spark.errors import ConfigError, ElodinError, ImageError
 from elodin_spark.fingerprints.prototypes import Prototypes
 from elodin_spark.fingerprints.resolve import resolve_network
-from elodin_spark.fingerprints.runtimes.network import vector_length
+from elodin_spark.fingerprints.runtimes.network import settings_vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
 from elodin_spark.fingerprints.transform import TransformFile, VectorTransform
 from elodin_spark.fingerprints.weights.types import Weights
@@ -185,7 +185,7 @@ def _stand_in(settings: FingerprintsSettings, folder: Path) -> TransformFile | N
     """A transform for the size of the rows and the time it takes: what fits the archive is not known yet."""
     if not settings.fitted:
         return None
-    length = vector_length(settings.backbone, settings.layer)
+    length = settings_vector_length(settings)
     if settings.pca is not None and length < settings.pca:
         raise ConfigError(
             f"fingerprints.pca is {settings.pca}, and vectors have {length} components: lower it"

@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.functions import pandas_udf
@@ -18,7 +16,7 @@ from elodin_spark.config.settings import FingerprintsSettings, Precision, Runtim
 from elodin_spark.errors import ImageError
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.rows import Fingerprint
-from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
+from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec, Prepared
 from elodin_spark.spark.gpu import session_gpus, take_gpu
 from elodin_spark.spark.pictures import Reader, reader
 from elodin_spark.spark.workers import forget_zip_finders
@@ -164,11 +162,11 @@ def register_udfs(spark: SparkSession, name: str = "fingerprint", **options: Any
 
 def _frame(fingerprinter: Fingerprinter, read: Reader, rows: range) -> pd.DataFrame:
     outcomes: dict[int, Fingerprint | ImageError] = {}
-    kinds: dict[int, dict[int, NDArray[np.uint8]]] = {2: {}, 3: {}}
+    kinds: dict[int, dict[int, Prepared]] = {2: {}, 3: {}}
     for row in rows:
         try:
             window = fingerprinter.prepare(read(row))
-            kinds[window.ndim][row] = window
+            kinds[window[0].ndim][row] = window
         except ImageError as error:
             outcomes[row] = error
     for windows in kinds.values():

@@ -18,7 +18,7 @@ from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
 from elodin_spark.fingerprints.resolve import ResolvedNetwork, resolve_network
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.factory import release_runtimes
-from elodin_spark.fingerprints.runtimes.network import vector_length
+from elodin_spark.fingerprints.runtimes.network import settings_vector_length
 from elodin_spark.fingerprints.runtimes.openvino import model_cache
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime, model_for
 from elodin_spark.fingerprints.weights.resolve import resolve_settings
@@ -120,8 +120,9 @@ def settle_network(
         return asked, None
     gate = settle(asked, weights, windows)
     release_runtimes()  # the driver needs its memory for indices
-    model = asked.int8_model if gate.model is None else gate.model.path
-    return asked.model_copy(update={"precision": gate.taken, "int8_model": model}), gate
+    if gate.models:
+        asked = asked.with_int8_models([model.path for model in gate.models])
+    return asked.model_copy(update={"precision": gate.taken}), gate
 
 
 def _keep_network(store: Store, fingerprints: FingerprintsSettings) -> None:
@@ -130,9 +131,16 @@ def _keep_network(store: Store, fingerprints: FingerprintsSettings) -> None:
         return
     folder = store.path / _FOLDER
     folder.mkdir(exist_ok=True)
-    source = Path(fingerprints.int8_model).expanduser()
-    for file in (source.with_suffix(".bin"), source):
-        shutil.copyfile(file, folder / f"int8{file.suffix}")
+    for number, part in enumerate(fingerprints.parts):
+        assert part.int8_model is not None
+        source = Path(part.int8_model).expanduser()
+        for file in (source.with_suffix(".bin"), source):
+            shutil.copyfile(file, folder / f"{_int8_name(number)}{file.suffix}")
+
+
+def _int8_name(number: int) -> str:
+    """Name of the file of a quantized network, without what follows the dot; 0: the first."""
+    return "int8" if number == 0 else f"int8-{number}"
 
 
 def settle_transform(fingerprints: FingerprintsSettings, weights: Weights) -> FingerprintsSettings:
@@ -160,15 +168,18 @@ def settled_network(store: Store, settings: Settings) -> Settings:
     update = {name: held for name, held in store.settled.items() if getattr(asked, name) in ("auto", None)}
     if asked.transform != "auto":
         update.pop("power", None)  # left out beside a transform that is named, it is 1
-    if update.get("precision", asked.precision) == "int8" and asked.int8_model is None:
-        update["int8_model"] = _network_of(store)
-    return settings.model_copy(update={"fingerprints": asked.model_copy(update=update)})
+    settled = asked.model_copy(update=update)
+    if settled.precision == "int8" and asked.int8_model is None:
+        settled = settled.with_int8_models([_network_of(store, number) for number in range(len(asked.parts))])
+    return settings.model_copy(update={"fingerprints": settled})
 
 
-def _network_of(store: Store) -> str | None:
-    """The quantized network of a catalog, from its folder or from where it was made; None without one."""
-    kept = store.path / _FOLDER / "int8.xml"
-    sha256 = store.meta["recipe"]["fingerprints"].get("model_sha256")
+def _network_of(store: Store, number: int) -> str | None:
+    """A quantized network of a catalog, from its folder or from where it was made; None without one."""
+    kept = store.path / _FOLDER / f"{_int8_name(number)}.xml"
+    recipe = store.meta["recipe"]["fingerprints"]
+    of_it = [recipe, *recipe.get("networks", ())]
+    sha256 = of_it[number].get("model_sha256") if number < len(of_it) else None
     made = model_cache() / f"{sha256}.xml"
     return next((str(file) for file in (kept, made) if file.exists()), None)
 
@@ -192,9 +203,7 @@ def check_index(settings: Settings) -> None:
     """Refuse what cannot be done here now, not after hours: an index, or what needs an extra."""
     check_extras(settings)
     network = settings.fingerprints
-    wanted_index_config(
-        settings.neighbors, 1, network.components or vector_length(network.backbone, network.layer)
-    )
+    wanted_index_config(settings.neighbors, 1, network.components or settings_vector_length(network))
 
 
 def check_extras(settings: Settings) -> None:
@@ -219,12 +228,18 @@ def recipe_of(
         Labels are to be classes, and the weights have no head.
     """
     check_labels(settings.fingerprints.labels, weights)
-    units = settings.fingerprints.labels == "units" and weights.classes is not None
-    quantized = None
-    if settings.fingerprints.arithmetic == "int8" and runtime is not None:
-        model = model_for(settings.fingerprints, runtime, weights)
-        quantized = None if model is None else model.sha256
-    return make_recipe(settings, weights.name, weights.sha256, runtime, quantized, transform_sha256, units)
+    units = settings.fingerprints.labels == "units" and weights.labeled.classes is not None
+    quantized: list[str | None] = []
+    for part, some in zip(settings.fingerprints.parts, weights.parts, strict=True):
+        int8 = part.arithmetic == "int8" and runtime is not None
+        model = model_for(part, runtime, some) if int8 and runtime is not None else None
+        quantized.append(None if model is None else model.sha256)
+    joined = [
+        (some.name, some.sha256, model) for some, model in zip(weights.joined, quantized[1:], strict=True)
+    ]
+    return make_recipe(
+        settings, weights.name, weights.sha256, runtime, quantized[0], transform_sha256, units, joined
+    )
 
 
 def _refuse_remote(path: str) -> None:

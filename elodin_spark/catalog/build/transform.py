@@ -28,8 +28,8 @@ from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.fingerprints.known import save_known
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
-from elodin_spark.fingerprints.runtimes.network import layer_lengths, vector_length
-from elodin_spark.fingerprints.transform import VectorTransform
+from elodin_spark.fingerprints.runtimes.network import settings_lengths, settings_vector_length
+from elodin_spark.fingerprints.transform import VectorTransform, shares
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.progress import Progress, step
 from elodin_spark.sampling.sample import sample_keys, stable_sample
@@ -131,9 +131,7 @@ def fit_to_cutouts(
 def _needs_no_sample(store: Store, chosen: FingerprintsSettings) -> bool:
     """Keep a transform that is but a power, which is not fitted."""
     if not chosen.sampled:
-        store.keep_transform(
-            VectorTransform(vector_length(chosen.backbone, chosen.layer), power=chosen.exponent), 0, 0.0
-        )
+        store.keep_transform(VectorTransform(settings_vector_length(chosen), power=chosen.exponent), 0, 0.0)
     return not chosen.sampled
 
 
@@ -199,8 +197,8 @@ def _fit(
     vectors = to_matrix(known.column("vector").combine_chunks())
     # In the order of the sample, so that the sums of the fit are rounded alike in any partitioning.
     order = np.lexsort((chosen, sample_keys(chosen, seed)))
-    layers = layer_lengths(network.backbone, network.layer)
+    parts = shares(settings_lengths(network), network.factors)
     with step("fitting the transform of the vectors"):
-        transform = VectorTransform.fit(vectors[order], network, seed, layers)
+        transform = VectorTransform.fit(vectors[order], network, seed, parts)
     store.keep_transform(transform, len(order), time.monotonic() - started)
     return save_known(store.path, known)

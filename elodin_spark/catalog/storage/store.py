@@ -219,14 +219,15 @@ class Store:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CatalogError(f"the folder {path} cannot be made: {error}") from None
-        head = labels_of(recipe, weights.classes) == "classes"
+        labeled = weights.labeled
+        head = labels_of(recipe, labeled.classes) == "classes"
         meta = {
             "format": FORMAT,
             "recipe_id": recipe_id(recipe),
             "recipe": recipe,
             "network": weights.describe(),
-            "classes": weights.classes if head else None,
-            "label_names": weights.label_names if head else None,
+            "classes": labeled.classes if head else None,
+            "label_names": labeled.label_names if head else None,
             "root": root,
             "runtime": runtime,
             "precision": precision,

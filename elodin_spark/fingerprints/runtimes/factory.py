@@ -24,7 +24,7 @@ def _runtime_class(name: RuntimeName) -> type[Runtime]:
     return TensorFlowRuntime
 
 
-_MOST_CACHED = 2
+_MOST_CACHED = 4
 _cache: OrderedDict[tuple[object, ...], Runtime] = OrderedDict()
 _cache_lock = threading.Lock()
 
@@ -39,7 +39,7 @@ def get_runtime(spec: NetworkSpec) -> Runtime:
     """:class:`Runtime` of this process for `spec`, built when first asked for.
 
     It outlives the caller: a Python worker that serves many Spark tasks builds its network
-    once. The two used last are kept. Errors are those of :class:`Runtime`.
+    once. The four used last are kept. Errors are those of :class:`Runtime`.
     """
     key = (
         spec.weights.sha256,

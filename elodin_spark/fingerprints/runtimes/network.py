@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.config.backbones import get_backbone
 from elodin_spark.config.base import near_misses
+from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError, WeightsError
 from elodin_spark.fingerprints.backbones import Preprocessing, build_model, named_weights
 from elodin_spark.fingerprints.runtimes.framework import load_keras
@@ -143,6 +144,16 @@ def layer_lengths(backbone: str, layer: str | None = None) -> tuple[int, ...]:
 def vector_length(backbone: str, layer: str | None = None) -> int:
     """Length of the vectors of a network, or of the layers that are joined; see :func:`layer_lengths`."""
     return sum(layer_lengths(backbone, layer))
+
+
+def settings_lengths(settings: FingerprintsSettings) -> list[tuple[int, ...]]:
+    """:func:`layer_lengths` of each network of settings, the first's first."""
+    return [layer_lengths(part.backbone, part.layer) for part in settings.parts]
+
+
+def settings_vector_length(settings: FingerprintsSettings) -> int:
+    """Length of the vectors that the networks of settings give, joined."""
+    return sum(map(sum, settings_lengths(settings)))
 
 
 def with_preprocessing(model: Any, preprocessing: Preprocessing, channels: int) -> Any:

@@ -7,6 +7,7 @@ a hash of its arrays, which is what every worker loads.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -22,13 +23,12 @@ from elodin_spark.images.uris import is_remote
 
 
 def resolve_settings(settings: FingerprintsSettings) -> Weights:
-    """Weights of the settings; see :func:`resolve_weights`."""
-    return resolve_weights(
-        settings.weights,
-        settings.backbone,
-        sha256=settings.weights_sha256,
-        storage=settings.weights_storage,
+    """Weights of the settings, those of further networks joined to them; see :func:`resolve_weights`."""
+    first, *others = (
+        resolve_weights(part.weights, part.backbone, sha256=part.weights_sha256, storage=part.weights_storage)
+        for part in settings.parts
     )
+    return replace(first, joined=tuple(others))
 
 
 def resolve_weights(

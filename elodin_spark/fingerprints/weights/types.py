@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class Weights:
     label_names : tuple of str or None
         ``"n02119789 kit_fox"``: WordNet ID, then name, of each class of ImageNet, where the
         list could be had. The ID is the key; two pairs of classes share a name.
+    joined : tuple of Weights
+        Of the further networks, whose vectors are joined to those of this one.
     """
 
     name: str
@@ -40,6 +42,17 @@ class Weights:
     backbone: str
     classes: int | None = None
     label_names: tuple[str, ...] | None = None
+    joined: tuple[Weights, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Weights, ...]:
+        """Weights of each network alone, the first's first."""
+        return (replace(self, joined=()), *self.joined)
+
+    @property
+    def labeled(self) -> Weights:
+        """Those of the network whose classes are labels: the first that has classes, else the first."""
+        return next((part for part in self.parts if part.classes is not None), self)
 
     def label_name(self, label: int) -> str:
         """What label number `label` is called, such as ``unit 12`` or ``n02119789 kit_fox``."""
@@ -49,6 +62,8 @@ class Weights:
 
     def describe(self) -> str:
         """One line for figures and reports, such as ``ResNet50, imagenet``."""
+        if self.joined:
+            return " + ".join(part.describe() for part in self.parts)
         title = get_backbone(self.backbone).title
         if self.name.startswith("random:"):
             return f"{title}, random weights (seed {self.name.removeprefix('random:')}): not trained"

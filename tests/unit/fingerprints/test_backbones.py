@@ -222,7 +222,7 @@ def test_layers_are_joined_in_the_order_they_are_named(tmp_path):
             with pytest.raises(ConfigError, match="this CPU has no bfloat16 instructions"):
                 spec.load(str)
             continue
-        found[runtime, precision], _ = spec.load(str)(pictures().astype(np.uint8))
+        found[runtime, precision], _ = spec.load(str)[0](pictures().astype(np.uint8))
     exact = found["tensorflow", "f32"]
     np.testing.assert_allclose(found["openvino", "f32"], exact, atol=1e-4 * np.abs(exact).max())
     for low in (vectors for (_, precision), vectors in found.items() if precision == "bf16"):
@@ -239,14 +239,14 @@ def test_turned_windows_have_one_vector_where_turns_are_averaged(augmentations, 
     )
     window = pictures(1).astype(np.uint8)[0]
     views = [np.rot90(one, quarter) for one in (window, window[:, ::-1]) for quarter in range(4)]
-    vectors, _ = spec.load(str)(np.stack(views))
+    vectors, _ = spec.load(str)[0](np.stack(views))
     size = np.abs(vectors).max()
     same = [bool(np.allclose(vectors[0], vector, atol=1e-4 * size)) for vector in vectors]
     assert same == [i < alike for i in range(8)]
-    gray, _ = spec.load(str)(np.stack(views)[..., 0])
+    gray, _ = spec.load(str)[0](np.stack(views)[..., 0])
     assert np.allclose(gray[0], gray[1], atol=1e-4 * size) == (augmentations > 1)
     plain = FingerprintSpec.from_network(resolve_network(fingerprints(**network, augmentations=1), weights))
-    each, _ = plain.load(str)(np.stack(views[:augmentations]))
+    each, _ = plain.load(str)[0](np.stack(views[:augmentations]))
     np.testing.assert_allclose(vectors[0], each.mean(axis=0), atol=1e-4 * size)
     assert (spec.recipe == plain.recipe) == (augmentations == 1)
 
@@ -260,7 +260,7 @@ def test_a_layer_of_any_network_is_the_same_in_each_runtime(tmp_path, monkeypatc
     wanted = answers(layer, pictures().astype(np.uint8).astype(np.float32)).mean(axis=(1, 2))
     for runtime in ("tensorflow", "openvino"):
         spec = FingerprintSpec.from_network(resolve_network(fingerprints(**values, runtime=runtime), weights))
-        vectors, scores = spec.load(str)(pictures().astype(np.uint8))
+        vectors, scores = spec.load(str)[0](pictures().astype(np.uint8))
         assert scores is None
         np.testing.assert_allclose(vectors, wanted, atol=1e-4 * np.abs(wanted).max())
         with pytest.raises(ConfigError, match="has no layer 'block3'"):

@@ -197,7 +197,7 @@ def test_vectors_and_labels_are_those_of_the_features_of_the_image(make_settings
     spec = dense_spec(settings, weights)
     table = run_plain(spec, [rows_to_batch(images[:1], IMAGES)]).to_pylist()
     with open_picture(images[0], "auto", None, {}, True) as (picture, _):
-        whole = spec.network.load(str).features(picture.read(0, 0, 192, 192))
+        whole = spec.network.load(str)[0].features(picture.read(0, 0, 192, 192))
     windows = [row for row in table if row["cutout_id"] is not None]
     assert len(windows) == 25
     for row in windows:

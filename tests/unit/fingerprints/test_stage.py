@@ -19,6 +19,7 @@ from elodin_spark.fingerprints.known import save_known
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes import Runtime
+from elodin_spark.fingerprints.runtimes.base import NetworkSpec
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
 from elodin_spark.fingerprints.transform import VectorTransform
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
@@ -26,6 +27,10 @@ from elodin_spark.schema import FINGERPRINTED, TILED, rows_to_batch
 from elodin_spark.stage import StageSpec, run_plain
 
 PX, BATCH, TOP = 32, 3, 10
+
+
+def spec_of(weights, batch_size=BATCH):
+    return FingerprintSpec((NetworkSpec(weights, "resnet50", PX, batch_size, 1),), TOP, "r1")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def spec(cache):
-    return FingerprintSpec(resolve_weights("random:0", cache=cache), "resnet50", PX, TOP, BATCH, 1, "r1")
+    return spec_of(resolve_weights("random:0", cache=cache))
 
 
 def _draw(shape, seed):
@@ -57,7 +62,7 @@ WINDOWS = [
 @pytest.fixture(scope="module")
 def expected(spec):
     """Vector of each window, made alone."""
-    runtime = spec.load(str)
+    (runtime,) = spec.load(str)
     return [runtime(window[None])[0][0] for window in WINDOWS]
 
 
@@ -206,7 +211,7 @@ def test_a_vector_that_is_not_finite_becomes_a_failure(tmp_path):
     scale.assign(np.full(scale.shape, 3e38, np.float32))
     path = tmp_path / "overflow.weights.h5"
     model.save_weights(path)
-    spec = FingerprintSpec(resolve_weights(str(path), cache=tmp_path), "resnet50", PX, TOP, BATCH, 1, "r2")
+    spec = spec_of(resolve_weights(str(path), cache=tmp_path))
     rows = run_plain(spec, batches_of([0, "image", 2], [])).to_pylist()
     assert [row["vector"] for row in rows] == [None] * 3
     assert [row["failure"] and row["failure"]["kind"] for row in rows] == ["not_finite", None, "not_finite"]
@@ -226,14 +231,15 @@ def test_columns_that_lack_are_named(spec):
 
 def test_the_spec_is_small_and_travels_and_names_its_file(spec):
     assert isinstance(spec, StageSpec)
-    assert spec.files == (spec.weights.path,)
+    assert spec.files == (spec.networks[0].weights.path,)
     assert pickle.loads(pickle.dumps(spec)) == spec
     assert len(pickle.dumps(spec)) < 3000
 
 
 def test_the_weights_are_loaded_from_where_they_are_on_this_machine(spec, tmp_path):
     moved = tmp_path / "moved.weights.h5"
-    with open(spec.weights.path, "rb") as source:  # noqa: PTH123
+    weights = spec.networks[0].weights
+    with open(weights.path, "rb") as source:  # noqa: PTH123
         moved.write_bytes(source.read())
     asked = []
 
@@ -241,9 +247,61 @@ def test_the_weights_are_loaded_from_where_they_are_on_this_machine(spec, tmp_pa
         asked.append(path)
         return str(moved)
 
-    elsewhere = FingerprintSpec(**{**vars(spec), "batch_size": 2})
-    assert elsewhere.load(locate).weights.path == str(moved)
-    assert asked == [spec.weights.path]
+    (found,) = spec_of(weights, batch_size=2).load(locate)
+    assert found.weights.path == str(moved)
+    assert asked == [weights.path]
+
+
+def test_joined_networks_see_the_same_windows_each_in_its_size(spec, expected, cache):
+    weights = replace(
+        spec.networks[0].weights, joined=(resolve_weights("random:1", "mobilenet", cache=cache),)
+    )
+    settings = FingerprintsSettings(
+        weights="random:0",
+        input_px=PX,
+        runtime="tensorflow",
+        batch_size=BATCH,
+        labels="units",
+        networks=[{"weights": "random:1", "backbone": "mobilenet", "input_px": 48, "factor": 0.5}],
+    )
+    network = resolve_network(settings, weights)
+    joined = FingerprintSpec.from_network(network)
+    assert [each.input_px for each in joined.networks] == [PX, 48]
+    assert joined.files == (weights.path, weights.joined[0].path)
+    vectors, _, _ = Fingerprinter(joined)(WINDOWS)
+    other, _, _ = Fingerprinter(replace(joined, networks=joined.networks[1:]))(WINDOWS)
+    for vector, first, second in zip(vectors, expected, other, strict=True):
+        assert vector.shape == (2048 + 1024,)
+        np.testing.assert_array_equal(vector, np.concatenate([first, second]))
+    names = {network.name, *(part.name for part in network.parts)}
+    farther = settings.model_copy(
+        update={"networks": (settings.networks[0].model_copy(update={"factor": 0.6}),)}
+    )
+    assert len(names | {resolve_network(farther, weights).name}) == 4
+    rows = run_plain(joined, batches_of([0, 2, "image", 1], [2, 1])).to_pylist()
+    np.testing.assert_array_equal(np.float32(rows[1]["vector"]), vectors[2])
+
+
+def test_labels_are_those_of_the_network_with_classes(spec, tmp_path):
+    model = build_model("mobilenet", PX, classes=7)
+    model.save_weights(tmp_path / "seven.weights.h5")
+    seven = resolve_weights(str(tmp_path / "seven.weights.h5"), "mobilenet", cache=tmp_path)
+    weights = replace(spec.networks[0].weights, joined=(seven,))
+    assert (weights.labeled.classes, weights.describe()) == (
+        7,
+        "ResNet50, random weights (seed 0): not trained + MobileNet, seven.weights.h5",
+    )
+    settings = FingerprintsSettings(
+        weights="random:0",
+        input_px=PX,
+        runtime="tensorflow",
+        labels="classes",
+        networks=[{"weights": str(tmp_path / "seven.weights.h5"), "backbone": "mobilenet", "input_px": PX}],
+    )
+    joined = FingerprintSpec.from_network(resolve_network(settings, weights))
+    _, labels, scores = Fingerprinter(joined)(WINDOWS[:1])
+    assert sorted(labels[0]) == list(range(7))
+    assert scores[0].sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_two_stages_of_a_process_share_one_network(spec):
@@ -255,18 +313,19 @@ def test_two_stages_of_a_process_share_one_network(spec):
 
 
 def test_settings_become_a_spec(spec):
+    weights = spec.networks[0].weights
     chosen = FingerprintsSettings(
         weights="random:0", input_px=64, top_labels=5, batch_size=8, threads=2, runtime="tensorflow"
     )
-    made = FingerprintSpec.from_network(resolve_network(chosen, spec.weights), "abc", keep_pixels=True)
-    assert made == FingerprintSpec(spec.weights, "resnet50", 64, 5, 8, 2, "abc", True, "tensorflow", "f32")
+    made = FingerprintSpec.from_network(resolve_network(chosen, weights), "abc", keep_pixels=True)
+    assert made == FingerprintSpec((NetworkSpec(weights, "resnet50", 64, 8, 2),), 5, "abc", True)
 
 
 @pytest.mark.parametrize("fitted", [{"transform": "standardize"}, {"power": 0.5, "labels": "prototypes"}])
 def test_what_is_fitted_to_a_catalog_is_refused_where_there_is_none(spec, fitted):
     settings = FingerprintsSettings(weights="random:0", input_px=64, runtime="tensorflow", **fitted)
     with pytest.raises(ConfigError, match="fitted to a catalog, and here is none"):
-        FingerprintSpec.from_network(resolve_network(settings, spec.weights))
+        FingerprintSpec.from_network(resolve_network(settings, spec.networks[0].weights))
 
 
 def test_the_fingerprinter_takes_a_mixed_list(spec, expected):

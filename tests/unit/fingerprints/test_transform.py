@@ -17,7 +17,13 @@ from elodin_spark.config.transform import TransformSettings
 from elodin_spark.errors import CatalogError, ConfigError, ImageError
 from elodin_spark.fingerprints.prototypes import Prototypes
 from elodin_spark.fingerprints.rows import as_fingerprints
-from elodin_spark.fingerprints.transform import FLOOR, TransformFile, VectorTransform, load_transform
+from elodin_spark.fingerprints.transform import (
+    FLOOR,
+    TransformFile,
+    VectorTransform,
+    load_transform,
+    shares,
+)
 from elodin_spark.provenance import make_recipe, recipe_id
 from elodin_spark.sampling.stage import CutoutIdsSpec, KeepCutoutsSpec, SampleKeySpec
 from elodin_spark.schema import CUTOUTS, FINGERPRINTS, TILED, rows_to_batch
@@ -101,7 +107,7 @@ def test_standardized_vectors_have_mean_0_and_variance_1():
 def test_joined_layers_count_alike_whatever_their_length(power):
     vectors = np.concatenate([cloud(200, 8), 100 * cloud(200, 56, seed=1)], axis=1)
     chosen = TransformSettings(transform="standardize", power=power)
-    found = VectorTransform.fit(vectors, chosen, parts=(8, 56)).apply(vectors).astype(float)
+    found = VectorTransform.fit(vectors, chosen, parts=shares([(8, 56)])).apply(vectors).astype(float)
     alone = [
         fit(part, transform="standardize", power=power).apply(part)
         for part in (vectors[:, :8], vectors[:, 8:])
@@ -113,8 +119,24 @@ def test_joined_layers_count_alike_whatever_their_length(power):
     assert sum(sizes) == pytest.approx(
         32 * (np.square(alone[0]).sum() / 8 + np.square(alone[1]).sum() / 56), rel=1e-4
     )
-    one = VectorTransform.fit(vectors, chosen, parts=(64,)).apply(vectors)
+    one = VectorTransform.fit(vectors, chosen, parts=shares([(64,)])).apply(vectors)
     np.testing.assert_array_equal(one, VectorTransform.fit(vectors, chosen).apply(vectors))
+
+
+@pytest.mark.parametrize("power", [None, 0.5])
+def test_a_joined_network_counts_as_much_as_its_factor_says(power):
+    vectors = np.concatenate([cloud(200, 8), 100 * cloud(200, 24, seed=1), 7 * cloud(200, 32)], axis=1)
+    chosen = TransformSettings(transform="standardize", power=power)
+    fitted = VectorTransform.fit(vectors, chosen, parts=shares([(8, 24), (32,)], (1.0, 0.7)))
+    found = fitted.apply(vectors).astype(float)
+    ends = ((0, 8), (8, 32), (32, 64))
+    alone = [
+        fit(vectors[:, a:b], transform="standardize", power=power).apply(vectors[:, a:b]) for a, b in ends
+    ]
+    # Of each layer alone a component has about the same size; the first network's two layers share its part.
+    for (a, b), part, share in zip(ends, alone, (0.5 / 1.49, 0.5 / 1.49, 0.49 / 1.49), strict=True):
+        size = np.square(found[:, a:b]).sum() / 64
+        assert size == pytest.approx(share * np.square(part.astype(float)).mean() * 200, rel=1e-4)
 
 
 def test_whitened_vectors_have_unit_covariance():

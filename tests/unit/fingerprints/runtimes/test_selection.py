@@ -16,6 +16,7 @@ from elodin_spark.errors import ConfigError, MissingDependencyError
 from elodin_spark.fingerprints.backbones import PREPROCESSING
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes import cpu, selection
+from elodin_spark.fingerprints.runtimes.base import NetworkSpec
 from elodin_spark.fingerprints.runtimes.framework import installed, load_keras
 from elodin_spark.fingerprints.runtimes.selection import choose_runtime
 from elodin_spark.fingerprints.stage import FingerprintSpec
@@ -138,7 +139,7 @@ def test_a_spec_names_the_files_its_runtime_reads(monkeypatch, tmp_path_factory)
     spec = FingerprintSpec.from_network(resolve_network(settings, weights))
     assert [file.rsplit(".", 1)[1] for file in spec.files] == ["xml", "bin"]
     assert spec.recipe == weights.sha256[:12]
-    runtime = spec.load(str)
+    (runtime,) = spec.load(str)
     assert type(runtime).__name__ == "OpenVINORuntime"
     assert runtime.output_shapes == [(2048,)]
 
@@ -210,7 +211,7 @@ def test_keras_on_another_backend_gives_the_vectors_of_tensorflow(backend, tmp_p
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == [backend]
-    runtime = FingerprintSpec(weights, input_px=32, batch_size=4).load(str)
+    (runtime,) = FingerprintSpec((NetworkSpec(weights, "resnet50", 32, 4, 1),)).load(str)
     expected = [runtime(windows)[0], runtime(windows[..., 0])[0]]
     with np.load(tmp_path / "found.npz") as file:
         found = [file[name] for name in file.files]
