@@ -171,15 +171,21 @@ RuntimeChoice = Literal["auto", "tensorflow", "openvino", "keras"]
 class FingerprintsSettings(TransformSettings):
     """The network that turns a window into a vector and a set of labels."""
 
-    backbone: str = Field("resnet50", description="the network, one of `keras.applications`, by its name")
-    #: A string whatever was given: see _own_weights_and_size.
+    #: A string whatever was given: see _own_network.
+    backbone: str = Field(  # type: ignore[assignment]
+        None,
+        description="the network, one of `keras.applications` or `efficientnetlite0`, by its name; empty: "
+        "that of the weights `survey` or `imagenet-lite`, for other weights `resnet50`",
+    )
+    #: A string whatever was given: see _own_network.
     weights: str = Field(  # type: ignore[assignment]
         None,
-        description="`survey` (trained on survey images, where it comes with the package), `imagenet` "
+        description="`survey` (a ResNet50 trained on survey images) or `imagenet-lite` (an "
+        "EfficientNet-Lite0 trained on ImageNet), which come with the package; `imagenet` "
         "(downloaded once), `random:SEED` (not trained), or a file: `.keras`, `.h5`, "
         "`.weights.h5` or a packed `.safetensors`, by its path or by a URI such as `s3://` or "
         "`https://`. A remote file is fetched by the driver, once for each version of it. "
-        "Empty: `survey` where the package has it for the backbone, else `imagenet`",
+        "Empty: those of the package that are of the backbone, else `imagenet`",
     )
     weights_sha256: str | None = Field(
         None,
@@ -190,26 +196,26 @@ class FingerprintsSettings(TransformSettings):
     weights_storage: dict[str, Any] = Field(
         default_factory=dict, description="options of the remote store of the weights, e.g. `{anon: true}`"
     )
-    #: An int whatever was given: see _own_weights_and_size.
+    #: An int whatever was given: see _own_network.
     input_px: int = Field(  # type: ignore[assignment]
         None,
         ge=32,
         le=1024,
-        description="windows are resized to this side for the network, px; empty: the size that `survey` "
-        "was trained at, for other weights the size the network was made for, 224 for "
+        description="windows are resized to this side for the network, px; empty: 64 for the weights "
+        "`survey`, 128 for `imagenet-lite`, for other weights the size the network was made for, 224 for "
         "resnet50",
     )
     layer: str | None = Field(
         None,
         description="the layer whose output is the vector, averaged over the image, or several joined by "
-        "`+`; empty: as the weights `survey` want it, else the last features. Part of the "
+        "`+`; empty: as weights of the package want it, else the last features. Part of the "
         "recipe",
     )
-    #: A number whatever was given: see _own_weights_and_size.
+    #: A number whatever was given: see _own_network.
     augmentations: Literal[1, 4, 8] = Field(
         None,  # type: ignore[arg-type]
         description="ways of looking at each window whose answers are averaged: as it is, in four quarter "
-        "turns, or these and their mirror images; empty: as the weights `survey` want it, "
+        "turns, or these and their mirror images; empty: as weights of the package want it, "
         "else 1. Part of the recipe",
     )
     top_labels: int = Field(30, ge=1, le=1000, description="labels of the label set that Jaccard compares")
@@ -274,13 +280,14 @@ class FingerprintsSettings(TransformSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_weights_and_size(cls, values: Any) -> Any:
+    def _own_network(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        weights, backbone = values.get("weights"), values.get("backbone")
         try:
             own = own_network(
-                values.get("weights"),
-                str(values.get("backbone", "resnet50")),
+                weights,
+                None if backbone is None else str(backbone),
                 str(values.get("mode", "window")),
             )
         except ConfigError:
