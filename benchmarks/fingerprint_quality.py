@@ -4,13 +4,14 @@
     python benchmarks/fingerprint_quality.py --sets efigi --recipes model.weights.h5 --scores precision
     python benchmarks/fingerprint_quality.py --recipes random:px=96,transform=standardize,metric=cosine
     python benchmarks/fingerprint_quality.py --recipes survey:augmentations=1,layer=avg_pool --transforms auto
+    python benchmarks/fingerprint_quality.py --recipes survey imagenet-lite:px=128 --transforms auto
     python benchmarks/fingerprint_quality.py --recipes random --transforms none standardize whiten64 power+l2
     python benchmarks/fingerprint_quality.py --set mine=cutouts/ --set other=labels.csv --sets mine other
 
 A recipe is pca (pixels to 64 principal components), haralick (texture), or what fingerprints.weights
-takes: random:SEED, imagenet, survey, a file or URI. Options follow a colon: px, transform, metric,
-backbone, layer, turns. A set is efigi or radio below --data, or NAME=PATH of a folder with a folder for each
-class, or of a CSV of file,label[,object].
+takes: random:SEED, imagenet, survey, imagenet-lite, a file or URI. Options follow a colon: px, transform,
+metric, backbone, layer, augmentations. A set is efigi or radio below --data, or NAME=PATH of a folder with a
+folder for each class, or of a CSV of file,label[,object].
 
 precision: share of the 10 nearest others of the same class, mean by class, mean of the classes;
 over the first: how far above that of the first recipe, cutout by cutout.
@@ -54,7 +55,7 @@ from elodin_spark.neighbors.labels.shard import LabelShard, add_label_shard
 
 _SCORES = ("precision", "jaccard", "probe", "found")
 #: Weights that a machine may lack: a line says so, and the rest is scored.
-_MAY_LACK = ("imagenet", "survey")
+_MAY_LACK = ("imagenet", "survey", "imagenet-lite")
 _PRINTED = Path("-")
 
 

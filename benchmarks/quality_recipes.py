@@ -90,6 +90,8 @@ class Recipe:
         if not str(given.get("px", px)).isdecimal():
             raise ConfigError(f"recipe {text}: px is a whole number")
         source = "random:0" if source == "random" else source
+        if source not in BASELINES:
+            given["backbone"] = own_network(source, given.get("backbone"))["backbone"]
         recipe = cls(source, **{**given, "px": int(given.get("px", px))})
         _steps(recipe.transform)
         return recipe

@@ -15,11 +15,13 @@ import tarfile
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.message import Message
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Of the package, what of it is of others, and theirs.
+LICENSES = ("LICENSE", "NOTICE", "LICENSES/Apache-2.0.txt", "LICENSES/WordNet-3.0.txt")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -30,14 +32,20 @@ def main(folder: Path) -> None:
         check_files(wheel.name, archive.namelist())
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         check_metadata(wheel.name, email.message_from_bytes(archive.read(name)))
+        folder = name.removesuffix("METADATA") + "licenses/"
+        check_licenses(
+            wheel.name,
+            {each: archive.read(folder + each) for each in LICENSES if folder + each in archive.namelist()},
+        )
     with tarfile.open(sdist) as archive:
         names = {each.name.partition("/")[2]: each.name for each in archive if each.isfile()}
         check_files(sdist.name, names)
-        if missing := {"LICENSE", "README.md", "pyproject.toml", "setup.py", "PKG-INFO"} - set(names):
+        if missing := {"README.md", "pyproject.toml", "setup.py", "PKG-INFO"} - set(names):
             raise SystemExit(f"{sdist.name} lacks {', '.join(sorted(missing))}")
-        info = archive.extractfile(names["PKG-INFO"])
-        assert info is not None
-        check_metadata(sdist.name, email.message_from_bytes(info.read()))
+        check_licenses(
+            sdist.name, {each: content(archive, names[each]) for each in LICENSES if each in names}
+        )
+        check_metadata(sdist.name, email.message_from_bytes(content(archive, names["PKG-INFO"])))
     start(wheel)
     print(f"{wheel} and {sdist.name} are whole, and elodin-spark starts")
 
@@ -54,6 +62,20 @@ def check_files(what: str, names: Iterable[str]) -> None:
             raise SystemExit(
                 f"{what} {problem} {', '.join(sorted(files))}: see package-data in pyproject.toml"
             )
+
+
+def content(archive: tarfile.TarFile, name: str) -> bytes:
+    """One file of the sdist."""
+    file = archive.extractfile(name)
+    assert file is not None
+    return file.read()
+
+
+def check_licenses(what: str, found: Mapping[str, bytes]) -> None:
+    """Refuse other licenses than those here, of which NOTICE says what they are of."""
+    for name in LICENSES:
+        if found.get(name) != (ROOT / name).read_bytes():
+            raise SystemExit(f"{what} lacks {name}, or has another: see license-files in pyproject.toml")
 
 
 def check_metadata(what: str, metadata: Message) -> None:

@@ -47,8 +47,12 @@ def pack(
     augmentations: Annotated[
         int, typer.Option(help="Turns of a window to average by default: 1, 4 or 8.")
     ] = 1,
+    classes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.txt", help="Names of the classes, one a line; the head is then kept."),
+    ] = None,
 ) -> None:
-    """Pack the weights of a trained network, without its head, into a small file.
+    """Pack the weights of a trained network into a small file.
 
     fingerprints.weights takes that file like any other.
 
@@ -63,6 +67,10 @@ def pack(
             raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise InputError(f"the card {card} cannot be read as a JSON object: {error}") from None
+    try:
+        names = None if classes is None else classes.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"the names of classes {classes} cannot be read as text: {error}") from None
     if augmentations not in (1, 4, 8):
         raise InputError(f"--augmentations is 1, 4 or 8, got {augmentations}")
     packed = pack_weights(
@@ -74,6 +82,7 @@ def pack(
         encoding=encoding.value,
         layer=layer,
         augmentations=cast("Literal[1, 4, 8]", augmentations),
+        label_names=names,
     )
     typer.echo(f"{out}: {packed.size_bytes:,} bytes, SHA-256 {packed.sha256}")
 
@@ -97,6 +106,7 @@ def show(
         "size_bytes": path.stat().st_size,
         "sha256": file_sha256(path),
         "parameters": sum(array.size for array in arrays.values()),
-        **header.model_dump(mode="json", exclude={"arrays"}),
+        "classes": header.classes,
+        **header.model_dump(mode="json", exclude={"arrays", "label_names"}),
     }
     typer.echo(json.dumps(facts, indent=1))

@@ -1,4 +1,4 @@
-"""The networks a fingerprint can be made with: every one of ``keras.applications``, as a table."""
+"""The networks a fingerprint can be made with, as a table: all of ``keras.applications``, and one of ours."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from elodin_spark.config.base import near_miss
 from elodin_spark.errors import ConfigError
 
 #: What ``keras.applications.imagenet_utils.preprocess_input`` calls its modes; ``none`` is for
-#: networks that hold their own.
-PreprocessingMode = Literal["caffe", "tf", "torch", "none"]
+#: networks that hold their own, ``lite`` for EfficientNet-Lite.
+PreprocessingMode = Literal["caffe", "tf", "torch", "lite", "none"]
+
+#: In place of a module of ``keras.applications``: this package builds the network.
+OURS = "elodin_spark"
 
 _STORE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _KERNELS = "_weights_tf_dim_ordering_tf_kernels"
@@ -27,7 +30,7 @@ class Backbone:
     title : str
         As it is written in figures, and the constructor in ``keras.applications``.
     module : str
-        Of ``keras.applications``, where the constructor and ``preprocess_input`` stand.
+        Of ``keras.applications``, where the constructor and ``preprocess_input`` stand; or :data:`OURS`.
     mode : str
         What is done to RGB pixels of 0 to 255 before they enter.
     input_px : int
@@ -37,9 +40,9 @@ class Backbone:
     vector_length : int
         Length of the average-pooled features.
     imagenet_url : str
-        Where Keras has its ImageNet weights.
+        Where Keras has its ImageNet weights; empty for a network that is ours.
     imagenet_file : str
-        Their name in Keras's own cache.
+        Their name in Keras's own cache; likewise.
     head : bool
         Whether the 1000 ImageNet classes are one dense layer on the pooled features. Where they
         are not, the weights are taken without a head, and labels are units of the vector.
@@ -55,6 +58,11 @@ class Backbone:
     imagenet_url: str
     imagenet_file: str
     head: bool
+
+    @property
+    def ours(self) -> bool:
+        """Whether this package builds the network, and not ``keras.applications``."""
+        return self.module == OURS
 
 
 def _row(
@@ -149,6 +157,7 @@ _ROWS = (
     _convnext("Base", 1024),
     _convnext("Large", 1536),
     _convnext("XLarge", 2048),
+    Backbone("efficientnetlite0", "EfficientNetLite0", OURS, "lite", 224, 32, 1280, "", "", True),
 )  # fmt: skip
 
 BACKBONES: dict[str, Backbone] = {row.name: row for row in _ROWS}

@@ -173,7 +173,8 @@ class NetworkSettings(Model):
     """One more network, whose vectors are joined to those of the first."""
 
     weights: str = Field(description="as `fingerprints.weights`")
-    backbone: str = Field("resnet50", description="as `fingerprints.backbone`")
+    #: A string whatever was given: see _own_network.
+    backbone: str = Field(None, description="as `fingerprints.backbone`")  # type: ignore[assignment]
     weights_sha256: str | None = Field(
         None, pattern="^[0-9a-f]{64}$", description="as `fingerprints.weights_sha256`"
     )
@@ -184,7 +185,7 @@ class NetworkSettings(Model):
         description="how far apart its vectors are, of the first network's: both are scaled to count alike, "
         "and these then multiplied by it. Part of the recipe",
     )
-    #: A number whatever was given: see _own_weights_and_size.
+    #: A number whatever was given: see _own_network.
     input_px: int = Field(None, ge=32, le=1024, description="as `fingerprints.input_px`")  # type: ignore[assignment]
     layer: str | None = Field(None, description="as `fingerprints.layer`")
     augmentations: Literal[1, 4, 8] = Field(
@@ -200,7 +201,7 @@ class NetworkSettings(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_weights_and_size(cls, values: Any) -> Any:
+    def _own_network(cls, values: Any) -> Any:
         return _with_own_network(values)
 
     @model_validator(mode="after")
@@ -220,10 +221,11 @@ def _with_own_network(values: Any) -> Any:
     """Settings of a network with what its weights want for what they leave out."""
     if not isinstance(values, dict):
         return values
+    backbone = values.get("backbone")
     try:
         own = own_network(
             values.get("weights"),
-            str(values.get("backbone", "resnet50")),
+            None if backbone is None else str(backbone),
             str(values.get("mode", "window")),
         )
     except ConfigError:
@@ -247,15 +249,21 @@ def _require_large(backbone: str, input_px: int) -> None:
 class FingerprintsSettings(TransformSettings):
     """The network that turns a window into a vector and a set of labels."""
 
-    backbone: str = Field("resnet50", description="the network, one of `keras.applications`, by its name")
-    #: A string whatever was given: see _own_weights_and_size.
+    #: A string whatever was given: see _own_network.
+    backbone: str = Field(  # type: ignore[assignment]
+        None,
+        description="the network, one of `keras.applications` or `efficientnetlite0`, by its name; empty: "
+        "that of the weights `survey` or `imagenet-lite`, for other weights `resnet50`",
+    )
+    #: A string whatever was given: see _own_network.
     weights: str = Field(  # type: ignore[assignment]
         None,
-        description="`survey` (trained on survey images, where it comes with the package), `imagenet` "
+        description="`survey` (a ResNet50 trained on survey images) or `imagenet-lite` (an "
+        "EfficientNet-Lite0 trained on ImageNet), which come with the package; `imagenet` "
         "(downloaded once), `random:SEED` (not trained), or a file: `.keras`, `.h5`, "
         "`.weights.h5` or a packed `.safetensors`, by its path or by a URI such as `s3://` or "
         "`https://`. A remote file is fetched by the driver, once for each version of it. "
-        "Empty: `survey` where the package has it for the backbone, else `imagenet`",
+        "Empty: those of the package that are of the backbone, else `imagenet`",
     )
     weights_sha256: str | None = Field(
         None,
@@ -266,26 +274,26 @@ class FingerprintsSettings(TransformSettings):
     weights_storage: dict[str, Any] = Field(
         default_factory=dict, description="options of the remote store of the weights, e.g. `{anon: true}`"
     )
-    #: An int whatever was given: see _own_weights_and_size.
+    #: An int whatever was given: see _own_network.
     input_px: int = Field(  # type: ignore[assignment]
         None,
         ge=32,
         le=1024,
-        description="windows are resized to this side for the network, px; empty: the size that `survey` "
-        "was trained at, for other weights the size the network was made for, 224 for "
+        description="windows are resized to this side for the network, px; empty: 64 for the weights "
+        "`survey`, 128 for `imagenet-lite`, for other weights the size the network was made for, 224 for "
         "resnet50",
     )
     layer: str | None = Field(
         None,
         description="the layer whose output is the vector, averaged over the image, or several joined by "
-        "`+`; empty: as the weights `survey` want it, else the last features. Part of the "
+        "`+`; empty: as weights of the package want it, else the last features. Part of the "
         "recipe",
     )
-    #: A number whatever was given: see _own_weights_and_size.
+    #: A number whatever was given: see _own_network.
     augmentations: Literal[1, 4, 8] = Field(
         None,  # type: ignore[arg-type]
         description="ways of looking at each window whose answers are averaged: as it is, in four quarter "
-        "turns, or these and their mirror images; empty: as the weights `survey` want it, "
+        "turns, or these and their mirror images; empty: as weights of the package want it, "
         "else 1. Part of the recipe",
     )
     networks: tuple[NetworkSettings, ...] = Field(
@@ -353,7 +361,7 @@ class FingerprintsSettings(TransformSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_weights_and_size(cls, values: Any) -> Any:
+    def _own_network(cls, values: Any) -> Any:
         return _with_own_network(values)
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
-"""The weights that come with the package, under the name ``survey``.
+"""The weights that come with the package, under the names ``survey`` and ``imagenet-lite``.
 
-Beside the weights in ``elodin_spark/weights`` lies a JSON file of the same name: what they are, and the
-checksum that they must have. A package without that file has no weights of its own, and says so.
+Beside each file of weights in ``elodin_spark/weights`` lies a JSON file of the same name: what they are, and
+the checksum that they must have. A package without that file does not have the weights, and says so.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from elodin_spark.config.base import Model
 from elodin_spark.errors import WeightsError
 
 #: What ``fingerprints.weights`` calls them.
-SURVEY = "survey"
-#: Name of both files, without what follows the dot.
-STEM = "survey-resnet50"
+SURVEY, LITE = "survey", "imagenet-lite"
+#: By that name, the name of both files without what follows the dot. The first of a backbone is its default.
+STEMS = {SURVEY: "survey-resnet50", LITE: "imagenet-efficientnetlite0"}
+#: Where neither a backbone is named nor weights of the package.
+DEFAULT_BACKBONE = "resnet50"
 
-#: Where both lie. On executors the JSON file alone: the driver ships the weights by their hash.
+#: Where all lie. On executors the JSON files alone: the driver ships the weights by their hash.
 FOLDER = files("elodin_spark") / "weights"
 
 
@@ -39,8 +41,9 @@ class ShippedWeights(Model):
     arrays_sha256 : str
         Of the arrays in it.
     backbone : str
+        The default of ``fingerprints.backbone``.
     input_px : int
-        Side of the images it was trained with, px: the default of ``fingerprints.input_px``.
+        The default of ``fingerprints.input_px``: the side of images that makes the better vectors, px.
     encoding : str
         How kernels are stored.
     layer : str, optional
@@ -64,15 +67,15 @@ class ShippedWeights(Model):
     card: dict[str, Any] = Field(default_factory=dict)
 
 
-def shipped_weights() -> ShippedWeights | None:
-    """What comes with this package; None where nothing does.
+def shipped_weights(name: str = SURVEY) -> ShippedWeights | None:
+    """What comes with this package under a name of :data:`STEMS`; None where nothing does.
 
     Raises
     ------
     WeightsError
         The JSON file is damaged.
     """
-    path = FOLDER / f"{STEM}.json"
+    path = FOLDER / f"{STEMS[name]}.json"
     if not path.is_file():
         return None
     try:
@@ -85,36 +88,50 @@ def shipped_weights() -> ShippedWeights | None:
         ) from None
 
 
-def own_network(weights: str | None, backbone: str, mode: str = "window") -> dict[str, Any]:
-    """``weights``, ``input_px``, ``layer`` and ``augmentations`` of settings that leave them out.
+def own_network(weights: str | None, backbone: str | None, mode: str = "window") -> dict[str, Any]:
+    """``weights``, ``backbone``, ``input_px``, ``layer``, ``augmentations`` of settings that leave them out.
 
-    Weights: ``survey`` where those come with the package and are of the backbone, else ``imagenet``. The
-    size: the one that the weights of the package were trained at, or that the backbone was made for. Layer
-    and augmentations: what the weights of the package want, in mode ``window``; of others the last, and 1.
+    Backbone: that of the weights, where these come with the package, else ``resnet50``. Weights: the first in
+    :data:`STEMS` that come with the package and are of the backbone, else ``imagenet``. Size, layer and
+    augmentations: what the weights of the package want, the latter two in mode ``window``; of others the size
+    that the backbone was made for, the last layer, and 1.
 
     Parameters
     ----------
-    weights : str or None
+    weights, backbone : str or None
         As given.
-    backbone, mode : str
+    mode : str
 
     Returns
     -------
     dict
-        ``weights``, ``input_px``, ``augmentations`` and, where there is one, ``layer``.
+        ``weights``, ``backbone``, ``input_px``, ``augmentations`` and, where there is one, ``layer``.
 
     Raises
     ------
     ConfigError
         There is no such backbone.
+    WeightsError
+        The JSON file of weights of the package is damaged.
     """
-    entry, shipped = get_backbone(backbone), shipped_weights()
+    name, shipped = _shipped_of(weights, backbone)
+    entry = get_backbone(backbone or (shipped.backbone if shipped else DEFAULT_BACKBONE))
     if shipped is None or shipped.backbone != entry.name:
-        return {"weights": weights or "imagenet", "input_px": entry.input_px, "augmentations": 1}
-    if weights in (None, SURVEY):
-        own: dict[str, Any] = {"weights": SURVEY, "input_px": shipped.input_px, "augmentations": 1}
-        if mode == "dense":  # sees no windows
-            return own
-        layer = {} if shipped.layer is None else {"layer": shipped.layer}
-        return {**own, "augmentations": shipped.augmentations, **layer}
-    return {"weights": weights, "input_px": entry.input_px, "augmentations": 1}
+        plain = {"weights": weights or "imagenet", "backbone": entry.name}
+        return {**plain, "input_px": entry.input_px, "augmentations": 1}
+    own = {"weights": name, "backbone": entry.name, "input_px": shipped.input_px, "augmentations": 1}
+    if mode == "dense":  # sees no windows
+        return own
+    layer = {} if shipped.layer is None else {"layer": shipped.layer}
+    return {**own, "augmentations": shipped.augmentations, **layer}
+
+
+def _shipped_of(weights: str | None, backbone: str | None) -> tuple[str | None, ShippedWeights | None]:
+    """The weights of the package that are named, or that are the default of the backbone."""
+    if weights is not None:
+        return weights, shipped_weights(weights) if weights in STEMS else None
+    wanted = get_backbone(backbone or DEFAULT_BACKBONE).name
+    for name in STEMS:
+        if (shipped := shipped_weights(name)) is not None and shipped.backbone == wanted:
+            return name, shipped
+    return None, None

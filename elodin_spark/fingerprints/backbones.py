@@ -55,6 +55,8 @@ PREPROCESSING: dict[PreprocessingMode, Preprocessing] = {
         mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
         scale=(1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
     ),
+    # MEAN_RGB and STDDEV_RGB of Google's efficientnet_lite_builder.py.
+    "lite": Preprocessing(mean=(127.0,) * 3, scale=(1 / 128,) * 3),
     "none": Preprocessing(),
 }
 
@@ -71,7 +73,8 @@ def build_model(backbone: str, input_px: int | None, classes: int | None = None)
     """Build the network with freshly initialized weights.
 
     Layers stand in the order of ``keras.applications`` with its names, so files written by
-    either fit the other.
+    either fit the other; what that does not have is built by
+    :mod:`~elodin_spark.fingerprints.efficientnetlite`.
 
     Parameters
     ----------
@@ -95,16 +98,20 @@ def build_model(backbone: str, input_px: int | None, classes: int | None = None)
         The backbone is unknown, the input too small for it, or Keras is set up otherwise.
     """
     # Here, not above: importing this module must not start TensorFlow.
+    from elodin_spark.fingerprints.efficientnetlite import efficientnet_lite0
     from elodin_spark.fingerprints.runtimes.framework import fresh_names, load_keras
 
     entry = get_backbone(backbone)
     if input_px is not None and input_px < entry.min_px:
         raise ConfigError(f"{entry.title} takes images of {entry.min_px} px or more, not of {input_px} px")
     keras = load_keras()
-    constructor = getattr(keras.applications, entry.title)
     shape = (input_px, input_px, 3)
     with fresh_names():
-        base = constructor(include_top=False, weights=None, input_shape=shape, pooling="avg")
+        if entry.ours:
+            base = efficientnet_lite0(keras, shape)
+        else:
+            constructor = getattr(keras.applications, entry.title)
+            base = constructor(include_top=False, weights=None, input_shape=shape, pooling="avg")
     if classes is None:
         return keras.Model(base.inputs[0], base.outputs[0], name=entry.name)
     scores = keras.layers.Dense(classes, activation="softmax", name=HEAD_LAYER)(base.outputs[0])

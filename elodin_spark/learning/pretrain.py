@@ -240,7 +240,7 @@ def _start(source: str) -> dict[str, NDArray[np.float32]]:
     backbone = get_backbone(BACKBONE)
     if source != SURVEY and not Path(source).exists():
         raise ConfigError(f"start is survey or a file of weights, and there is no {source}")
-    return read_arrays(find_shipped(backbone)[0] if source == SURVEY else Path(source), backbone)
+    return read_arrays(find_shipped(SURVEY, backbone)[0] if source == SURVEY else Path(source), backbone)
 
 
 def _same(facts: dict[str, Any], described: dict[str, Any], backend: str, out: Path) -> None:

@@ -14,6 +14,7 @@ from elodin_spark.config.base import near_misses
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError, WeightsError
 from elodin_spark.fingerprints.backbones import Preprocessing, build_model, named_weights
+from elodin_spark.fingerprints.efficientnetlite import LAYER_LENGTHS
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.weights.types import Weights, digest_arrays
 
@@ -111,11 +112,14 @@ def take_layer(model: Any, layer: str | None) -> Any:
     return keras.Model(model.inputs[0], [vector, *model.outputs[1:]], name=model.name)
 
 
-#: Length of the averaged output of each block of ResNet50.
+#: Length of the averaged output of each block of the networks that the package has weights of.
 _BLOCK_ENDS = {
-    f"conv{stage}_block{block}_out": 64 * 2**stage
-    for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3))
-    for block in range(1, blocks + 1)
+    "resnet50": {
+        f"conv{stage}_block{block}_out": 64 * 2**stage
+        for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3))
+        for block in range(1, blocks + 1)
+    },
+    "efficientnetlite0": LAYER_LENGTHS,
 }
 
 
@@ -123,7 +127,7 @@ _BLOCK_ENDS = {
 def layer_lengths(backbone: str, layer: str | None = None) -> tuple[int, ...]:
     """Lengths of the parts of the vectors of a network: of each layer joined.
 
-    That needs Keras, except for the ends of the blocks of ResNet50, which the weights of the package want.
+    That needs Keras, except for the ends of blocks of the networks that the package has weights of.
 
     Raises
     ------
@@ -133,9 +137,9 @@ def layer_lengths(backbone: str, layer: str | None = None) -> tuple[int, ...]:
     entry = get_backbone(backbone)
     if layer is None:
         return (entry.vector_length,)
-    names = layer.split("+")
-    if entry.name == "resnet50" and _BLOCK_ENDS.keys() >= set(names) and len(set(names)) == len(names):
-        return tuple(_BLOCK_ENDS[name] for name in names)
+    names, known = layer.split("+"), _BLOCK_ENDS.get(entry.name, {})
+    if known.keys() >= set(names) and len(set(names)) == len(names):
+        return tuple(known[name] for name in names)
     model = take_layer(build_model(backbone, entry.min_px, 2 if entry.head else None), layer)
     joined = as_list(model.get_layer(_JOINED).input) if "+" in layer else [model.outputs[0]]
     return tuple(int(part.shape[-1]) for part in joined)

@@ -114,8 +114,8 @@ def local_path(weights: str) -> Path:
         path = Path(weights).expanduser()
     if not path.is_file():
         raise WeightsError(
-            f"no weights file at {path}: fingerprints.weights takes survey, imagenet, random:SEED, or the "
-            "path or URI of a .keras, .h5, .weights.h5 or packed .safetensors file"
+            f"no weights file at {path}: fingerprints.weights takes survey, imagenet-lite, imagenet, "
+            "random:SEED, or the path or URI of a .keras, .h5, .weights.h5 or packed .safetensors file"
         )
     return path
 

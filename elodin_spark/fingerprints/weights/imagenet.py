@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.config.backbones import Backbone
+from elodin_spark.config.shipped import LITE
 from elodin_spark.errors import WeightsError
 from elodin_spark.fingerprints.backbones import build_model, named_weights
 from elodin_spark.fingerprints.runtimes.framework import load_keras
@@ -37,8 +38,14 @@ def imagenet_arrays(backbone: Backbone) -> dict[str, NDArray[np.float32]]:
     Raises
     ------
     WeightsError
-        They are not on this machine and cannot be downloaded.
+        They are not on this machine and cannot be downloaded, or Keras has none of the network.
     """
+    if backbone.ours:
+        raise WeightsError(
+            f"weights imagenet are those of keras.applications, which does not have {backbone.title}: set "
+            f"fingerprints.weights to {LITE}, which come with the package, to random:0 (not trained) or to a "
+            "weights file"
+        )
     keras = load_keras()
     constructor = getattr(keras.applications, backbone.title)
     pooled = {} if backbone.head else {"pooling": "avg"}

@@ -111,15 +111,31 @@ def _from_pack(path: Path, backbone: Backbone) -> Arrays:
     return {name: arrays[name] for name in names}
 
 
-def network_order(found: Mapping[str, tuple[int, ...]], path: Path, backbone: Backbone) -> tuple[str, ...]:
-    """Names of the arrays of a network without a head as it lists them, which their SHA-256 depends on.
+def read_label_names(path: Path) -> tuple[str, ...] | None:
+    """Names of the classes of a file's head; None without them, and Keras's files hold none.
 
     Raises
     ------
     WeightsError
-        The shapes `found`, by name, which are those of the file `path`, are not of the network.
+        The file is damaged.
+    """
+    return read_header(path).label_names if is_pack(path) else None
+
+
+def network_order(found: Mapping[str, tuple[int, ...]], path: Path, backbone: Backbone) -> tuple[str, ...]:
+    """Names of the arrays of a network as it lists them, its head last, which their SHA-256 depends on.
+
+    Raises
+    ------
+    WeightsError
+        The shapes `found`, by name, which are those of the file `path`, are not of the network, or its head
+        is not one dense layer of two classes or more on the pooled features.
     """
     shapes = _shapes(backbone)
+    if kernel := found.get(f"{HEAD_LAYER}/kernel"):
+        if not _is_head([kernel], backbone):
+            raise _misfit(path, backbone, f"its head has a kernel of shape {kernel}")
+        shapes = {**shapes, f"{HEAD_LAYER}/kernel": kernel, f"{HEAD_LAYER}/bias": kernel[-1:]}
     for name in shapes.keys() | found.keys():
         if (ours := shapes.get(name)) != (theirs := found.get(name)):
             raise _misfit(path, backbone, f"{name} has shape {theirs}, not {ours}")
@@ -328,12 +344,15 @@ def _family(kind: str, layers: Iterable[str]) -> list[str]:
 
 
 def _is_head(dense: list[tuple[int, ...]], backbone: Backbone) -> bool:
-    return len(dense) == 1 and dense[0][0] == backbone.vector_length and dense[0][1] >= 2
+    if len(dense) != 1 or len(dense[0]) != 2:
+        return False
+    return dense[0][0] == backbone.vector_length and dense[0][1] >= 2
 
 
 def _misfit(path: Path, backbone: Backbone, reason: str) -> WeightsError:
+    builder = "elodin_spark" if backbone.ours else "keras.applications"
     return WeightsError(
-        f"weights file {path} does not fit {backbone.title} as keras.applications builds it ({reason}): "
+        f"weights file {path} does not fit {backbone.title} as {builder} builds it ({reason}): "
         "give weights of that network, saved by Keras with its layer names"
     )
 

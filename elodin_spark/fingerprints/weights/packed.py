@@ -1,8 +1,9 @@
 """Network weights in one small file of the safetensors format, which other libraries read too.
 
 Kernels are stored in half precision or as 8-bit integers with a scale for each output channel,
-``LAYER/VARIABLE.scale``: kernel = integers * scale. All else (biases, normalizations) is float32. What the
-file is stands in its metadata, as JSON under ``elodin_spark``. The same arrays always make the same file.
+``LAYER/VARIABLE.scale``: kernel = integers * scale. All else (biases, normalizations) is float32. A head,
+where there is one, is the dense layer ``predictions``. What the file is stands in its metadata, as JSON under
+``elodin_spark``. The same arrays always make the same file.
 
 >>> with safe_open("survey-resnet50.safetensors", "numpy") as file:             # doctest: +SKIP
 ...     header = json.loads(file.metadata()["elodin_spark"])
@@ -16,11 +17,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 from safetensors import safe_open
 from safetensors.numpy import save
 
@@ -28,11 +29,23 @@ from elodin_spark.config.backbones import PreprocessingMode
 from elodin_spark.config.base import Model
 from elodin_spark.diskfiles import replacing
 from elodin_spark.errors import WeightsError
-from elodin_spark.fingerprints.backbones import Preprocessing
+from elodin_spark.fingerprints.backbones import HEAD_LAYER, Preprocessing
 from elodin_spark.fingerprints.weights.types import digest_arrays
+
+
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError(f"{name!r} cannot be printed")
+    return name
+
 
 #: How kernels are stored.
 Encoding = Literal["float32", "float16", "int8"]
+
+#: Most characters of the name of a class.
+LABEL_NAME_LENGTH = 200
+#: Of one class: one line of print.
+LabelName = Annotated[str, Field(min_length=1, max_length=LABEL_NAME_LENGTH), AfterValidator(_printable)]
 
 _KEY = "elodin_spark"
 _VERSION: Literal[1] = 1
@@ -47,11 +60,11 @@ class PackHeader(Model):
         Of the format.
     backbone : str
         The network the weights fit, a name of
-        :data:`~elodin_spark.config.backbones.BACKBONES`; without a head.
+        :data:`~elodin_spark.config.backbones.BACKBONES`.
     input_px : int
-        Side of the images it was trained with, px.
+        Side of the images it was trained with, or that makes the better vectors, px.
     mode : str
-        What ``keras.applications`` calls the preprocessing.
+        Name of the preprocessing, one of :data:`~elodin_spark.config.backbones.PreprocessingMode`.
     preprocessing : Preprocessing
     encoding : str
         Of the kernels.
@@ -59,7 +72,9 @@ class PackHeader(Model):
         Of the float32 arrays that are read, see
         :func:`~elodin_spark.fingerprints.weights.types.digest_arrays`.
     arrays : dict of str to tuple of int
-        Shapes by ``layer/variable``, in the order of the network.
+        Shapes by ``layer/variable``, in the order of the network, then of its head.
+    label_names : tuple of str, optional
+        Of the classes of the head.
     card : dict
         Where the weights come from: data, recipe, seeds, scores.
     """
@@ -72,7 +87,20 @@ class PackHeader(Model):
     encoding: Encoding
     arrays_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     arrays: dict[str, tuple[int, ...]]
+    label_names: tuple[LabelName, ...] | None = None
     card: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def classes(self) -> int | None:
+        """Length of the head; None without one."""
+        kernel = self.arrays.get(f"{HEAD_LAYER}/kernel")
+        return kernel[-1] if kernel else None
+
+    @model_validator(mode="after")
+    def _a_name_for_each_class(self) -> PackHeader:
+        if self.label_names is not None and len(self.label_names) != self.classes:
+            raise ValueError(f"{len(self.label_names)} names of {self.classes or 0} classes")
+        return self
 
 
 def encode(array: NDArray[Any], encoding: Encoding) -> tuple[NDArray[Any], NDArray[np.float32] | None]:

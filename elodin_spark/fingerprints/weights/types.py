@@ -20,7 +20,7 @@ class Weights:
     Attributes
     ----------
     name : str
-        ``survey``, ``imagenet``, ``random:SEED``, or the name of the file they came from.
+        ``survey``, ``imagenet-lite``, ``imagenet``, ``random:SEED``, or the name of the file they came from.
     path : str
         The ``.weights.h5`` on this machine.
     sha256 : str
@@ -30,8 +30,8 @@ class Weights:
     classes : int or None
         Length of the head; None without one.
     label_names : tuple of str or None
-        ``"n02119789 kit_fox"``: WordNet ID, then name, of each class of ImageNet, where the
-        list could be had. The ID is the key; two pairs of classes share a name.
+        Of each class, where they are known. Those of ImageNet are ``"n02119789 kit_fox"``: WordNet ID, then
+        name. The ID is the key; two pairs of classes share a name.
     joined : tuple of Weights
         Of the further networks, whose vectors are joined to those of this one.
     """

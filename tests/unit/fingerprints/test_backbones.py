@@ -27,6 +27,8 @@ from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.provenance import make_recipe, network_id, recipe_id
 
 CONSTRUCTORS = {name for name in dir(keras.applications) if name[0].isupper()}
+#: Built by Keras.
+APPLICATIONS = {name: entry for name, entry in BACKBONES.items() if not entry.ours}
 PX = 32
 
 
@@ -72,12 +74,12 @@ def fingerprints(**values):
 
 
 def test_the_table_holds_every_application():
-    assert {entry.title for entry in BACKBONES.values()} == CONSTRUCTORS
-    for name in BACKBONES:
+    assert {entry.title for entry in APPLICATIONS.values()} == CONSTRUCTORS
+    for name in APPLICATIONS:
         assert callable(getattr(module_of(name), BACKBONES[name].title))
 
 
-ONE_OF_EACH_MODULE = sorted({entry.module: name for name, entry in BACKBONES.items()}.values())
+ONE_OF_EACH_MODULE = sorted({entry.module: name for name, entry in APPLICATIONS.items()}.values())
 
 
 @pytest.mark.parametrize("backbone", ONE_OF_EACH_MODULE)
@@ -91,7 +93,7 @@ class Asked(Exception):
     pass
 
 
-@pytest.mark.parametrize("backbone", [name for name, e in BACKBONES.items() if e.module != "mobilenet_v3"])
+@pytest.mark.parametrize("backbone", [name for name, e in APPLICATIONS.items() if e.module != "mobilenet_v3"])
 def test_sizes_are_those_of_the_application(backbone, monkeypatch):
     # The constructor asks for its sizes before it builds anything.
     def asked(_, *, default_size, min_size, **__):
@@ -104,7 +106,7 @@ def test_sizes_are_those_of_the_application(backbone, monkeypatch):
 
 
 def test_weights_come_from_where_the_application_has_them():
-    for entry in BACKBONES.values():
+    for entry in APPLICATIONS.values():
         known = [value for value in vars(module_of(entry.name)).values() if isinstance(value, str)]
         if entry.module == "resnet_v2":
             known = [module_of("resnet50").BASE_WEIGHTS_PATH]
@@ -114,7 +116,9 @@ def test_weights_come_from_where_the_application_has_them():
             assert any(stem in entry.imagenet_url.rsplit("/", 1)[-1] for stem in stems), entry
 
 
-@pytest.mark.parametrize("backbone", ["vgg16", "mobilenet", "inceptionv3", "densenet121"])
+@pytest.mark.parametrize(
+    "backbone", ["vgg16", "mobilenet", "inceptionv3", "densenet121", "efficientnetlite0"]
+)
 def test_a_network_is_built_with_the_same_names_each_time(backbone):
     entry = BACKBONES[backbone]
     keras.layers.Conv2D(1, 1)  # numbered through the process
@@ -160,11 +164,19 @@ def test_imagenet_weights_give_the_answers_of_the_application(backbone, tmp_path
 
 @pytest.mark.parametrize(
     ("backbone", "suffix"),
-    [("mobilenet", ".h5"), ("efficientnetb0", ".keras"), ("efficientnetb0", ".weights.h5")],
+    [
+        ("mobilenet", ".h5"),
+        ("efficientnetb0", ".keras"),
+        ("efficientnetb0", ".weights.h5"),
+        ("efficientnetlite0", ".keras"),
+    ],
 )
 def test_a_trained_network_is_read_from_each_kind_of_file(backbone, suffix, tmp_path):
     keras.layers.Normalization()  # numbered through the process
-    base = application(backbone, weights=None, include_top=False, input_shape=(PX, PX, 3), pooling="avg")
+    if BACKBONES[backbone].ours:
+        base = build_model(backbone, PX)
+    else:
+        base = application(backbone, weights=None, include_top=False, input_shape=(PX, PX, 3), pooling="avg")
     model = keras.Model(base.inputs[0], keras.layers.Dense(5, activation="softmax")(base.output))
     randomize(model, 4)
     path = tmp_path / f"mine{suffix}"
@@ -175,7 +187,7 @@ def test_a_trained_network_is_read_from_each_kind_of_file(backbone, suffix, tmp_
     np.testing.assert_allclose(scores, answers(model, pictures()), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("backbone", ["xception", "efficientnetb0"])
+@pytest.mark.parametrize("backbone", ["xception", "efficientnetb0", "efficientnetlite0"])
 def test_random_weights_tell_pictures_apart_and_fold(backbone, tmp_path):
     entry = BACKBONES[backbone]
     weights = resolve_weights("random:0", backbone, cache=tmp_path)

@@ -7,9 +7,13 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from elodin_spark.config.backbones import get_backbone
+from elodin_spark.errors import WeightsError
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.weights.imagenet import imagenet_labels
+from elodin_spark.fingerprints.weights.resolve import resolve_weights
 
 
 def test_each_class_of_imagenet_is_called_by_its_wordnet_id_and_its_name(tmp_path, monkeypatch):
@@ -79,3 +83,8 @@ def test_imagenet_weights_come_from_keras_or_the_error_says_how_to_get_them(tmp_
     for part in (backbone.imagenet_url, backbone.imagenet_file, f"{home}/models", "random:0"):
         assert part in done.stdout
     assert "LOADED" in done.stdout
+
+
+def test_a_network_that_keras_does_not_have_is_answered_with_the_weights_there_are(tmp_path):
+    with pytest.raises(WeightsError, match=r"does not have EfficientNetLite0.*imagenet-lite.*random:0"):
+        resolve_weights("imagenet", "efficientnetlite0", cache=tmp_path)

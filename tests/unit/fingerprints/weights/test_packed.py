@@ -194,6 +194,9 @@ def test_a_file_that_is_not_what_its_header_says_is_refused(tmp_path, change, re
         ({"arrays": {"conv/kernel": 3}}, "damaged"),
         ({"input_px": "x"}, "damaged"),
         ({"surprise": 1}, "damaged"),
+        ({"label_names": ["a", "b"]}, "2 names of 0 classes"),
+        ({"label_names": [""]}, "damaged"),
+        ({"label_names": ["a\nb"]}, "cannot be printed"),
     ],
 )
 def test_a_header_of_another_kind_is_refused(tmp_path, values, message):

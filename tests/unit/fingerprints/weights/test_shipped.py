@@ -16,12 +16,15 @@ from helpers.limits import HANG_S
 
 from elodin_spark.cli.main import run_command
 from elodin_spark.config import shipped
+from elodin_spark.config.backbones import get_backbone
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError, InputError, WeightsError
 from elodin_spark.fingerprints.backbones import build_model, named_weights
 from elodin_spark.fingerprints.runtimes.network import load_model
-from elodin_spark.fingerprints.weights.resolve import resolve_weights
-from elodin_spark.fingerprints.weights.shipped import pack_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_settings, resolve_weights
+from elodin_spark.fingerprints.weights.shipped import find_shipped, pack_weights
+
+STEM = shipped.STEMS["survey"]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def packed(tmp_path_factory, model):
     """A folder as the package may have one."""
     folder = tmp_path_factory.mktemp("package")
     card = {"data": "a test", "seed": 1}
-    return pack_weights(model, folder / f"{shipped.STEM}.safetensors", card, input_px=64), folder
+    return pack_weights(model, folder / f"{STEM}.safetensors", card, input_px=64), folder
 
 
 @pytest.fixture
@@ -111,39 +114,41 @@ def test_weights_of_the_package_are_the_default_at_the_size_of_their_training(pa
 def test_a_package_without_weights_says_so_and_what_else_there_is(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     assert (FingerprintsSettings().weights, FingerprintsSettings().input_px) == ("imagenet", 224)
-    with pytest.raises(WeightsError, match=r"without weights of its own.*imagenet.*random:0.*model-card"):
+    with pytest.raises(WeightsError, match=r"without its weights survey.*imagenet.*random:0.*model-card"):
         resolve_weights("survey", cache=tmp_path)
 
 
 def test_all_of_the_package_is_in_its_wheel_and_its_source_distribution(tmp_path):
     root = Path(shipped.__file__).parents[2]
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(root / name, tmp_path)
+    shutil.copytree(root / "LICENSES", tmp_path / "LICENSES")
     package = tmp_path / "elodin_spark"
-    shutil.copytree(
-        root / "elodin_spark", package, ignore=shutil.ignore_patterns("__pycache__", f"{shipped.STEM}.*")
-    )
+    shutil.copytree(root / "elodin_spark", package, ignore=shutil.ignore_patterns("__pycache__", f"{STEM}.*"))
     for ending in ("safetensors", "json"):
-        (package / "weights" / f"{shipped.STEM}.{ending}").write_text(ending)
+        (package / "weights" / f"{STEM}.{ending}").write_text(ending)
     command = [sys.executable, "-m", "build", "--no-isolation", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stdout + done.stderr
     files = {path.relative_to(tmp_path).as_posix() for path in package.rglob("*") if path.is_file()}
-    for needed in ("py.typed", "spark/log4j2.properties", f"weights/{shipped.STEM}.safetensors"):
+    for needed in ("py.typed", "spark/log4j2.properties", f"weights/{STEM}.safetensors"):
         assert f"elodin_spark/{needed}" in files
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         assert {name for name in names if name.startswith("elodin_spark/")} == files
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
+        licenses = {name.partition("/licenses/")[2] for name in names if "/licenses/" in name}
         (scripts,) = (archive.read(name).decode() for name in names if name.endswith("/entry_points.txt"))
-    assert "License-Expression: BSD-3-Clause" in metadata
+    assert "License-Expression: BSD-3-Clause AND Apache-2.0" in metadata
     assert "elodin-spark = elodin_spark.__main__:main" in scripts
     (source,) = (tmp_path / "dist").glob("*.tar.gz")
     with tarfile.open(source) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     assert files <= inside
-    assert {"pyproject.toml", "README.md", "LICENSE"} <= inside
+    theirs = {"LICENSE", "NOTICE", "LICENSES/Apache-2.0.txt", "LICENSES/WordNet-3.0.txt"}
+    assert licenses == theirs
+    assert {"pyproject.toml", "README.md"} | theirs <= inside
 
 
 def truncate(path):
@@ -161,14 +166,14 @@ def flip(path):
     [(truncate, "damaged or truncated"), (flip, "SHA-256"), (Path.unlink, "cannot be read")],
 )
 def test_damaged_weights_of_the_package_are_refused_by_name(package, tmp_path, harm, reason):
-    path = package / f"{shipped.STEM}.safetensors"
+    path = package / f"{STEM}.safetensors"
     harm(path)
     with pytest.raises(WeightsError, match=f"{path}.*{reason}.*install elodin_spark again"):
         resolve_weights("survey", cache=tmp_path)
 
 
 def test_a_damaged_description_of_the_weights_is_refused_by_name(package):
-    path = package / f"{shipped.STEM}.json"
+    path = package / f"{STEM}.json"
     path.write_text(path.read_text()[:50])
     with pytest.raises(WeightsError, match=f"{path}.*damaged"):
         FingerprintsSettings()
@@ -182,7 +187,7 @@ def test_weights_of_the_package_fit_their_own_network_only_and_need_no_checksum(
 
 
 def test_the_layers_and_turns_that_the_weights_want_are_the_default_but_in_dense_mode(package):
-    path = package / f"{shipped.STEM}.json"
+    path = package / f"{STEM}.json"
     known = json.loads(path.read_text())
     plain = FingerprintsSettings()
     assert (plain.layer, plain.augmentations) == (None, 1)
@@ -203,7 +208,7 @@ def test_the_command_line_packs_a_file_of_keras_and_shows_it(model, tmp_path, ca
     source, card = tmp_path / "x.weights.h5", tmp_path / "card.json"
     model.save_weights(source)
     card.write_text(json.dumps({"data": "a test", "seed": 1}))
-    out = tmp_path / f"{shipped.STEM}.safetensors"
+    out = tmp_path / f"{STEM}.safetensors"
     words = ["weights", "pack", str(source), str(out), "--input-px", "64", "--card", str(card)]
     assert run_command([*words, "--augmentations", "3"]) != 0
     assert run_command([*words, "--layer", "conv9"]) != 0
@@ -233,3 +238,96 @@ def test_a_card_that_json_cannot_write_is_refused(model, tmp_path):
             pack_weights(model, tmp_path / "w.safetensors", card, input_px=64)
     with pytest.raises(InputError, match=r"NAME\.safetensors"):
         pack_weights(model, tmp_path / "w.h5", {}, input_px=64)
+
+
+NAMES = ("n1 cat", "n2 dog", "n2 cat")
+
+
+def test_a_head_is_kept_with_the_names_of_its_classes(model, tmp_path):
+    path = tmp_path / "headed.safetensors"
+    described = pack_weights(model, path, {}, input_px=64, label_names=NAMES)
+    found = resolve_weights(str(path), cache=tmp_path)
+    assert (found.classes, found.label_names, found.label_name(1)) == (3, NAMES, "n2 dog")
+    assert found.sha256 == described.arrays_sha256
+    loaded = load_model(found, "resnet50", 32).get_layer("predictions")
+    wanted = model.get_layer("predictions")
+    np.testing.assert_allclose(loaded.kernel.numpy(), wanted.kernel.numpy(), atol=1e-3)
+    np.testing.assert_array_equal(loaded.bias.numpy(), wanted.bias.numpy())
+    # Without names the same network has no head, and another hash.
+    plain = pack_weights(model, tmp_path / "plain.safetensors", {}, input_px=64)
+    assert plain.arrays_sha256 != described.arrays_sha256
+    assert resolve_weights(str(tmp_path / "plain.safetensors"), cache=tmp_path).label_names is None
+
+
+def test_names_that_are_not_those_of_a_head_are_refused(model, tmp_path):
+    path = tmp_path / "headed.safetensors"
+    body = {name: a.numpy() for name, a in named_weights(model).items() if not name.startswith("predictions")}
+    for network, names, why in (
+        (model, NAMES[:2], "2 classes are named, and the head has 3"),
+        (body, NAMES, "have no head"),
+        (model, ("a", "b", ""), "printable"),
+        (model, ("a", "b", "c\nd"), "printable"),
+        (model, ("a", "b", "c" * 201), "1 to 200"),
+    ):
+        with pytest.raises(InputError, match=why):
+            pack_weights(network, path, {}, input_px=64, label_names=names)
+    kernel = np.zeros((7, 3), np.float32)
+    with pytest.raises(WeightsError, match=r"its head has a kernel of shape \(7, 3\)"):
+        pack_weights(
+            {**body, "predictions/kernel": kernel, "predictions/bias": kernel[0]},
+            path,
+            {},
+            input_px=64,
+            label_names=NAMES,
+        )
+    assert not path.exists()
+
+
+def test_the_command_line_packs_a_head_whose_classes_a_file_names(model, tmp_path, capsys):
+    source, names, out = (tmp_path / name for name in ("x.weights.h5", "names.txt", "out.safetensors"))
+    model.save_weights(source)
+    words = ["weights", "pack", str(source), str(out), "--input-px", "64", "--classes", str(names)]
+    assert run_command(words) == 2
+    assert f"{names} cannot be read" in capsys.readouterr().err
+    names.write_text("\n".join(NAMES) + "\n")
+    assert run_command(words) == 0
+    capsys.readouterr()
+    assert run_command(["weights", "show", str(out)]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == 3
+    assert resolve_weights(str(out), cache=tmp_path).label_names == NAMES
+
+
+def test_weights_bring_their_backbone_and_what_they_want():
+    lite = FingerprintsSettings(weights="imagenet-lite")
+    assert (lite.backbone, lite.input_px, lite.augmentations) == ("efficientnetlite0", 128, 4)
+    assert lite.layer == "block7a_project_bn+avg_pool"
+    assert FingerprintsSettings(backbone="EfficientNet-Lite0") == lite
+    assert FingerprintsSettings(weights="imagenet-lite", backbone=None) == lite
+    assert FingerprintsSettings(weights="survey") == FingerprintsSettings()
+    named = FingerprintsSettings(weights="imagenet-lite", layer="avg_pool", augmentations=1, input_px=224)
+    assert (named.layer, named.augmentations, named.input_px) == ("avg_pool", 1, 224)
+    plain = FingerprintsSettings(weights="random:0", backbone="efficientnetlite0")
+    assert (plain.layer, plain.augmentations, plain.input_px) == (None, 1, 224)
+    # The backbone is what was named, and what is wrong is said when the weights are looked for.
+    other = FingerprintsSettings(weights="imagenet-lite", backbone="resnet50")
+    assert (other.weights, other.layer, other.input_px) == ("imagenet-lite", None, 224)
+    with pytest.raises(
+        WeightsError, match=r"imagenet-lite are of EfficientNetLite0, not of ResNet50.*to eff"
+    ):
+        resolve_settings(other)
+
+
+@pytest.mark.parametrize("name", shipped.STEMS)
+def test_each_of_the_package_is_whole_and_damage_to_one_harms_no_other(name, tmp_path, monkeypatch):
+    other = next(each for each in shipped.STEMS if each != name)
+    folder = tmp_path / "weights"
+    shutil.copytree(shipped.FOLDER, folder)
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    flip(folder / f"{shipped.STEMS[other]}.safetensors")
+    known = shipped.shipped_weights(name)
+    assert find_shipped(name, get_backbone(known.backbone)) == (folder / known.file, known)
+    with pytest.raises(WeightsError, match=f"weights {other}: .*SHA-256.*install elodin_spark again"):
+        resolve_weights(other, cache=tmp_path)
+    (folder / f"{shipped.STEMS[other]}.json").unlink()
+    with pytest.raises(WeightsError, match=f"comes without its weights {other}"):
+        resolve_weights(other, cache=tmp_path)
