@@ -4,7 +4,7 @@
     python benchmarks/fingerprint_quality.py --sets efigi --recipes model.weights.h5 --scores precision
     python benchmarks/fingerprint_quality.py --recipes random:px=96,transform=standardize,metric=cosine
     python benchmarks/fingerprint_quality.py --recipes survey:augmentations=1,layer=avg_pool --transforms auto
-    python benchmarks/fingerprint_quality.py --recipes survey imagenet-lite:px=128 --transforms auto
+    python benchmarks/fingerprint_quality.py --transforms auto --recipes "survey&imagenet-lite:px=128"
     python benchmarks/fingerprint_quality.py --recipes random --transforms none standardize whiten64 power+l2
     python benchmarks/fingerprint_quality.py --set mine=cutouts/ --set other=labels.csv --sets mine other
 

@@ -56,6 +56,10 @@ class Recipe:
     metric : {"l2", "cosine"}
     backbone, layer, augmentations : str
         Of networks, as in the settings.
+    factor : float
+        Of a network that is joined to another.
+    joined : tuple of Recipe
+        Further networks, as ``fingerprints.networks`` has them; of these transform and metric do not count.
     pool : {"avg"}
         Over rows and columns; all networks of the package end so.
     """
@@ -68,15 +72,24 @@ class Recipe:
     layer: str | None = None
     pool: str = "avg"
     augmentations: str | None = None
+    factor: float = 1.0
+    joined: tuple[Recipe, ...] = ()
 
     @classmethod
     def parse(cls, text: str, px: int) -> Recipe:
-        """``SOURCE`` or ``SOURCE:key=value,key=value``; a source may hold colons itself."""
+        """``SOURCE`` or ``SOURCE:key=value,key=value``, several joined by &; a source may hold colons."""
+        first, *others = (cls._parse(part, px) for part in text.split("&"))
+        if others and any(part.source in BASELINES for part in (first, *others)):
+            raise ConfigError(f"recipe {text}: networks alone are joined")
+        return replace(first, joined=tuple(others))
+
+    @classmethod
+    def _parse(cls, text: str, px: int) -> Recipe:
         source, _, options = text.rpartition(":")
         if not re.fullmatch(r"[a-z]+=[^,=]+(,[a-z]+=[^,=]+)*", options):
             source, options = text, ""
         given: dict[str, Any] = dict(item.split("=") for item in options.split(",") if item)
-        names = ("px", "transform", "metric", "backbone", "layer", "pool", "augmentations")
+        names = ("px", "transform", "metric", "backbone", "layer", "pool", "augmentations", "factor")
         if wrong := sorted(set(given) - set(names)):
             raise ConfigError(
                 f"recipe {text}: there is no option {', '.join(wrong)}: choose of {', '.join(names)}"
@@ -89,6 +102,10 @@ class Recipe:
             raise ConfigError(f"recipe {text}: augmentations is 1, 4 or 8")
         if not str(given.get("px", px)).isdecimal():
             raise ConfigError(f"recipe {text}: px is a whole number")
+        try:
+            given["factor"] = float(given.get("factor", 1))
+        except ValueError:
+            raise ConfigError(f"recipe {text}: factor is a number") from None
         source = "random:0" if source == "random" else source
         if source not in BASELINES:
             given["backbone"] = own_network(source, given.get("backbone"))["backbone"]
@@ -100,8 +117,10 @@ class Recipe:
     def name(self) -> str:
         """Short, for tables: of a file its name alone."""
         title = self.source if self.source in BASELINES else self.source.rpartition("/")[2]
-        named = [title, self.layer, self.augmentations and f"{self.augmentations} augmentations"]
-        return " ".join(part for part in named if part)
+        factor = None if self.factor == 1 else f"{self.factor:g}"
+        named = [factor, title, self.layer, self.augmentations and f"{self.augmentations} augmentations"]
+        alone = " ".join(part for part in named if part)
+        return " & ".join([alone, *(other.name for other in self.joined)])
 
 
 def crossed(recipes: Sequence[Recipe], transforms: Sequence[str], metrics: Sequence[str]) -> list[Recipe]:
@@ -146,6 +165,10 @@ class Vectors:
 
         For ``pca`` the vectors are the pixels, 0 to 1: see :func:`fit_transform`.
         """
+        if recipe.joined:
+            found = [self(part, pictures) for part in (replace(recipe, joined=()), *recipe.joined)]
+            classes = next((scores for _, scores in found if scores is not None), None)
+            return np.hstack([vectors for vectors, _ in found]), classes
         pixels = np.stack([resize_window(picture, recipe.px) for picture in pictures])
         if recipe.source == "pca":
             return pixels.reshape(len(pixels), -1).astype(np.float32) / 255, None
@@ -216,9 +239,10 @@ def fit_transform(recipe: Recipe, vectors: Matrix, seed: int) -> Steps:
     names = list(_steps(recipe.transform))
     if names == ["auto"]:
         chosen = TransformSettings(transform=AUTO_TRANSFORM, power=AUTO_POWER, labels="units")
-        return VectorTransform.fit(
-            vectors, chosen, seed, shares([layer_lengths(recipe.backbone, layer_of(recipe))])
-        ).apply
+        networks = (recipe, *recipe.joined)
+        lengths = [layer_lengths(each.backbone, layer_of(each)) for each in networks]
+        parts = shares(lengths, [each.factor for each in networks])
+        return VectorTransform.fit(vectors, chosen, seed, parts).apply
     names = {"pca": ["pca64"], "haralick": ["standardize"]}.get(recipe.source, []) + names
     steps: list[Steps] = []
     for name in names:
