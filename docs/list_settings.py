@@ -40,6 +40,7 @@ READ_MORE = {
     "fingerprints.weights": "model-card.md",
     "fingerprints.layer": "fingerprints.md#layers",
     "fingerprints.augmentations": "fingerprints.md#test-time-augmentation",
+    "fingerprints.networks": "fingerprints.md#several-networks",
     "fingerprints.top_labels": "fingerprints.md#labels",
     "fingerprints.runtime": "fingerprints.md",
     "fingerprints.precision": "fingerprints.md#the-gate",

