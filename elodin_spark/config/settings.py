@@ -300,7 +300,7 @@ class FingerprintsSettings(TransformSettings):
         (),
         max_length=4,
         description="further networks that look at the same windows; their vectors are joined to those of "
-        "the first, and labels are those of the first network that has classes. Part of the recipe",
+        "the first. Part of the recipe",
     )
     top_labels: int = Field(30, ge=1, le=1000, description="labels of the label set that Jaccard compares")
     batch_size: int = Field(

@@ -58,8 +58,8 @@ class TransformSettings(Model):
     labels: LabelsChoice = Field(
         "auto",
         description="what the label set is made of: `classes` of the head, `units` of the vector or "
-        "`prototypes`; `auto`: classes where there is a head, else prototypes. Part of the "
-        "recipe",
+        "`prototypes`; `auto`: classes where the first network has a head, else prototypes. Part "
+        "of the recipe",
     )
     prototypes: int = Field(
         1000,

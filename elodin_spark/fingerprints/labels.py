@@ -104,6 +104,9 @@ def check_labels(choice: LabelsChoice, weights: Weights) -> None:
 def settled_labels(choice: LabelsChoice, weights: Weights) -> LabelsChoice:
     """What labels are in a new catalog: ``classes``, ``units`` or ``prototypes``.
 
+    For ``auto``, classes where the first network has a head. The classes of a further one make worse sets than
+    prototypes of the joined vectors: see docs/model-card.md.
+
     Raises
     ------
     ConfigError
@@ -112,4 +115,4 @@ def settled_labels(choice: LabelsChoice, weights: Weights) -> LabelsChoice:
     check_labels(choice, weights)
     if choice != "auto":
         return choice
-    return AUTO_LABELS if weights.labeled.classes is None else "classes"
+    return AUTO_LABELS if weights.classes is None else "classes"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -84,6 +86,8 @@ def test_labels_left_to_the_program_are_classes_where_there_is_a_head():
     trained = Weights("imagenet", "/w", "1" * 64, "resnet50", classes=1000)
     assert settled_labels("auto", trained) == "classes"
     assert settled_labels("auto", headless) == AUTO_LABELS
+    joined = replace(headless, joined=(trained,))
+    assert (settled_labels("auto", joined), settled_labels("classes", joined)) == (AUTO_LABELS, "classes")
     assert settled_labels("units", trained) == "units"
     with pytest.raises(ConfigError, match="random:0 have no head: take auto, units or prototypes"):
         settled_labels("classes", headless)
