@@ -104,8 +104,8 @@ def check_labels(choice: LabelsChoice, weights: Weights) -> None:
 def settled_labels(choice: LabelsChoice, weights: Weights) -> LabelsChoice:
     """What labels are in a new catalog: ``classes``, ``units`` or ``prototypes``.
 
-    For ``auto``, classes where the first network has a head. The classes of a further one make worse sets than
-    prototypes of the joined vectors: see docs/model-card.md.
+    For ``auto``, classes where the first network has a head. The classes of a further one make worse sets
+    than prototypes of the joined vectors: see docs/model-card.md.
 
     Raises
     ------

@@ -22,8 +22,8 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
 from sqlglot.parser import Parser
 
@@ -58,6 +58,7 @@ _LOCKED = (
     "SET lock_configuration = true",
 )
 
+_SPARK = Dialect.get_or_raise("spark")
 Node = Any  # of sqlglot, whose base class has moved between versions
 
 
@@ -104,8 +105,9 @@ def parse_condition(
         raise InputError(f"a filter of {len(text):,} characters: at most {_LONGEST:,} are read")
     try:
         text.encode()
-        _require_shallow(text)
-        nodes = sqlglot.parse(text, read="spark")
+        tokens = _SPARK.tokenize(text)
+        _require_shallow(tokens)
+        nodes = _SPARK.parser().parse(tokens, text)
         if len(nodes) != 1 or nodes[0] is None:
             said = f"{len(nodes)} statements" if any(nodes) else "nothing"
             raise InputError(f"one expression is wanted, got {said}")
@@ -406,11 +408,11 @@ class _Checker:
         return _Term(kind, f"(CASE {'' if value is None else _as(of, value)} {sql} ELSE {last} END)")
 
 
-def _require_shallow(text: str) -> None:
+def _require_shallow(tokens: Iterable[Any]) -> None:
     """Refuse what takes the parser long: it tries a type as two things, with all that is in its brackets."""
     depth = types = 0
     before = None
-    for token in sqlglot.tokenize(text, read="spark"):
+    for token in tokens:
         if token.token_type.name == "L_PAREN":
             depth += 1
             types += before in Parser.TYPE_TOKENS

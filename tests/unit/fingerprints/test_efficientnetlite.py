@@ -128,7 +128,7 @@ def test_each_runtime_gives_the_same_vectors_and_classes(weights, pixels):
             continue
         settings = FingerprintsSettings(weights="imagenet-lite", runtime=runtime, precision=precision)
         spec = FingerprintSpec.from_network(resolve_network(settings, weights))
-        vectors, scores = spec.load(str)(pixels)
+        vectors, scores = spec.load(str)[0](pixels)
         assert (vectors.shape, scores.shape) == ((10, 1600), (10, 1000))
         np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-3)
         found[runtime, precision] = vectors, scores
@@ -158,12 +158,12 @@ def test_it_is_quantized_and_the_gate_judges_it(weights, pixels, monkeypatch):
     )
     found = gate.settle(settings, weights, windows)
     assert found.taken == "int8"
-    assert found.model is not None
-    assert found.model.backbone == NAME
+    (model,) = found.models
+    assert model.backbone == NAME
     # By chance, 0.1 of the neighbors are the same.
     assert {row.precision: row.agreement.overlap for row in found.rows}["int8"] > 0.6
-    eight = settings.model_copy(update={"precision": "int8", "int8_model": found.model.path})
-    vectors, scores = FingerprintSpec.from_network(resolve_network(eight, weights)).load(str)(pixels)
+    eight = settings.model_copy(update={"precision": "int8", "int8_model": model.path})
+    vectors, scores = FingerprintSpec.from_network(resolve_network(eight, weights)).load(str)[0](pixels)
     assert (vectors.shape, scores.shape) == ((10, 1600), (10, 1000))
 
 
@@ -175,7 +175,7 @@ from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.stage import FingerprintSpec
 
 network = resolve_network(FingerprintsSettings(weights="imagenet-lite", runtime="keras"))
-vectors, scores = FingerprintSpec.from_network(network).load(str)(np.load(sys.argv[1]))
+vectors, scores = FingerprintSpec.from_network(network).load(str)[0](np.load(sys.argv[1]))
 np.savez(sys.argv[2], vectors=vectors, scores=scores)
 """
 
@@ -196,7 +196,7 @@ def test_keras_on_jax_gives_them_too_in_a_process_without_internet(weights, pixe
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stderr[-3000:]
     settings = FingerprintsSettings(weights="imagenet-lite", runtime="openvino")
-    wanted = FingerprintSpec.from_network(resolve_network(settings, weights)).load(str)(pixels)
+    wanted = FingerprintSpec.from_network(resolve_network(settings, weights)).load(str)[0](pixels)
     with np.load(tmp_path / "found.npz", allow_pickle=False) as found:
         np.testing.assert_allclose(found["vectors"], wanted[0], atol=1e-4 * np.abs(wanted[0]).max())
         np.testing.assert_allclose(found["scores"], wanted[1], atol=1e-4)
