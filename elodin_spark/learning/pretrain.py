@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +204,9 @@ class _Check:
         # Behind those that are learned from, in the same stream.
         stamps = draw_stamps(settings.stamp_pool, settings.checked, settings.stamp_px, settings.seed)
         kinds = [STAMP_KINDS[kind] for kind in stamps.kinds]
-        self._sets = [LabeledSet("simulated", list(stamps.windows), kinds), *watched]
+        # Held: they are looked at again and again.
+        loaded = [replace(each, pictures=list(each.pictures)) for each in watched]
+        self._sets = [LabeledSet("simulated", list(stamps.windows), kinds), *loaded]
         if settings.tiles:
             some = tile_stamps(settings.tiles, _CHECKED_TILES, settings.stamp_px, settings.seed)
             held = LabeledSet("windows", list(some.windows), [KINDS[kind] for kind in some.kinds])
