@@ -1,17 +1,16 @@
-"""Copies of cutouts that a good fingerprint takes for the same, and where the named sets are."""
+"""Copies of cutouts that a good fingerprint takes for the same: turned, noisy, blurred, shifted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.learning.labeled import Picture
-
-#: Where the named sets are below the folder of data.
-NAMED = {"efigi": "efigi/labels.csv", "radio": "radio_galaxies"}
+#: uint8, shape (height, width) or (height, width, 3).
+Picture = NDArray[Any]
 
 #: Standard deviation of the noise of a copy, of 255 gray levels.
 NOISE_LEVELS = 8.0
@@ -62,7 +61,28 @@ COPIES: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
 }
 
 
-def copies(pictures: list[Picture], kind: str, seed: int) -> list[Picture]:
-    """One copy of each; the same whatever other kinds there are."""
+def copies(pictures: Sequence[Picture], kind: str, seed: int) -> list[Picture]:
+    """One copy of each picture; the same whatever other kinds there are, and whatever pictures follow.
+
+    Parameters
+    ----------
+    pictures : sequence of ndarray of uint8, shape (height, width) or (height, width, 3)
+        Of any shapes.
+    kind : str
+        A key of :data:`COPIES`: ``rotation``, ``noise``, ``blur`` or ``shift``.
+    seed : int
+
+    Returns
+    -------
+    list of ndarray of uint8
+        Each of the shape of its picture.
+
+    Examples
+    --------
+    >>> flat = np.full((40, 30), 200, np.uint8)
+    >>> (made,) = copies([flat], "rotation", seed=0)
+    >>> made.shape, bool((made == flat).all())
+    ((40, 30), True)
+    """
     streams = np.random.default_rng([seed, list(COPIES).index(kind)]).spawn(len(pictures))
     return [COPIES[kind](picture, rng) for picture, rng in zip(pictures, streams, strict=True)]
