@@ -130,9 +130,9 @@ def compare(
 ) -> None:
     """Show which network fits an archive best, before a run.
 
-    Cuts a sample of the archive and holds against each other the networks of the package, both joined, and what
-    CONFIG.yaml names: the precision of neighbors where --labels gives classes, the share of cutouts whose copies
-    are found again, speed, and the settings to take each. Writes comparison.json, and comparison.png with
+    Cuts a sample of the archive and compares the networks of the package, both joined, and what CONFIG.yaml
+    names: the precision of neighbors where --labels gives classes, the share of cutouts whose copies are
+    found again, speed, and the settings to take each. Writes comparison.json, and comparison.png with
     neighbors of the same queries by each network. Writes nothing to the catalog.
 
     Example: elodin-spark weights compare mine.yaml --labels labels.csv --out compare
@@ -144,7 +144,8 @@ def compare(
 
     with step("starting"):
         from elodin_spark.planning.labelfile import read_labels
-        from elodin_spark.planning.networks import compare_config, comparison_text, write_comparison
+        from elodin_spark.planning.networks import compare_config
+        from elodin_spark.planning.networksreport import comparison_text, write_comparison
 
     given = None if labels is None else read_labels(labels)
     comparison = compare_config(config, overrides or [], sample=sample, labels=given)

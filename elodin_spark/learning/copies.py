@@ -24,7 +24,7 @@ def turned(picture: Picture, rng: np.random.Generator) -> Picture:
     """Turned by any angle about its center; what comes from outside is the picture mirrored."""
     height, width = picture.shape[:2]
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rng.uniform(0, 360), 1.0)
-    return np.asarray(_warped(picture, turn))
+    return np.asarray(_warped(picture, np.asarray(turn, np.float64)))
 
 
 def noisy(picture: Picture, rng: np.random.Generator) -> Picture:

@@ -30,7 +30,7 @@ class LabelFile:
 
 
 def read_labels(file: str | Path) -> LabelFile:
-    """Read a CSV of ``path,label`` or ``cutout_id,label``; other columns are passed over.
+    r"""Read a CSV of ``path,label`` or ``cutout_id,label``; other columns are passed over.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def read_labels(file: str | Path) -> LabelFile:
 
     Examples
     --------
-    >>> _ = Path("mine.csv").write_text("path,label\\na.fits,spiral\\nb.fits,lens\\n")
+    >>> _ = Path("mine.csv").write_text("path,label\na.fits,spiral\nb.fits,lens\n")
     >>> read_labels("mine.csv").classes
     {'a.fits': 'spiral', 'b.fits': 'lens'}
     """
@@ -66,7 +66,7 @@ def read_labels(file: str | Path) -> LabelFile:
         key = name if by == "path" else _cutout_id(name, file, number)
         if classes.setdefault(key, label) != label:
             raise InputError(
-                f"the labels {file} call {name} {classes[key]!r} and, in row {number}, {label!r}: leave one out"
+                f"the labels {file} call {name} {classes[key]!r} and in row {number} {label!r}: leave one out"
             )
     if len(set(classes.values())) < 2:
         raise InputError(

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark import __version__
 from elodin_spark.catalog.build.sample import SampledCutout, sample_cutouts
 from elodin_spark.config.load import apply_override, load_config, parse_settings, read_values
 from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.config.shipped import LITE, SURVEY
 from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM
 from elodin_spark.config.yamltext import write_yaml
-from elodin_spark.diskfiles import replacing
 from elodin_spark.errors import ConfigError, InputError, WeightsError
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.factory import release_runtimes
@@ -44,10 +39,6 @@ from elodin_spark.learning.quality import (
 )
 from elodin_spark.planning.labelfile import LabelFile
 from elodin_spark.progress import Progress, counted, step
-from elodin_spark.terminal import plain
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: Windows of the sample.
 SAMPLE = 300
@@ -160,36 +151,6 @@ class Comparison:
     labels: tuple[str, ...] | None
     queries: tuple[int, ...]
     seed: int
-
-    def facts(self) -> dict[str, Any]:
-        """Plain values, for a JSON file."""
-        return {
-            "seed": self.seed,
-            "windows": len(self.cutouts),
-            "images": len({cutout.path for cutout in self.cutouts}),
-            "labels": None if self.labels is None else dict(sorted(Counter(self.labels).items())),
-            "copied": min(COPIED, len(self.cutouts)),
-            "rows": [
-                {
-                    "choice": row.choice.name,
-                    "configured": row.choice.configured,
-                    "precision_at_10": row.precision and row.precision.to_dict(),
-                    "copies_found": {kind: found.to_dict() for kind, found in row.found.items()},
-                    "windows_per_s": round(row.windows_per_s, 2),
-                    "vector_length": row.length,
-                    "settings": row.settings,
-                }
-                for row in self.rows
-            ],
-            "skipped": list(self.skipped),
-            "notes": list(self.notes),
-            "machine": {
-                "processor": _processor(),
-                "cores": os.cpu_count(),
-                "system": platform.system(),
-                "elodin_spark": __version__,
-            },
-        }
 
 
 def compare_config(
@@ -354,130 +315,6 @@ def compare_networks(
     )
 
 
-def comparison_text(comparison: Comparison) -> str:
-    """The table, what is to be known of it, and the settings of each choice."""
-    facts = comparison
-    images = len({cutout.path for cutout in facts.cutouts})
-    lines = [f"{counted(len(facts.cutouts), 'window')} of {counted(images, 'image')}, seed {facts.seed}", ""]
-    header = ["network", "precision at 10", *(_KIND_NAMES[kind] for kind in KINDS), "windows/s", "length"]
-    table = [
-        [
-            row.choice.name + (" *" if row.choice.configured else ""),
-            "-" if row.precision is None else str(row.precision),
-            *(f"{row.found[kind].value:.2f}" for kind in KINDS),
-            f"{row.windows_per_s:.3g}",
-            f"{row.length:,}",
-        ]
-        for row in facts.rows
-    ]
-    if facts.labels is None:
-        header, table = [header[0], *header[2:]], [[row[0], *row[2:]] for row in table]
-    widths = [max(map(len, column)) for column in zip(header, *table, strict=True)]
-    for row in (header, *table):
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True)),
-        ]
-        lines.append("  ".join(cells).rstrip())
-    lines.append("")
-    if any(row.choice.configured for row in facts.rows):
-        lines.append("* what the configuration names")
-    if facts.labels is not None:
-        lines.append(
-            "precision at 10: share of the 10 nearest windows that have the label, mean by class, and its 95 % "
-            "interval"
-        )
-    lines.append(
-        f"copies found: share of {min(COPIED, len(facts.cutouts))} cutouts whose copies (turned, noisy, blurred, "
-        "shifted) are nearer than all else"
-    )
-    lines.append("windows/s: of processor time in one thread; length: of the vector")
-    lines += [f"note: {note}" for note in facts.notes]
-    lines += facts.skipped
-    for row in facts.rows:
-        if row.settings:
-            lines += [
-                "",
-                f"to take {row.choice.name}:",
-                "",
-                *(f"    {line}" for line in row.settings.splitlines()),
-            ]
-    return plain("\n".join(lines), lines=True)
-
-
-_KIND_NAMES = {
-    "all": "copies found",
-    "rotation": "turned",
-    "noise": "noisy",
-    "blur": "blurred",
-    "shift": "shifted",
-}
-
-
-def comparison_sheet(comparison: Comparison) -> Figure:
-    """The same queries with their nearest neighbors by each choice."""
-    from elodin_spark.display.comparison import ComparedQuery, Strip, comparison_figure
-    from elodin_spark.display.neighbors import Panel
-
-    labels = comparison.labels
-
-    def panel(row: int) -> Panel:
-        cutout = comparison.cutouts[row]
-        return Panel(
-            cutout.cutout_id,
-            cutout.path.rpartition("/")[2],
-            cutout.x0,
-            cutout.y0,
-            cutout.x1,
-            cutout.y1,
-            cutout.ra,
-            cutout.dec,
-            cutout.thumbnail,
-            labels=() if labels is None else (labels[row],),
-        )
-
-    queries = [
-        ComparedQuery(
-            panel(query),
-            [
-                Strip(row.choice.name, [panel(near) for near in row.near[number].tolist()])
-                for row in comparison.rows
-            ],
-        )
-        for number, query in enumerate(comparison.queries)
-    ]
-    images = len({cutout.path for cutout in comparison.cutouts})
-    of = f"{counted(len(comparison.cutouts), 'window')} of {counted(images, 'image')}"
-    others = ", windows of the same image left out" if images > 1 else ""
-    return comparison_figure(
-        queries,
-        title="Which network?",
-        note=f"The nearest of {of} by each network, nearest first{others}",
-        footer=f"Euclidean (L2) distance of transformed vectors · seed {comparison.seed}",
-    )
-
-
-def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write ``comparison.json`` and ``comparison.png`` into a folder, which is made.
-
-    Raises
-    ------
-    InputError
-        It cannot be written to.
-    """
-    from elodin_spark.display.style import save_figure
-
-    table = folder / "comparison.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(table) as temporary:
-            temporary.write_text(json.dumps(comparison.facts(), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{table} cannot be written: {error}; choose another folder with --out") from None
-    with step("drawing"):
-        return [table, save_figure(comparison_sheet(comparison), folder / "comparison.png")]
-
-
 @dataclass(frozen=True)
 class _Seen:
     """What one network made of the sample and its copies."""
@@ -509,13 +346,9 @@ def _cut(settings: Settings, count: int, labels: LabelFile | None) -> list[Sampl
         )
     if len(found) < FEWEST_WINDOWS:
         raise InputError(
-            f"only {counted(len(found), 'window')} could be cut{' and have labels' if labels else ''}, and networks "
+            f"only {counted(len(found), 'window')} {'with labels ' if labels else ''}could be cut, and networks "
             f"are compared on {FEWEST_WINDOWS} or more: "
-            + (
-                "label more images"
-                if labels
-                else "correct images.paths or cutouts.generator, or raise --sample"
-            )
+            + ("label more images" if labels else "correct images.paths or cutouts.generator")
         )
     return found
 
@@ -531,15 +364,15 @@ def _objects(cutouts: Sequence[SampledCutout]) -> list[str] | None:
 
 
 def _scored(classes: list[str], objects: list[str] | None, labels: LabelFile | None) -> NDArray[np.bool_]:
-    """Windows of classes that two images have, or two windows of the only image: others have no right neighbor."""
+    """Windows of classes that have more than one object; of others no neighbor could be right."""
     different = dict.fromkeys(zip(classes, objects or range(len(classes)), strict=True))
     counts = Counter(label for label, _ in different)
     enough = {label for label, count in counts.items() if count > 1}
     if len(enough) < 2:
         name = "" if labels is None else f" of {labels.name}"
         raise InputError(
-            f"the labels{name} leave {counted(len(enough), 'class')} with two windows or more of different images in "
-            f"a sample of {len(classes)}, and two such classes are needed: label more, or raise --sample"
+            f"the labels{name} leave {counted(len(enough), 'class')} with two images or more in a sample of "
+            f"{len(classes)}, and two such classes are needed: label more, or raise --sample"
         )
     return np.array([label in enough for label in classes])
 
@@ -554,7 +387,7 @@ def _notes(
     notes = []
     if classes is not None and len(classes) < FEW_LABELED:
         notes.append(
-            f"only {len(classes)} windows are labeled: with fewer than {FEW_LABELED} the precision says little"
+            f"only {len(classes)} windows are labeled: below {FEW_LABELED} the precision says little"
         )
     elif len(cutouts) < asked:
         notes.append(f"{len(cutouts)} of the {asked} windows asked for could be cut")
@@ -662,7 +495,8 @@ def _transformed(
     """Vectors as a new catalog keeps them, the transform fitted to the first of them."""
     if network.pca is not None and network.pca > fitted_to:
         raise InputError(
-            f"fingerprints.pca is {network.pca}, and the sample has {fitted_to} windows to fit it to: raise --sample"
+            f"fingerprints.pca is {network.pca}, and the sample has {fitted_to} windows to fit it to: "
+            "raise --sample"
         )
     lengths = [layer_lengths(part.backbone, part.layer) for part in network.parts]
     parts = shares(lengths, network.factors)
@@ -701,12 +535,3 @@ def _lines(choice: Choice, named: dict[str, Any]) -> str:
         if name in named and name not in choice.network and named[name] != _LEFT_OUT.get(name)
     }
     return write_yaml({"fingerprints": {**choice.network, **undone}})
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
-    return next(names, platform.processor())
