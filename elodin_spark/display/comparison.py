@@ -13,7 +13,7 @@ from elodin_spark.display.typed import DIFFERENT, SAME
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_QUERY_IN = 1.75
+_QUERY_IN = 2.0
 _SIDE_IN = 0.82
 _GAP_IN = 0.08
 _AFTER_QUERY_IN = 0.35
@@ -23,6 +23,7 @@ _CAPTION_GAP_IN = 0.07
 _HEAD_PT = style.TEXT_PT + 0.5
 _SMALL_PT = style.SMALL_PT + 0.5
 _SAME_PT = 2.6
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def comparison_figure(
     ImageError
         A thumbnail cannot be decoded.
     """
-    count = max(1, *(len(strip.neighbors) for query in queries for strip in query.strips))
+    # Never so narrow that what is written above a strip does not fit.
+    count = max(_FEWEST, *(len(strip.neighbors) for query in queries for strip in query.strips))
     left = _QUERY_IN + _AFTER_QUERY_IN
     strip_width = count * _SIDE_IN + (count - 1) * _GAP_IN
     heights = [_height(query) for query in queries]

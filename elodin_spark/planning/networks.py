@@ -346,8 +346,8 @@ def _cut(settings: Settings, count: int, labels: LabelFile | None) -> list[Sampl
         )
     if len(found) < FEWEST_WINDOWS:
         raise InputError(
-            f"only {counted(len(found), 'window')} {'with labels ' if labels else ''}could be cut, and networks "
-            f"are compared on {FEWEST_WINDOWS} or more: "
+            f"only {counted(len(found), 'window')} {'with labels ' if labels else ''}could be cut, and "
+            f"networks are compared on {FEWEST_WINDOWS} or more: "
             + ("label more images" if labels else "correct images.paths or cutouts.generator")
         )
     return found

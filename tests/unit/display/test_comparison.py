@@ -21,9 +21,15 @@ def compared(count: int, names: list[str], odd: bool = False, labels: tuple[str,
     return ComparedQuery(replace(panel(1, odd), labels=labels), strips)
 
 
-@pytest.mark.parametrize("labels", [(), ("spiral",), (LONG,)])
-@pytest.mark.parametrize(("count", "odd"), [(0, False), (1, True), (8, False), (8, True)])
-@pytest.mark.parametrize("names", [["survey"], ["survey", "imagenet-lite", LONG, "x"]])
+@pytest.mark.parametrize(
+    ("count", "odd", "names", "labels"),
+    [
+        (0, False, ["survey"], ("spiral",)),
+        (1, True, ["survey", LONG], (LONG,)),
+        (8, False, ["survey", "imagenet-lite", LONG, "x"], ()),
+        (8, True, ["survey", LONG], ("spiral",)),
+    ],
+)
 def test_nothing_is_clipped_or_overlapping(count: int, odd: bool, labels, names) -> None:
     queries = [compared(count, names, odd, labels), compared(count, names, not odd, labels)]
     figure = comparison_figure(queries, title="Which network?", note=FOOTER, footer="seed 0")

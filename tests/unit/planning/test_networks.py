@@ -115,7 +115,8 @@ def test_queries_show_each_class_and_no_neighbor_is_of_the_image_of_its_query(tm
         tmp_path, cutouts={"generator": {"kind": "sliding_window", "size": 32, "step": 16}}
     )
     found = compare_networks(settings, CHOICES[:1], sample=60)
-    assert found.labels is None and found.rows[0].precision is None
+    assert found.labels is None
+    assert found.rows[0].precision is None
     assert len(set(found.queries)) == 6
     for query, near in zip(found.queries, found.rows[0].near, strict=True):
         assert len(near) == 8
@@ -152,7 +153,8 @@ def test_what_is_not_at_hand_is_named_and_left_out(archive) -> None:
     found = compare_networks(settings_of(archive[0]), [lacking, CHOICES[0]], sample=20)
     assert [row.choice.name for row in found.rows] == ["zero"]
     (line,) = found.skipped
-    assert line.startswith("mine is left out: ") and "\n" not in line
+    assert line.startswith("mine is left out: ")
+    assert "\n" not in line
     assert line in comparison_text(found)
     with pytest.raises(WeightsError, match="nowhere"):
         compare_networks(settings_of(archive[0]), [lacking], sample=20)
@@ -209,7 +211,8 @@ def test_a_sample_tells_where_its_windows_are_from(archive) -> None:
         c.cutout_id for c in found if c.cutout_id in wanted
     ]
     (one,) = sample_cutouts(settings, files, 7, paths={found[2].path})
-    assert one.cutout_id == found[2].cutout_id and np.array_equal(one.window, found[2].window)
+    assert one.cutout_id == found[2].cutout_id
+    assert np.array_equal(one.window, found[2].window)
     assert sample_cutouts(settings, files, 7, paths={"nowhere.png"}) == []
 
 
@@ -226,7 +229,8 @@ def test_the_files_and_the_table_say_the_same(comparison, tmp_path) -> None:
         assert f"{precision['value']:.3f} [{precision['low']:.3f}, {precision['high']:.3f}]" in line
         assert f"{row['copies_found']['all']['value']:.2f}" in line
         assert f"{row['vector_length']:,}" in line
-    assert "to take both:" in text and "to take one:" not in text
+    assert "to take both:" in text
+    assert "to take one:" not in text
     assert "note: only 32 windows are labeled" in text
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
