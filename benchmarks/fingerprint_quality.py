@@ -34,9 +34,9 @@ from typing import Any
 import numpy as np
 from machine import machine, one_thread, report
 from quality_recipes import BASELINES, Recipe, Vectors, crossed, fit_transform, prototypes, units
-from quality_sets import BLUR_SIDE, COPIES, NAMED, NOISE_LEVELS, SHIFT_SIDE, copies
 
 from elodin_spark.errors import ElodinError, InputError, WeightsError
+from elodin_spark.learning.copies import BLUR_SIDE, COPIES, NOISE_LEVELS, SHIFT_SIDE, copies
 from elodin_spark.learning.labeled import LabeledSet, read_set
 from elodin_spark.learning.quality import (
     Score,
@@ -53,6 +53,8 @@ from elodin_spark.neighbors.labels.clustering import train_centers
 from elodin_spark.neighbors.labels.index import LabelIndex, TieBroken
 from elodin_spark.neighbors.labels.shard import LabelShard, add_label_shard
 
+#: Where the named sets are below the folder of data.
+NAMED = {"efigi": "efigi/labels.csv", "radio": "radio_galaxies"}
 _SCORES = ("precision", "jaccard", "probe", "found")
 #: Weights that a machine may lack: a line says so, and the rest is scored.
 _MAY_LACK = ("imagenet", "survey", "imagenet-lite")

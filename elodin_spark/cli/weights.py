@@ -1,4 +1,4 @@
-"""``elodin-spark weights``: trained networks as small files."""
+"""``elodin-spark weights``: which network to take, and trained networks as small files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 app = typer.Typer(
     name="weights",
-    help="Pack weights of a network into a small file.",
+    help="Compare networks on an archive; pack weights into a small file.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -110,3 +110,47 @@ def show(
         **header.model_dump(mode="json", exclude={"arrays", "label_names"}),
     }
     typer.echo(json.dumps(facts, indent=1))
+
+
+@app.command()
+def compare(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings of the run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as for run."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Classes: a CSV of path,label or cutout_id,label."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=20, max=10_000, help="Windows to compare on.")] = 300,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder to write to.")] = Path(
+        "compare"
+    ),
+) -> None:
+    """Show which network fits an archive best, before a run.
+
+    Cuts a sample of the archive and compares the networks of the package, both joined, and what CONFIG.yaml
+    names: the precision of neighbors where --labels gives classes, the share of cutouts whose copies are
+    found again, speed, and the settings to take each. Writes comparison.json, and comparison.png with
+    neighbors of the same queries by each network. Writes nothing to the catalog.
+
+    Example: elodin-spark weights compare mine.yaml --labels labels.csv --out compare
+    """
+    from elodin_spark.config.load import load_config
+
+    load_config(config, overrides or [])  # a mistake is told before more is imported
+    from elodin_spark.progress import step
+
+    with step("starting"):
+        from elodin_spark.planning.labelfile import read_labels
+        from elodin_spark.planning.networks import compare_config
+        from elodin_spark.planning.networksreport import comparison_text, write_comparison
+
+    given = None if labels is None else read_labels(labels)
+    comparison = compare_config(config, overrides or [], sample=sample, labels=given)
+    typer.echo(comparison_text(comparison))
+    files = write_comparison(comparison, out)
+    typer.echo("")
+    for file in files:
+        typer.echo(f"written: {file}")

@@ -81,6 +81,7 @@ def typed(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         "simulate",
         "weights pack",
         "weights show",
+        "weights compare",
     ],
 )
 def test_every_command_explains_itself_with_an_example(command, typed):

@@ -1,13 +1,15 @@
-"""Some cutouts of an archive before it is run: what the precision of the network is measured on."""
+"""Some cutouts of an archive before it is run: what networks and their precision are measured on."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -26,11 +28,56 @@ IMAGES = 32
 MOST_WINDOWS = 4096
 
 Window = NDArray[Any]
-#: A window with what it is chosen by.
-_Keyed = tuple[int, int, Window]
+
+
+@dataclass(frozen=True, eq=False)
+class SampledCutout:
+    """One window of the sample, and where it is from.
+
+    Attributes
+    ----------
+    cutout_id : int
+    path : str
+        Of its image below the archive root, as ``images.path``.
+    window : ndarray of uint8, shape (h, w) or (h, w, 3)
+    x0, y0, x1, y1 : int
+        Its place, px, half-open.
+    ra, dec : float or None
+        ICRS position of its center, deg.
+    thumbnail : bytes or None
+        JPEG, where the settings ask for one.
+    """
+
+    cutout_id: int
+    path: str
+    window: Window
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    ra: float | None
+    dec: float | None
+    thumbnail: bytes | None
+
+
+#: A cutout with what it is chosen by.
+_Keyed = tuple[int, int, SampledCutout]
 
 
 def sample_windows(settings: Settings, files: Sequence[ImageFile], count: int) -> list[Window]:
+    """The windows of :func:`sample_cutouts`."""
+    return [cutout.window for cutout in sample_cutouts(settings, files, count)]
+
+
+def sample_cutouts(
+    settings: Settings,
+    files: Sequence[ImageFile],
+    count: int,
+    *,
+    paths: Collection[str] | None = None,
+    cutout_ids: Collection[int] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[SampledCutout]:
     """Cut a sample, in this process.
 
     The images come in the order of a hash of their paths, and so do the windows of an image and
@@ -44,34 +91,47 @@ def sample_windows(settings: Settings, files: Sequence[ImageFile], count: int) -
     files : sequence of ImageFile
         The archive.
     count : int
-        Windows wanted. As many images as that are looked at, at most.
+        Windows wanted. As many images as that are looked at, at most, unless `cutout_ids` are given.
+    paths : collection of str, optional
+        Take only windows of these images, by their paths below the archive root.
+    cutout_ids : collection of int, optional
+        Take only these windows: images are cut until enough of them are found.
+    progress : callable, optional
+        Called with how many windows are found so far.
 
     Returns
     -------
-    list of ndarray of uint8, shape (h, w) or (h, w, 3)
+    list of SampledCutout
         At most `count`; without structure or not, but none that a rule of quality rejects.
     """
-    keys = sample_keys([stable_id(file.path) for file in files], settings.seed)
+    if paths is not None and settings.images.color is None:
+        files = [file for file in files if file.path in paths]
+    keys = sample_keys(np.array([stable_id(file.path) for file in files], np.int64), settings.seed)
     ordered = [file for _, file in sorted(zip(keys.tolist(), files, strict=True))]
     # Of few images more each than their share, for some may have less.
     share = math.ceil(2 * count / max(1, min(2 * IMAGES, len(files))))
     found: list[_Keyed] = []
-    for rows in itertools.islice(_images(ordered, settings), count):
-        found += _chosen(rows, settings.seed, share)
-        if len(found) >= count:
+    images = (
+        (path, rows) for path, rows in _images(ordered, settings) if paths is None or path in paths
+    )  # of a color image the path is known once it is put together
+    wanted = count if cutout_ids is None else min(count, len(cutout_ids))
+    for path, rows in itertools.islice(images, count if cutout_ids is None else None):
+        found += _chosen(path, rows, settings.seed, share, cutout_ids)
+        progress(min(len(found), count))
+        if len(found) >= wanted:
             break
-    return [window for *_, window in sorted(found, key=lambda keyed: keyed[:2])[:count]]
+    return [cutout for *_, cutout in sorted(found, key=lambda keyed: keyed[:2])[:count]]
 
 
-def _images(files: list[ImageFile], settings: Settings) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Batches of ``schema.TILED`` of each file or, where images are put together, of each image."""
+def _images(files: list[ImageFile], settings: Settings) -> Iterator[tuple[str, Iterator[pa.RecordBatch]]]:
+    """Path and batches of ``schema.TILED`` of each file or, where they are put together, of each image."""
     if settings.images.color is None and not isinstance(settings.cutouts.generator, Positions):
         for file in files:
-            yield iter(cutting(settings).build(str)(files_to_batches([file])))
+            yield file.path, iter(cutting(settings).build(str)(files_to_batches([file])))
         return
     for row in _joined(files, settings):
         tile = cutting(settings, described=True)
-        yield iter(tile.build(str)(iter([schema.rows_to_batch([row], schema.TARGETED)])))
+        yield row["path"], iter(tile.build(str)(iter([schema.rows_to_batch([row], schema.TARGETED)])))
 
 
 def _joined(files: list[ImageFile], settings: Settings) -> Iterator[dict[str, Any]]:
@@ -92,15 +152,23 @@ def _joined(files: list[ImageFile], settings: Settings) -> Iterator[dict[str, An
         yield {name: row.get(name) for name in schema.TARGETED.names}
 
 
-def _chosen(batches: Iterator[pa.RecordBatch], seed: int, share: int) -> list[_Keyed]:
+def _chosen(
+    path: str,
+    batches: Iterator[pa.RecordBatch],
+    seed: int,
+    share: int,
+    cutout_ids: Collection[int] | None = None,
+) -> list[_Keyed]:
     """Up to `share` windows of an image, those with the smallest keys."""
-    kept: list[tuple[int, int, Window]] = []
+    kept: list[_Keyed] = []
     seen = 0
     for batch in batches:
         rows = batch.filter(batch.column("pixels").is_valid())
         keys = sample_keys(rows.column("cutout_id").to_numpy(), seed).tolist()
         for i, key in enumerate(keys):
             entry = (-key, rows.column("cutout_id")[i].as_py())
+            if cutout_ids is not None and entry[1] not in cutout_ids:
+                continue
             if len(kept) == share and entry < kept[0][:2]:
                 continue
             pixels, shape = rows.column("pixels")[i].as_buffer(), rows.column("pixel_shape")[i].as_py()
@@ -109,9 +177,15 @@ def _chosen(batches: Iterator[pa.RecordBatch], seed: int, share: int) -> list[_K
             except ImageError:
                 continue
             # A copy: the window must not keep its whole batch in memory.
+            cutout = SampledCutout(path=path, window=window.copy(), **_place(rows, i))
             push = heapq.heappush if len(kept) < share else heapq.heappushpop
-            push(kept, (*entry, window.copy()))
+            push(kept, (*entry, cutout))
         seen += batch.num_rows
-        if seen >= MOST_WINDOWS:
+        if cutout_ids is None and seen >= MOST_WINDOWS:
             break
-    return [(-key, cutout, window) for key, cutout, window in kept]
+    return [(-key, cutout_id, cutout) for key, cutout_id, cutout in kept]
+
+
+def _place(rows: pa.RecordBatch, i: int) -> dict[str, Any]:
+    names = ("cutout_id", "x0", "y0", "x1", "y1", "ra", "dec", "thumbnail")
+    return {name: rows.column(name)[i].as_py() for name in names}

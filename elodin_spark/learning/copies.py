@@ -1,17 +1,16 @@
-"""Copies of cutouts that a good fingerprint takes for the same, and where the named sets are."""
+"""Copies of cutouts that a good fingerprint takes for the same: turned, noisy, blurred, shifted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.learning.labeled import Picture
-
-#: Where the named sets are below the folder of data.
-NAMED = {"efigi": "efigi/labels.csv", "radio": "radio_galaxies"}
+#: uint8, shape (height, width) or (height, width, 3).
+Picture = NDArray[Any]
 
 #: Standard deviation of the noise of a copy, of 255 gray levels.
 NOISE_LEVELS = 8.0
@@ -25,7 +24,7 @@ def turned(picture: Picture, rng: np.random.Generator) -> Picture:
     """Turned by any angle about its center; what comes from outside is the picture mirrored."""
     height, width = picture.shape[:2]
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rng.uniform(0, 360), 1.0)
-    return np.asarray(_warped(picture, turn))
+    return np.asarray(_warped(picture, np.asarray(turn, np.float64)))
 
 
 def noisy(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -62,7 +61,28 @@ COPIES: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
 }
 
 
-def copies(pictures: list[Picture], kind: str, seed: int) -> list[Picture]:
-    """One copy of each; the same whatever other kinds there are."""
+def copies(pictures: Sequence[Picture], kind: str, seed: int) -> list[Picture]:
+    """One copy of each picture; the same whatever other kinds there are, and whatever pictures follow.
+
+    Parameters
+    ----------
+    pictures : sequence of ndarray of uint8, shape (height, width) or (height, width, 3)
+        Of any shapes.
+    kind : str
+        A key of :data:`COPIES`: ``rotation``, ``noise``, ``blur`` or ``shift``.
+    seed : int
+
+    Returns
+    -------
+    list of ndarray of uint8
+        Each of the shape of its picture.
+
+    Examples
+    --------
+    >>> flat = np.full((40, 30), 200, np.uint8)
+    >>> (made,) = copies([flat], "rotation", seed=0)
+    >>> made.shape, bool((made == flat).all())
+    ((40, 30), True)
+    """
     streams = np.random.default_rng([seed, list(COPIES).index(kind)]).spawn(len(pictures))
     return [COPIES[kind](picture, rng) for picture, rng in zip(pictures, streams, strict=True)]
