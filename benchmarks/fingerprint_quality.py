@@ -178,7 +178,7 @@ def row_of(
     options: argparse.Namespace,
     labeled: LabeledSet,
     chosen: LabeledSet,
-    copied: dict[str, list[np.ndarray]],
+    copied: dict[str, Sequence[np.ndarray]],
     recipe: Recipe,
     source: Vectors,
     first: dict[str, np.ndarray],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, overload
 
 import cv2
 import numpy as np
@@ -61,8 +62,10 @@ COPIES: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
 }
 
 
-def copies(pictures: Sequence[Picture], kind: str, seed: int) -> list[Picture]:
+def copies(pictures: Sequence[Picture], kind: str, seed: int) -> Sequence[Picture]:
     """One copy of each picture; the same whatever other kinds there are, and whatever pictures follow.
+
+    Each is made when it is asked for, so that of large pictures no more than one is held.
 
     Parameters
     ----------
@@ -74,7 +77,7 @@ def copies(pictures: Sequence[Picture], kind: str, seed: int) -> list[Picture]:
 
     Returns
     -------
-    list of ndarray of uint8
+    sequence of ndarray of uint8
         Each of the shape of its picture.
 
     Examples
@@ -84,5 +87,25 @@ def copies(pictures: Sequence[Picture], kind: str, seed: int) -> list[Picture]:
     >>> made.shape, bool((made == flat).all())
     ((40, 30), True)
     """
-    streams = np.random.default_rng([seed, list(COPIES).index(kind)]).spawn(len(pictures))
-    return [COPIES[kind](picture, rng) for picture, rng in zip(pictures, streams, strict=True)]
+    return _Copies(pictures, COPIES[kind], (seed, list(COPIES).index(kind)))
+
+
+@dataclass(frozen=True)
+class _Copies(Sequence[Picture]):
+    pictures: Sequence[Picture]
+    make: Callable[[Picture, np.random.Generator], Picture]
+    entropy: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @overload
+    def __getitem__(self, at: int) -> Picture: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Picture]: ...
+    def __getitem__(self, at: int | slice) -> Picture | list[Picture]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        picture = self.pictures[at]  # which raises beyond the end
+        stream = np.random.SeedSequence(self.entropy, spawn_key=(at % len(self),))
+        return self.make(picture, np.random.default_rng(stream))
