@@ -58,8 +58,8 @@ def test_each_precision_is_compared_with_float32() -> None:
     assert (exact["precision"], exact["overlap of 10"], exact["centerd cosine"]) == ("f32", 1.0, 1.0)
     assert others[-1]["precision"] == "int8, plain, no bias correction"
     for row in others:
-        assert 0 < row["overlap of 10"] < 1
-        assert row["centerd cosine"] > 0.5
+        assert 0 < row["overlap of 10"] <= 1
+        assert 0.5 < row["centerd cosine"] < 1
         assert row["images/s of CPU"] > 0
 
 

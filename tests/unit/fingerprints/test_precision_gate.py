@@ -115,7 +115,7 @@ def low(weights, windows, tmp_path_factory):
 
 def again(low, **values):
     """Settings that measure the same networks."""
-    return network(int8_model=low.model and low.model.path, **values)
+    return network(int8_model=low.models[0].path if low.models else None, **values)
 
 
 def test_auto_takes_the_fastest_that_reaches_the_floor(low, weights, windows, caplog):
@@ -125,11 +125,11 @@ def test_auto_takes_the_fastest_that_reaches_the_floor(low, weights, windows, ca
     assert low.rows[0].agreement.overlap == 1.0
     assert all(0.3 < row.agreement.overlap < 1 for row in low.rows[1:])
     if low.taken == "int8":
-        assert read_model_file(low.model.path).sha256 == low.model.sha256
+        assert read_model_file(low.models[0].path).sha256 == low.models[0].sha256
     with caplog.at_level(logging.INFO):
         high = settle(again(low, precision_floor=1.01), weights, windows)
     assert high.reason in caplog.text
-    assert (high.taken, high.model) == ("f32", None)
+    assert (high.taken, high.models) == ("f32", ())
     # The same windows, the same figures.
     assert [row.agreement for row in high.rows] == [row.agreement for row in low.rows]
 
@@ -160,7 +160,7 @@ def test_a_precision_that_is_named_is_taken_with_a_warning_below_the_floor(weigh
 def test_a_machine_without_faster_arithmetic_stays_with_float32(weights, windows, machine):
     machine(bf16=None, int8=None)
     alone = settle(network(precision_floor=0.0), weights, windows)
-    assert (alone.taken, alone.windows, alone.rows, alone.model) == ("f32", 0, (), None)
+    assert (alone.taken, alone.windows, alone.rows, alone.models) == ("f32", 0, (), ())
     assert "no faster arithmetic" in alone.reason
 
 
