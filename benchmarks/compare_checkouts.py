@@ -220,7 +220,9 @@ def ask(catalog: Any, found: Answers, archive: Path, package: Any, columns: set[
     vector = catalog.table("fingerprints").sort_by("cutout_id").column("vector")[len(made) // 2].as_py()
     # Rounded, so that another rounding of the network asks nearly the same.
     asked = np.round(np.asarray(vector, np.float32) * np.float32(1.01), 3)
-    image = str(next(iter(sorted(archive.rglob("*.jpg"))), sorted(archive.rglob("*.fits"))[0]))
+    # The largest: dense mode lays a whole window of the catalog in it.
+    pictures = sorted(archive.rglob("*.jpg")) or sorted(archive.rglob("*.fits"))
+    image = str(max(pictures, key=lambda file: file.stat().st_size))
     path = catalog.describe_cutouts(ids[:1])[0]["image"]
     queries: dict[str, tuple[str, Any]] = {
         "asked by position": ("position", (ra + 1e-4, dec - 1e-4)),
