@@ -26,6 +26,7 @@ from typing import Any, get_args
 
 import numpy as np
 from checkouts import ROOT, Checkout, add_peer_arguments, checkouts_of, import_either, name_in
+from PIL import Image
 
 #: What rounding may make of a value, over the largest one.
 CLOSE = 1e-5
@@ -220,9 +221,7 @@ def ask(catalog: Any, found: Answers, archive: Path, package: Any, columns: set[
     vector = catalog.table("fingerprints").sort_by("cutout_id").column("vector")[len(made) // 2].as_py()
     # Rounded, so that another rounding of the network asks nearly the same.
     asked = np.round(np.asarray(vector, np.float32) * np.float32(1.01), 3)
-    # The largest: dense mode lays a whole window of the catalog in it.
-    pictures = sorted(archive.rglob("*.jpg")) or sorted(archive.rglob("*.fits"))
-    image = str(max(pictures, key=lambda file: file.stat().st_size))
+    image = _one_window(archive, catalog)
     path = catalog.describe_cutouts(ids[:1])[0]["image"]
     queries: dict[str, tuple[str, Any]] = {
         "asked by position": ("position", (ra + 1e-4, dec - 1e-4)),
@@ -237,6 +236,20 @@ def ask(catalog: Any, found: Answers, archive: Path, package: Any, columns: set[
         else:
             rows = catalog.neighbors(k=K, **{"at" if way == "pixel" else way: value})
         found.neighbors(name, list(rows))
+
+
+def _one_window(archive: Path, catalog: Any) -> str:
+    """File of an image; in dense mode, which lays windows in it, a part that holds one."""
+    pictures = sorted(archive.rglob("*.jpg"))
+    if not pictures:
+        return str(sorted(archive.rglob("*.fits"))[0])
+    if catalog.settings.fingerprints.mode != "dense":
+        return str(pictures[0])
+    (side,) = catalog.settings.cutouts.generator.size
+    part = archive.parent / "asked.png"
+    with Image.open(max(pictures, key=lambda file: file.stat().st_size)) as image:
+        image.convert("L").crop((0, 0, side, side)).save(part)
+    return str(part)
 
 
 def _by_old(condition: str, columns: set[str]) -> str:
