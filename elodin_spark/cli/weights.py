@@ -140,6 +140,8 @@ def compare(
     from elodin_spark.config.load import load_config
 
     load_config(config, overrides or [])  # a mistake is told before more is imported
+    if out.exists() and not out.is_dir():
+        raise typer.BadParameter(f"{out} is a file, and --out takes a folder")
     from elodin_spark.progress import step
 
     with step("starting"):

@@ -143,7 +143,13 @@ def _step(annotations: list[Any], part: int | str) -> tuple[list[Any], bool]:
     forms = [form for annotation in annotations for form in parts_of(annotation) if form is not type(None)]
     sections = [section for annotation in annotations for section in models_in(annotation)]
     if isinstance(part, int):
-        return [arg for form in forms if get_origin(form) in (tuple, list) for arg in get_args(form)], True
+        return [
+            arg
+            for form in forms
+            if get_origin(form) in (tuple, list)
+            for arg in get_args(form)
+            if arg is not ...
+        ], True
     of_kind = [section for section in sections if part == _kind(section)]
     if of_kind and len(sections) > 1:
         return list(of_kind), False

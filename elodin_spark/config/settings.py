@@ -180,7 +180,7 @@ class NetworkSettings(Model):
     )
     factor: float = Field(
         1.0,
-        gt=0,
+        ge=0.01,
         le=100,
         description="how far apart its vectors are, of the first network's: both are scaled to count alike, "
         "and these then multiplied by it. Part of the recipe",
@@ -202,6 +202,8 @@ class NetworkSettings(Model):
     @model_validator(mode="before")
     @classmethod
     def _own_network(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("weights") is None:
+            return {name: value for name, value in values.items() if name != "weights"}  # which are missing
         return _with_own_network(values)
 
     @model_validator(mode="after")
@@ -219,8 +221,8 @@ def _known_backbone(name: str) -> str:
 
 def _with_own_network(values: Any) -> Any:
     """Settings of a network with what its weights want for what they leave out."""
-    if not isinstance(values, dict):
-        return values
+    if not isinstance(values, dict) or not isinstance(values.get("weights"), str | None):
+        return values  # which says what is wrong
     backbone = values.get("backbone")
     try:
         own = own_network(
@@ -235,6 +237,11 @@ def _with_own_network(values: Any) -> Any:
             "augmentations": 1,
         }  # the name of the network is the error to report
     return {**values, **{name: own[name] for name in own if values.get(name) is None}}
+
+
+def _look_of(network: FingerprintsSettings | NetworkSettings) -> tuple[object, ...]:
+    """What tells two networks of a recipe apart."""
+    return network.weights, network.backbone, network.input_px, network.layer, network.augmentations
 
 
 def _require_large(backbone: str, input_px: int) -> None:
@@ -382,6 +389,9 @@ class FingerprintsSettings(TransformSettings):
                 f"networks are joined by standardizing their vectors, and transform is {self.transform}: "
                 "leave it out, or set transform=standardize"
             )
+        looks = [_look_of(self), *map(_look_of, self.networks)]
+        if len(set(looks)) < len(looks):
+            raise ValueError("a network is named twice among networks and the first: leave one out")
         if self.precision not in ("int8", "auto") and any(each.int8_model for each in self.networks):
             raise ValueError(
                 f"int8_model of a network is for precision int8 or auto, not {self.precision}: leave it out"

@@ -394,11 +394,22 @@ def _notes(
     if classes is not None and scored is not None and not scored.all():
         left = sorted({label for label, kept in zip(classes, scored, strict=True) if not kept})
         notes.append(f"not scored, for the sample has one image of each: {', '.join(left)}")
+    if 0 < (others := _fewest_others(cutouts)) < NEIGHBORS:
+        notes.append(
+            f"some images leave {others} windows of others: precision is that of as many neighbors, not of "
+            f"{NEIGHBORS}"
+        )
     if settings.fingerprints.mode == "dense":
         notes.append("mode dense is judged by its windows one by one")
     if settings.fingerprints.precision in ("auto", "int8"):
         notes.append(f"precision {settings.fingerprints.precision} is settled by a run: this is f32")
     return notes
+
+
+def _fewest_others(cutouts: Sequence[SampledCutout]) -> int:
+    """Windows of other images that any window has, where there are other images."""
+    counts = Counter(cutout.path for cutout in cutouts)
+    return len(cutouts) - max(counts.values()) if len(counts) > 1 else len(cutouts) - 1
 
 
 def _queries(count: int, classes: list[str] | None) -> list[int]:

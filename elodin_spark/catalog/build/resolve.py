@@ -169,8 +169,10 @@ def settled_network(store: Store, settings: Settings) -> Settings:
     if asked.transform != "auto":
         update.pop("power", None)  # left out beside a transform that is named, it is 1
     settled = asked.model_copy(update=update)
-    if settled.precision == "int8" and asked.int8_model is None:
-        settled = settled.with_int8_models([_network_of(store, number) for number in range(len(asked.parts))])
+    if settled.precision == "int8":
+        settled = settled.with_int8_models(
+            [part.int8_model or _network_of(store, number) for number, part in enumerate(asked.parts)]
+        )
     return settings.model_copy(update={"fingerprints": settled})
 
 

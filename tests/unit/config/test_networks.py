@@ -1,0 +1,54 @@
+"""Further networks in the settings: what is refused, and by which name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from elodin_spark.config.load import parse_settings
+from elodin_spark.errors import ConfigError
+
+
+def given(**fingerprints: Any) -> Any:
+    return parse_settings({"images": {"paths": "/data"}, "fingerprints": fingerprints}).fingerprints
+
+
+def test_each_network_has_the_defaults_of_its_weights() -> None:
+    found = given(networks=[{"weights": "imagenet-lite", "factor": 0.7}])
+    assert [part.weights for part in found.parts] == ["survey", "imagenet-lite"]
+    assert [(part.backbone, part.input_px, part.augmentations) for part in found.parts] == [
+        ("resnet50", 64, 8),
+        ("efficientnetlite0", 128, 4),
+    ]
+    assert found.factors == (1.0, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("networks", "more", "said"),
+    [
+        ([{"factor": 0.5}], {}, r"'fingerprints\.networks\.0\.weights' is missing"),
+        ([{"weights": ["a"]}], {}, r"'fingerprints\.networks\.0\.weights': Input should be a valid string"),
+        ([{"weights": "random:1", "facter": 1}], {}, r"'fingerprints\.networks\.0\.facter'.*\.0\.factor'"),
+        ([{"weight": "random:1"}], {}, r"'fingerprints\.networks\.0\.weight'.*\.0\.weights'"),
+        (
+            [{"weights": "random:1", "factor": 0}],
+            {},
+            r"networks\.0\.factor': .*greater than or equal to 0\.01",
+        ),
+        ([{"weights": "survey"}], {}, "named twice"),
+        ([{"weights": "imagenet-lite"}], {"mode": "dense"}, "mode dense runs one network"),
+        ([{"weights": "imagenet-lite"}], {"transform": "none"}, "joined by standardizing"),
+        ([{"weights": "imagenet-lite", "int8_model": "x.xml"}], {}, "for precision int8 or auto"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused_by_name(
+    networks: list[dict[str, Any]], more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        given(networks=networks, **more)
+
+
+def test_weights_that_are_no_text_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'fingerprints\.weights': Input should be a valid string"):
+        given(weights=["a"])
