@@ -394,7 +394,7 @@ def _notes(
     if classes is not None and scored is not None and not scored.all():
         left = sorted({label for label, kept in zip(classes, scored, strict=True) if not kept})
         notes.append(f"not scored, for the sample has one image of each: {', '.join(left)}")
-    if 0 < (others := _fewest_others(cutouts)) < NEIGHBORS:
+    if classes is not None and (others := _fewest_others(cutouts)) < NEIGHBORS:
         notes.append(
             f"some images leave {others} windows of others: precision is that of as many neighbors, not of "
             f"{NEIGHBORS}"

@@ -47,4 +47,6 @@ def test_mistakes_are_told_before_anything_is_cut(tmp_path: Path, capsys: pytest
     assert "no column path or cutout_id" in capsys.readouterr().err
     assert run_command(["weights", "compare", str(config), "--set", "seedd=1"]) == 2
     assert "seedd" in capsys.readouterr().err
+    assert run_command(["weights", "compare", str(config), "--out", str(labels)]) == 2
+    assert "is a file, and --out takes a folder" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "compare").exists()

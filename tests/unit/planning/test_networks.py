@@ -240,3 +240,16 @@ def test_the_files_and_the_table_say_the_same(comparison, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         write_comparison(comparison, tmp_path / "file")
+
+
+def test_neighbors_that_lack_are_said_where_there_is_a_precision(archive) -> None:
+    folder, _ = archive
+    settings = settings_of(folder)
+    cutouts = sample_cutouts(settings, list_files([str(folder)]), 40)
+    few = cutouts[:8]
+    said = "some images leave 7 windows of others: precision is that of as many neighbors, not of 10"
+    scored = np.ones(8, bool)
+    assert said in networks._notes(settings, 8, few, ["a", "b"] * 4, scored)
+    assert said not in networks._notes(settings, 8, few, None, None)
+    enough = networks._notes(settings, 40, cutouts, ["a"] * len(cutouts), np.ones(len(cutouts), bool))
+    assert not any("leave" in note for note in enough)

@@ -6,10 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
+from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError, WeightsError
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.runtimes.network import load_model
-from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_settings, resolve_weights
 from elodin_spark.fingerprints.weights.types import Weights, digest_arrays
 
 
@@ -186,3 +187,12 @@ def test_another_keras_backend_is_an_error_that_names_the_variable(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     with pytest.raises(ConfigError, match="KERAS_BACKEND=tensorflow"):
         load_keras(backends=("tensorflow",))
+
+
+def test_what_is_wrong_with_a_further_network_is_told_by_its_name(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ELODIN_CACHE", str(tmp_path))
+    settings = FingerprintsSettings(weights="survey", networks=[{"weights": str(tmp_path / "none.h5")}])
+    with pytest.raises(WeightsError, match=r"^fingerprints\.networks\.0: no weights file at"):
+        resolve_settings(settings)
+    with pytest.raises(WeightsError, match=r"^no weights file at"):
+        resolve_settings(settings.parts[1])
