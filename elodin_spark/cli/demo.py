@@ -108,10 +108,10 @@ def run_demo(out: Path, *, tiles: int = 12, seed: int = 0) -> Catalog:
 
 
 def demo_network(seed: int) -> dict[str, Any]:
-    """Settings of the fingerprints: the weights of the package, or without them a network never trained."""
+    """Settings of the fingerprints: the default networks, or without the weights of the package one never trained."""
     if shipped_weights() is None:
         return {"weights": f"random:{seed}", "input_px": INPUT_PX}
-    return {"weights": SURVEY}
+    return {}
 
 
 def choose_queries(rows: Sequence[dict[str, Any]], truth: Truth) -> list[tuple[dict[str, Any], str]]:

@@ -23,7 +23,7 @@ from elodin_spark.config.generators import (
 )
 from elodin_spark.config.precision import Int8Settings, Precision, PrecisionChoice
 from elodin_spark.config.quality import QualitySettings
-from elodin_spark.config.shipped import own_network
+from elodin_spark.config.shipped import default_networks, own_network
 from elodin_spark.config.steps import (
     STEPS,
     AdaptiveHistogramEqualization,
@@ -236,6 +236,19 @@ def _with_own_network(values: Any) -> Any:
             "input_px": 224,
             "augmentations": 1,
         }  # the name of the network is the error to report
+    return _filled(values, own)
+
+
+def _with_default_networks(values: Any) -> Any:
+    """Settings that name no network, with the default ones, where what they say lets them be joined."""
+    if not isinstance(values, dict):
+        return values  # which says what is wrong
+    named = any(values.get(name) is not None for name in ("weights", "backbone", "weights_sha256", "networks"))
+    apart = values.get("mode") == "dense" or values.get("transform") in ("none", "whiten")
+    return values if named or apart else _filled(values, default_networks())
+
+
+def _filled(values: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {**values, **{name: own[name] for name in own if values.get(name) is None}}
 
 
@@ -303,11 +316,13 @@ class FingerprintsSettings(TransformSettings):
         "turns, or these and their mirror images; empty: as weights of the package want it, "
         "else 1. Part of the recipe",
     )
+    #: A tuple whatever was given: see _own_network.
     networks: tuple[NetworkSettings, ...] = Field(
-        (),
+        None,  # type: ignore[arg-type]
         max_length=4,
         description="further networks that look at the same windows; their vectors are joined to those of "
-        "the first. Part of the recipe",
+        "the first; `[]`: none; empty: none where `weights` or `backbone` is named, else `imagenet-lite` "
+        "with factor 0.7, and `survey` then looks in 4 turns. Part of the recipe",
     )
     top_labels: int = Field(30, ge=1, le=1000, description="labels of the label set that Jaccard compares")
     batch_size: int = Field(
@@ -369,7 +384,8 @@ class FingerprintsSettings(TransformSettings):
     @model_validator(mode="before")
     @classmethod
     def _own_network(cls, values: Any) -> Any:
-        return _with_own_network(values)
+        known = _with_own_network(_with_default_networks(values))
+        return _filled(known, {"networks": ()}) if isinstance(known, dict) else known
 
     @model_validator(mode="after")
     def _large_enough(self) -> FingerprintsSettings:

@@ -22,6 +22,9 @@ SURVEY, LITE = "survey", "imagenet-lite"
 STEMS = {SURVEY: "survey-resnet50", LITE: "imagenet-efficientnetlite0"}
 #: Where neither a backbone is named nor weights of the package.
 DEFAULT_BACKBONE = "resnet50"
+#: What is joined to the default weights, and in how many turns these then look: see docs/model-card.md.
+JOINED_TURNS: Literal[4] = 4
+JOINED_FACTOR = 0.7
 
 #: Where all lie. On executors the JSON files alone: the driver ships the weights by their hash.
 FOLDER = files("elodin_spark") / "weights"
@@ -124,6 +127,24 @@ def own_network(weights: str | None, backbone: str | None, mode: str = "window")
         return own
     layer = {} if shipped.layer is None else {"layer": shipped.layer}
     return {**own, "augmentations": shipped.augmentations, **layer}
+
+
+def default_networks() -> dict[str, Any]:
+    """``networks`` and ``augmentations`` of settings that name neither weights nor a backbone.
+
+    Returns
+    -------
+    dict
+        Empty where the package comes without one of the two.
+
+    Raises
+    ------
+    WeightsError
+        The JSON file of weights of the package is damaged.
+    """
+    if shipped_weights(SURVEY) is None or shipped_weights(LITE) is None:
+        return {}
+    return {"networks": ({"weights": LITE, "factor": JOINED_FACTOR},), "augmentations": JOINED_TURNS}
 
 
 def _shipped_of(weights: str | None, backbone: str | None) -> tuple[str | None, ShippedWeights | None]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from elodin_spark.catalog.build.sample import SampledCutout, sample_cutouts
 from elodin_spark.config.load import apply_override, load_config, parse_settings, read_values
 from elodin_spark.config.settings import FingerprintsSettings, Settings
-from elodin_spark.config.shipped import LITE, SURVEY
+from elodin_spark.config.shipped import JOINED_FACTOR, JOINED_TURNS, LITE, SURVEY
 from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM
 from elodin_spark.config.yamltext import write_yaml
 from elodin_spark.errors import ConfigError, InputError, WeightsError
@@ -201,7 +201,11 @@ def choices_of(settings: Settings, named: dict[str, Any]) -> list[Choice]:
     named : dict
         What the configuration itself says in ``fingerprints``.
     """
-    joined = {"weights": SURVEY, "networks": [{"weights": LITE, "factor": 0.7}]}
+    joined = {
+        "weights": SURVEY,
+        "augmentations": JOINED_TURNS,
+        "networks": [{"weights": LITE, "factor": JOINED_FACTOR}],
+    }
     offered = [
         Choice(SURVEY, {"weights": SURVEY}),
         Choice(LITE, {"weights": LITE}),

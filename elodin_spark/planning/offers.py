@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from elodin_spark.config.settings import Settings, SlidingWindow
+from elodin_spark.config.settings import FingerprintsSettings, Settings, SlidingWindow
 from elodin_spark.config.shipped import own_network
 
 
@@ -36,8 +36,11 @@ def dense_settings(settings: Settings) -> Settings | None:
     values = settings.model_dump(mode="json")
     network = settings.fingerprints
     own = own_network(network.weights, network.backbone)
-    if (network.layer, network.augmentations) == (own.get("layer"), own["augmentations"]):
-        # What the weights want of windows, and nobody asked for.
+    by_default = FingerprintsSettings()  # type: ignore[call-arg]  # all of it has defaults
+    # What the weights want of windows, or is joined to them by default, and nobody asked for.
+    if network.networks and network.parts == by_default.parts:
+        values["fingerprints"] |= {"networks": [], "layer": None, "augmentations": None}
+    elif (network.layer, network.augmentations) == (own.get("layer"), own["augmentations"]):
         values["fingerprints"] |= {"layer": None, "augmentations": None}
     values["fingerprints"]["mode"] = "dense"
     values["cutouts"]["generator"]["edge"] = "drop"

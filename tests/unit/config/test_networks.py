@@ -10,8 +10,41 @@ from elodin_spark.config.load import parse_settings
 from elodin_spark.errors import ConfigError
 
 
+WINDOWS = {"generator": {"kind": "sliding_window", "size": 224, "step": 96, "edge": "drop"}}
+
+
 def given(**fingerprints: Any) -> Any:
-    return parse_settings({"images": {"paths": "/data"}, "fingerprints": fingerprints}).fingerprints
+    sections = {"images": {"paths": "/data"}, "cutouts": WINDOWS, "fingerprints": fingerprints}
+    return parse_settings(sections).fingerprints
+
+
+def test_two_networks_are_joined_where_none_is_named() -> None:
+    found = given()
+    assert [(part.weights, part.augmentations) for part in found.parts] == [
+        ("survey", 4),
+        ("imagenet-lite", 4),
+    ]
+    assert found.factors == (1.0, 0.7)
+    assert given(transform="standardize").networks == given(networks=None).networks == found.networks
+    assert given(augmentations=1).parts[0].augmentations == 1
+    assert given(augmentations=1).networks == found.networks
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"weights": "survey"},
+        {"backbone": "resnet50"},
+        {"networks": []},
+        {"mode": "dense"},
+        {"transform": "none"},
+        {"transform": "whiten"},
+    ],
+)
+def test_nothing_is_joined_to_what_is_named(named: dict[str, Any]) -> None:
+    found = given(**named)
+    assert (found.weights, found.networks) == ("survey", ())
+    assert found.augmentations == (1 if "mode" in named else 8)
 
 
 def test_each_network_has_the_defaults_of_its_weights() -> None:

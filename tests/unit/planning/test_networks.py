@@ -179,11 +179,12 @@ def test_what_the_configuration_names_is_a_choice() -> None:
         settings = settings_of(Path("x"), fingerprints=fingerprints, **sections)
         return [(choice.name, choice.configured) for choice in choices_of(settings, fingerprints)]
 
-    assert names({}) == [("survey", True), ("imagenet-lite", False), ("survey + imagenet-lite", False)]
-    joined = {"weights": "survey", "networks": [{"weights": "imagenet-lite", "factor": 0.7}]}
-    assert [name for name, configured in names(joined) if configured] == ["survey + imagenet-lite"]
+    assert names({}) == [("survey", False), ("imagenet-lite", False), ("survey + imagenet-lite", True)]
+    assert names({"weights": "survey"})[:2] == [("survey", True), ("imagenet-lite", False)]
+    joined = {"weights": "survey", "networks": [{"weights": "imagenet-lite", "factor": 0.5}]}
+    assert names(joined)[3:] == [("survey + imagenet-lite, as configured", True)]
     assert names({"weights": "/a/mine.h5"})[3:] == [("mine.h5", True)]
-    assert names({"augmentations": 1})[3:] == [("survey, as configured", True)]
+    assert names({"augmentations": 1})[3:] == [("survey + imagenet-lite, as configured", True)]
     window = {"generator": {"kind": "sliding_window", "size": 224, "step": 96, "edge": "drop"}}
     assert names({"mode": "dense"}, cutouts=window)[3:] == [("survey, as configured", True)]
 
