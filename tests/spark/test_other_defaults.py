@@ -49,6 +49,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "whitened": {"fingerprints": {"transform": "whiten"}},
     "units": {"fingerprints": {"labels": "units"}},
     "float16": {"fingerprints": {"storage": "float16"}},
+    # Alone, in eight turns.
+    "survey": {"fingerprints": {"weights": "survey", "input_px": None, "layer": None, "augmentations": None}},
     # Which have classes with names.
     "imagenet-lite": {"fingerprints": {"weights": "imagenet-lite"}},
 }
@@ -119,8 +121,7 @@ def test_each_way_is_run_run_again_added_to_and_asked(way, survey, small_setting
     (described,) = catalog.describe_cutouts([new])
     assert described["labels"]
     assert all(re.fullmatch(labels, label) for label in described["labels"])
-    if way == "imagenet-lite":
-        assert vectors.shape[1] == 1600
+    assert vectors.shape[1] == {"imagenet-lite": 1600, "survey": 2304}.get(way, vectors.shape[1])
     for metric in settings.neighbors.metrics:
         found = catalog.neighbors(
             new, 3, metric, allow_overlap=True, explain="jaccard" in settings.neighbors.metrics
