@@ -694,8 +694,12 @@ class Catalog:
         return f"<Catalog {self.path}: {counts}>"
 
     def _repr_html_(self) -> str:
+        from elodin_spark.catalog.report import network_lines
+
         rows = [[escape(name), f"{count:,}"] for name, count in self._counts().items()]
-        about = f"Catalog {escape(str(self.path))}<br/><small>{escape(self.describe())}</small>"
+        described = [self.describe(), *network_lines(self._store.meta["recipe"])]
+        about = "<br/>".join(f"<small>{escape(line)}</small>" for line in described)
+        about = f"Catalog {escape(str(self.path))}<br/>{about}"
         return f"<p>{about}</p>{html_table(['holds', ''], [[f'{name}s', count] for name, count in rows])}"
 
     def _counts(self) -> dict[str, int]:

@@ -366,6 +366,17 @@ class FingerprintsSettings(TransformSettings):
     def _of_the_table(cls, value: str) -> str:
         return _known_backbone(value)
 
+    @field_validator("networks", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        listed = isinstance(value, list | tuple)
+        if not listed or any(not isinstance(each, dict | NetworkSettings) for each in value):
+            raise ValueError(
+                "Input should be a list of networks, each a section, such as "
+                "[{weights: imagenet-lite, factor: 0.7}]"
+            )
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _own_network(cls, values: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from elodin_spark.catalog.build.shardedindex import wanted_index_config
 from elodin_spark.catalog.storage.store import Store
+from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM
 from elodin_spark.errors import CatalogError, ElodinError, import_extra
@@ -270,9 +271,11 @@ def recipe_of(
     """
     check_labels(settings.fingerprints.labels, weights)
     quantized: list[str | None] = []
-    for part, some in zip(settings.fingerprints.parts, weights.parts, strict=True):
-        int8 = part.arithmetic == "int8" and runtime is not None
-        model = model_for(part, runtime, some) if int8 and runtime is not None else None
+    for number, (part, some) in enumerate(zip(settings.fingerprints.parts, weights.parts, strict=True)):
+        model = None
+        if part.arithmetic == "int8" and runtime is not None:
+            with of_network(number):
+                model = model_for(part, runtime, some)
         quantized.append(None if model is None else model.sha256)
     return _recipe(settings, weights, runtime, quantized, transform_sha256)
 

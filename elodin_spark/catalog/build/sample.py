@@ -77,6 +77,7 @@ def sample_cutouts(
     paths: Collection[str] | None = None,
     cutout_ids: Collection[int] | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    barren: Callable[[str], None] = lambda path: None,
 ) -> list[SampledCutout]:
     """Cut a sample, in this process.
 
@@ -98,6 +99,8 @@ def sample_cutouts(
         Take only these windows: images are cut until enough of them are found.
     progress : callable, optional
         Called with how many windows are found so far.
+    barren : callable, optional
+        Called with the path of each image that was looked at and has none.
 
     Returns
     -------
@@ -123,6 +126,8 @@ def sample_cutouts(
         there.append(number)
         found.append(some)
         progress(min(_total(found), count))
+        if not number:
+            barren(image.path)
         if _total(found) >= wanted or (cutout_ids is None and there.count(0) >= count):
             break
     if _total(found) < wanted:
@@ -201,7 +206,8 @@ def _chosen(
     That is infinity where not all were looked at.
     """
     kept: list[_Keyed] = []
-    seen = there = 0
+    seen = 0
+    there = 0.0
     for batch in image.cut():
         rows = batch.filter(batch.column("pixels").is_valid())
         keys = sample_keys(rows.column("cutout_id").to_numpy(), seed).tolist()

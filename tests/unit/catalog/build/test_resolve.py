@@ -11,6 +11,7 @@ from astropy.io import fits
 
 from elodin_spark.catalog.build.resolve import (
     begin,
+    check_index,
     require_recipe,
     settle_transform,
     settled_network,
@@ -73,6 +74,16 @@ def test_other_weights_are_told_before_their_quantized_network_and_their_head(tm
     assert asked.fingerprints.labels == "classes"
     with pytest.raises(CatalogError, match=r"recipe \(fingerprints.weights: 'w.h5', not 'random:0'"):
         require_recipe(classes, asked, BARE)
+
+
+def test_a_layer_that_a_further_network_lacks_is_told_by_its_own_setting():
+    lacking = {"weights": "random:0", "input_px": 32, "layer": "nowhere"}
+    with pytest.raises(
+        ConfigError, match=r"^fingerprints\.networks\.1\.layer: resnet50 has no layer 'nowhere'"
+    ):
+        check_index(settings_of(networks=[{"weights": "random:2"}, lacking]))
+    with pytest.raises(ConfigError, match=r"^fingerprints\.layer: resnet50 has no layer 'nowhere'"):
+        check_index(settings_of(layer="nowhere"))
 
 
 def test_a_catalog_without_a_cutout_is_begun_anew_only_where_it_does_not_fit(tmp_path):
