@@ -36,7 +36,7 @@ from machine import machine, one_thread, report
 from quality_recipes import BASELINES, Recipe, Vectors, crossed, fit_transform, prototypes, units
 
 from elodin_spark.errors import ElodinError, InputError, WeightsError
-from elodin_spark.learning.copies import BLUR_SIDE, COPIES, NOISE_LEVELS, SHIFT_SIDE, copies
+from elodin_spark.fingerprints.copies import BLUR_SIDE, COPIES, NOISE_LEVELS, SHIFT_SIDE, copies
 from elodin_spark.learning.labeled import LabeledSet, read_set
 from elodin_spark.learning.quality import (
     Score,

@@ -11,7 +11,7 @@ import errno
 import importlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from elodin_spark.redaction import without_secrets
@@ -102,25 +102,50 @@ class MissingDependencyError(ElodinError):
 #: The extra of pyproject.toml that brings a package.
 EXTRAS = {
     "aiohttp": "http",
+    "galsim": "simulate",
+    "jax": "jax",
+    "keras": "cpu",
     "mahotas": "texture",
     "mocpy": "moc",
+    "nncf": "openvino",
+    "openvino": "openvino",
     "pyavm": "pictures",
     "reproject": "color",
     "s3fs": "s3",
     "sep": "sources",
     "skimage": "equalize",
+    "tensorflow": "cpu",
     "tifffile": "pictures",
+    "torch": "torch",
 }
 
 
-def missing_extra(package: str, needed_by: str) -> MissingDependencyError:
-    """The error that names the extra to install."""
+def missing_extra(
+    packages: str | Sequence[str], needed_by: str, *, instead: str = "", error: ImportError | None = None
+) -> MissingDependencyError:
+    """The error that names the extra to install.
+
+    Parameters
+    ----------
+    packages : str or sequence of str
+        What is lacking, or several of which one would do; the extra is that of the first.
+    needed_by : str
+        As for :func:`import_extra`.
+    instead : str, optional
+        What to do instead.
+    error : ImportError, optional
+        It is told where it says more than that the package is not there.
+    """
+    names = [packages] if isinstance(packages, str) else list(packages)
+    lacking = error.name if isinstance(error, ModuleNotFoundError) else None
+    absent = error is None or (lacking or "").partition(".")[0] in names
     return MissingDependencyError(
-        f"{needed_by} needs {package}: pip install 'elodin_spark[{EXTRAS[package]}]'"
+        f"{needed_by} needs {' or '.join(names)}{'' if absent else f' ({error})'}: "
+        f"pip install 'elodin_spark[{EXTRAS[names[0]]}]'{f', or {instead}' if instead else ''}"
     )
 
 
-def import_extra(module: str, needed_by: str) -> Any:
+def import_extra(module: str, needed_by: str, *, instead: str = "") -> Any:
     """Import a module of one of :data:`EXTRAS`.
 
     Parameters
@@ -129,6 +154,8 @@ def import_extra(module: str, needed_by: str) -> Any:
         Such as ``skimage.exposure``.
     needed_by : str
         What needs it, as a user knows it: the start of the message.
+    instead : str, optional
+        What to do instead: the end of the message.
 
     Returns
     -------
@@ -137,12 +164,12 @@ def import_extra(module: str, needed_by: str) -> Any:
     Raises
     ------
     MissingDependencyError
-        It is not installed.
+        It is not installed, or is broken.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise missing_extra(module.partition(".")[0], needed_by) from error
+        raise missing_extra(module.partition(".")[0], needed_by, instead=instead, error=error) from error
 
 
 class ResourceError(ElodinError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from elodin_spark.config.settings import FingerprintsSettings, Precision, Settings, Step
@@ -181,6 +182,15 @@ def with_transform(recipe: dict[str, Any], sha256: str) -> dict[str, Any]:
     return fitted
 
 
+def without_runtime(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without what the machine adds to the settings: the runtime and the quantized networks."""
+    asked: dict[str, Any] = json.loads(json.dumps(recipe))
+    for network in (asked["fingerprints"], *asked["fingerprints"].get("networks", ())):
+        network.pop("runtime", None)
+        network.pop("model_sha256", None)
+    return asked
+
+
 def network_id(
     weights_sha256: str,
     precision: Precision,
@@ -234,24 +244,37 @@ def recipe_id(recipe: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def recipe_differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """One line for each setting in which two recipes differ: ``key: ours, not theirs``."""
-    left, right = _flat(ours), _flat(theirs)
+def recipe_differences(ours: Any, theirs: Any, key: str = "") -> list[str]:
+    """One line for each setting in which two recipes differ: ``key: ours, not theirs``.
+
+    Entries of a list are told one by one, by their places from 0.
+    """
+    if ours == theirs:
+        return []
+    below: list[tuple[Any, Any, Any]] | None = None
+    if _is_each(dict, ours, theirs):
+        mine, other = ours or {}, theirs or {}
+        below = [(name, mine.get(name), other.get(name)) for name in sorted(mine.keys() | other.keys())]
+    elif _is_each(list, ours, theirs) and _is_each(dict, *(ours or ()), *(theirs or ())):
+        below = [(at, *pair) for at, pair in enumerate(zip_longest(ours or (), theirs or ()))]
+    if not below or (_is_entry(key) and None in (ours, theirs)):
+        return [f"{key}: {ours!r}, not {theirs!r}"]
+    prefix = f"{key}." if key else ""
     return [
-        f"{key}: {left.get(key)!r}, not {right.get(key)!r}"
-        for key in sorted(left.keys() | right.keys())
-        if left.get(key) != right.get(key)
+        line for name, left, right in below for line in recipe_differences(left, right, f"{prefix}{name}")
     ]
+
+
+def _is_each(kind: type, *values: Any) -> bool:
+    """Whether values that are there are of a kind, and any is."""
+    there = [value for value in values if value is not None]
+    return bool(there) and all(isinstance(value, kind) for value in there)
+
+
+def _is_entry(key: str) -> bool:
+    """Whether a dotted key names an entry of a list, which is told whole where only one recipe has it."""
+    return key.rpartition(".")[2].isdecimal()
 
 
 def _full(step: Step) -> dict[str, Any]:
     return {"type": step.type, "parameters": step.model().model_dump(mode="json")}
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, below in value.items():
-        flat.update(_flat(below, f"{prefix}.{key}" if prefix else key))
-    return flat

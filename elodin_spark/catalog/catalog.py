@@ -18,7 +18,14 @@ from elodin_spark.arrow import to_matrix
 from elodin_spark.catalog.build.crossmatch import PAIRS, UNMATCHED
 from elodin_spark.catalog.build.label_sheets import examples_of
 from elodin_spark.catalog.build.products import load_l2, thumbnails_of
-from elodin_spark.catalog.build.resolve import begin, check_index, network_of, require_recipe, settled_network
+from elodin_spark.catalog.build.resolve import (
+    begin,
+    check_index,
+    network_of,
+    require_recipe,
+    settled_network,
+    to_begin,
+)
 from elodin_spark.catalog.build.typical import Typical, noise_floor, typical_of
 from elodin_spark.catalog.cutout import Cutout
 from elodin_spark.catalog.search.engine import WINDOW_COLUMNS, NeighborSearch, rows_of
@@ -107,7 +114,7 @@ class Catalog:
         ----------
         path : str or Path
             A folder that does not exist or is empty, on a file system that the driver and
-            all executors share.
+            all executors share. A catalog without a cutout, which a run was refused for, is begun anew.
         settings : Settings
             See :func:`elodin_spark.config.load.load_config`.
 
@@ -119,7 +126,7 @@ class Catalog:
         Raises
         ------
         CatalogError
-            `path` holds a catalog already, or anything else.
+            `path` holds a catalog with cutouts already, or anything else.
         InputError
             There are no images where the settings say.
         WeightsError
@@ -687,8 +694,12 @@ class Catalog:
         return f"<Catalog {self.path}: {counts}>"
 
     def _repr_html_(self) -> str:
+        from elodin_spark.catalog.report import network_lines
+
         rows = [[escape(name), f"{count:,}"] for name, count in self._counts().items()]
-        about = f"Catalog {escape(str(self.path))}<br/><small>{escape(self.describe())}</small>"
+        described = [self.describe(), *network_lines(self._store.meta["recipe"])]
+        about = "<br/>".join(f"<small>{escape(line)}</small>" for line in described)
+        about = f"Catalog {escape(str(self.path))}<br/>{about}"
         return f"<p>{about}</p>{html_table(['holds', ''], [[f'{name}s', count] for name, count in rows])}"
 
     def _counts(self) -> dict[str, int]:
@@ -1141,7 +1152,7 @@ class Catalog:
 
 def open_or_create(path: str | Path, settings: Settings) -> Catalog:
     """Open the catalog at `path`, or make it, to run it at once."""
-    if (Path(path) / "catalog.json").exists():
+    if not to_begin(path, settings):
         return Catalog.open(path, settings)
     store, settled, weights, files = begin(path, settings)
     made = Catalog(store, settled, weights)

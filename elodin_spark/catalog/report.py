@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from elodin_spark.catalog.build.shardedindex import shard_facts
 from elodin_spark.catalog.build.typical import typical_facts
 from elodin_spark.catalog.storage.store import Store
+from elodin_spark.config.backbones import get_backbone
 from elodin_spark.progress import counted
 from elodin_spark.provenance import transform_of
 from elodin_spark.terminal import command, plain
@@ -88,6 +89,9 @@ def info_text(facts: dict[str, Any]) -> str:
         f"recipe     {facts['described']}",
     ]
     recipe = facts["recipe"]
+    lines += [
+        f"{'' if number else 'networks':<11}{network}" for number, network in enumerate(network_lines(recipe))
+    ]
     generator = ", ".join(f"{key} {value}" for key, value in recipe["cutouts"]["generator"].items())
     lines.append(f"cutouts    {generator}")
     if facts["runtimes"]:
@@ -125,6 +129,24 @@ def info_text(facts: dict[str, Any]) -> str:
         lines += ["", "ask for neighbors, for example:"]
         lines += [f"  {command('neighbors', facts['path'], cutout)}" for cutout in facts["examples"]]
     return "\n".join(plain(line) for line in lines)
+
+
+def network_lines(recipe: dict[str, Any]) -> list[str]:
+    """What each network of a recipe sees, and its factor where several are joined; the first's first."""
+    first = recipe["fingerprints"]
+    further = first.get("networks", ())
+    return [
+        ", ".join(
+            [
+                f"{get_backbone(network['backbone']).title} of {network['weights']}: "
+                + (f"{network['input_px']} px" if "input_px" in network else f"mode {network['mode']}"),
+                *([f"layer {network['layer']}"] if "layer" in network else []),
+                f"augmentations {network.get('augmentations', 1)}",
+                *([f"factor {network.get('factor', 1.0):g}"] if further else []),
+            ]
+        )
+        for network in (first, *further)
+    ]
 
 
 def _index_lines(record: dict[str, Any]) -> list[str]:

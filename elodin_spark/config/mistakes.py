@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from elodin_spark.config.base import models_in, parts_of
+from elodin_spark.errors import ElodinError
 
 #: Sections that may hold secrets: their values are never shown.
 _SECRET = ("images.storage", "fingerprints.weights_storage")
 _LONGEST_SHOWN = 120
+#: Before the settings that each network has.
+_OF_NETWORK = re.compile(
+    r"\bfingerprints(?=\.(weights|backbone|weights_sha256|input_px|layer|augmentations|int8_model)\b)"
+)
+#: What pydantic says of a value of another form, and what it means in YAML.
+_FORMS = {
+    "tuple_type": "Input should be a list, such as [a, b]",
+    "model_type": "Input should be a section, such as {name: value}",
+    "model_attributes_type": "Input should be a section, such as {name: value}",
+    "dict_type": "Input should be a section, such as {name: value}",
+}
 
 
 class Known(NamedTuple):
@@ -28,6 +42,25 @@ class Known(NamedTuple):
 
     path: str
     kind: str | None
+
+
+@contextmanager
+def of_network(number: int) -> Iterator[None]:
+    """Let what is wrong with one network of ``fingerprints`` be told by the names of its own settings.
+
+    Parameters
+    ----------
+    number : int
+        0: the first, whose settings are those of the section; else that of a further one, from 1.
+    """
+    try:
+        yield
+    except ElodinError as error:
+        own = f"fingerprints.networks.{number - 1}"
+        if number and own not in str(error):
+            said = _OF_NETWORK.sub(own, str(error))
+            error.args = (said if said.startswith(own) else f"{own}: {said}",)
+        raise
 
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
@@ -84,6 +117,8 @@ def _explain(path: str, items: Sequence[Any], model: type[BaseModel], prefix: st
 def _message(item: Any) -> str:
     if item["type"] == "union_tag_invalid":
         return f"unknown kind {item['ctx']['tag']!r}: one of {item['ctx']['expected_tags']}"
+    if item["type"] in _FORMS:
+        return _FORMS[item["type"]]
     return " ".join(str(item["msg"]).removeprefix("Value error, ").split())
 
 

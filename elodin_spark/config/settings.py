@@ -322,7 +322,7 @@ class FingerprintsSettings(TransformSettings):
         max_length=4,
         description="further networks that look at the same windows; their vectors are joined to those of "
         "the first; `[]`: none; empty: none where `weights` or `backbone` is named, else `imagenet-lite` "
-        "with factor 0.7, and `survey` then looks in 4 turns. Part of the recipe",
+        "with factor 0.6, and `survey` then looks in 4 turns. Part of the recipe",
     )
     top_labels: int = Field(30, ge=1, le=1000, description="labels of the label set that Jaccard compares")
     batch_size: int = Field(
@@ -380,6 +380,17 @@ class FingerprintsSettings(TransformSettings):
     @classmethod
     def _of_the_table(cls, value: str) -> str:
         return _known_backbone(value)
+
+    @field_validator("networks", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        listed = isinstance(value, list | tuple)
+        if not listed or any(not isinstance(each, dict | NetworkSettings) for each in value):
+            raise ValueError(
+                "Input should be a list of networks, each a section, such as "
+                "[{weights: imagenet-lite, factor: 0.7}]"
+            )
+        return value
 
     @model_validator(mode="before")
     @classmethod

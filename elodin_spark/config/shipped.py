@@ -24,7 +24,7 @@ STEMS = {SURVEY: "survey-resnet50", LITE: "imagenet-efficientnetlite0"}
 DEFAULT_BACKBONE = "resnet50"
 #: What is joined to the default weights, and in how many turns these then look: see docs/model-card.md.
 JOINED_TURNS: Literal[4] = 4
-JOINED_FACTOR = 0.7
+JOINED_FACTOR = 0.6
 
 #: Where all lie. On executors the JSON files alone: the driver ships the weights by their hash.
 FOLDER = files("elodin_spark") / "weights"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from elodin_spark.datasets.layout import (
     Placed,
     stream,
 )
-from elodin_spark.errors import ConfigError, InputError, MissingDependencyError
+from elodin_spark.errors import ConfigError, InputError, import_extra
 
 if TYPE_CHECKING:
     from elodin_spark.datasets.sky import Conditions
@@ -127,11 +126,8 @@ def simulate(
     """
     layout = Layout(tiles, size_px)
     _check(layout, seed)
-    if importlib.util.find_spec("galsim") is None:
-        raise MissingDependencyError(
-            'a synthetic survey is drawn with GalSim: pip install "elodin_spark[simulate]"'
-        )
     # Here and not above: GalSim takes a second to import, and is an extra.
+    import_extra("galsim", "a simulated survey")
     from elodin_spark.datasets.sky import Conditions
     from elodin_spark.datasets.tile import draw_tile
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings, Precision
 from elodin_spark.errors import ConfigError, MissingDependencyError
 from elodin_spark.fingerprints.agreement import NEIGHBORS, Agreement, Matrix, compare
@@ -269,13 +270,14 @@ def _quantized(
     from elodin_spark.fingerprints.runtimes.openvino import read_model_file
 
     models = []
-    for part, some in zip(settings.parts, weights.parts, strict=True):
-        if part.int8_model is not None:
-            models.append(read_model_file(part.int8_model))
-            continue
-        from elodin_spark.fingerprints.runtimes.quantize import quantize_by_settings
+    for number, (part, some) in enumerate(zip(settings.parts, weights.parts, strict=True)):
+        with of_network(number):
+            if part.int8_model is not None:
+                models.append(read_model_file(part.int8_model))
+                continue
+            from elodin_spark.fingerprints.runtimes.quantize import quantize_by_settings
 
-        models.append(quantize_by_settings(part, some, windows))
+            models.append(quantize_by_settings(part, some, windows))
     return settings.with_int8_models([model.path for model in models]), tuple(models)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.fingerprints.labels import check_labels
 from elodin_spark.fingerprints.runtimes.base import NetworkSpec, RuntimeName
@@ -115,8 +116,9 @@ def resolve_network(
     check_labels(settings.labels, weights)
     runtime = choose_runtime(settings, before).runtime
     settings = settings.model_copy(update={"runtime": runtime})
-    first, *others = (
-        ResolvedNetwork(part, some, model_for(part, runtime, some))
-        for part, some in zip(settings.parts, weights.parts, strict=True)
-    )
+    found = []
+    for number, (part, some) in enumerate(zip(settings.parts, weights.parts, strict=True)):
+        with of_network(number):
+            found.append(ResolvedNetwork(part, some, model_for(part, runtime, some)))
+    first, *others = found
     return ResolvedNetwork(settings, weights, first.model, tuple(others))

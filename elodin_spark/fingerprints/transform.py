@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -34,8 +33,6 @@ from elodin_spark.diskfiles import replacing
 from elodin_spark.errors import CatalogError, ConfigError
 from elodin_spark.fingerprints.prototypes import ROWS, Prototypes
 from elodin_spark.stage import Locate
-
-log = logging.getLogger(__name__)
 
 #: Least standard deviation of a component, as part of the root mean square of all.
 FLOOR = 0.1
@@ -130,12 +127,6 @@ class VectorTransform:
             )
         values, fitted = vectors.astype(np.float64), cls(length, power=settings.exponent)
         if settings.transform == "standardize":
-            if count < FEWEST:
-                log.warning(
-                    "the vectors are standardized by %d windows: the variances of so few are drawn towards "
-                    "their mean. Begin the catalog again when there are %d or more",
-                    count, FEWEST,
-                )  # fmt: skip
             center = values.mean(axis=0)
             scale = _deviations_of_parts(
                 values.var(axis=0), count, parts or ((length, 1.0),), settings.exponent
@@ -254,6 +245,16 @@ def _load(file: TransformFile) -> VectorTransform:
         variance_ratio=arrays["variance_ratio"],
         prototypes=None if centers is None else Prototypes(centers, float(arrays["prototype_scale"])),
         **{name: arrays.get(name) for name in _FLOATS},
+    )
+
+
+def few_windows(transform: str, count: int) -> str | None:
+    """What is to be said where vectors are standardized by fewer than :data:`FEWEST`, but the remedy."""
+    if transform != "standardize" or count >= FEWEST:
+        return None
+    return (
+        f"the vectors are standardized by {count} windows: the variances of fewer than {FEWEST} are drawn "
+        "towards their mean"
     )
 
 

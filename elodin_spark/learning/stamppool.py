@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from elodin_spark.datasets.stamps import SHAPES, STAMP_KINDS, Stamps, draw_stamps
-from elodin_spark.errors import MissingDependencyError
+from elodin_spark.errors import import_extra
 
 #: What simulated objects are, by name; the numbers of kinds are indices of this.
 KINDS = (*STAMP_KINDS, "edge_on", "bad_column", "cosmic_rays", "faint")
@@ -63,10 +62,8 @@ def stamp_pool(
     MissingDependencyError
         Tiles are wanted, and GalSim is not installed.
     """
-    if tiles and importlib.util.find_spec("galsim") is None:
-        raise MissingDependencyError(
-            'simulated tiles are drawn with GalSim: pip install "elodin_spark[simulate]", or set tiles to 0'
-        )
+    if tiles:
+        import_extra("galsim", "drawing simulated tiles", instead="set tiles to 0")
     folder.mkdir(parents=True, exist_ok=True)
     ending = f"{count}-{tiles}-{px}-{seed}.npy"
     names = [folder / f"{part}-{ending}" for part in ("windows", "kinds", "shapes")]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.catalog.build.sample import SampledCutout, sample_cutouts
 from elodin_spark.config.load import apply_override, load_config, parse_settings, read_values
+from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.config.shipped import JOINED_FACTOR, JOINED_TURNS, LITE, SURVEY
 from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM
@@ -21,13 +22,13 @@ from elodin_spark.config.yamltext import write_yaml
 from elodin_spark.errors import ConfigError, InputError, WeightsError
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.factory import release_runtimes
-from elodin_spark.fingerprints.runtimes.network import layer_lengths
+from elodin_spark.fingerprints.runtimes.network import settings_lengths
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.transform import VectorTransform, shares
+from elodin_spark.fingerprints.transform import VectorTransform, few_windows, shares
 from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.images.listing import list_files
-from elodin_spark.learning.copies import COPIES, copies
+from elodin_spark.fingerprints.copies import COPIES, copies
 from elodin_spark.learning.quality import (
     NEIGHBORS,
     Score,
@@ -50,6 +51,10 @@ FEWEST_WINDOWS = 2 * NEIGHBORS
 FEW_LABELED = 50
 #: Queries of the figure, and neighbors of each by each choice.
 QUERIES, SHOWN = 6, 8
+#: Of too few windows, without labels and with them.
+_REMEDY = ("Correct images.paths or cutouts.generator", "Label more images")
+#: Images and labels that a note names.
+_NAMED = 3
 #: Side of the pictures of the figure, px.
 _PICTURE_PX = 160
 
@@ -263,7 +268,7 @@ def compare_networks(
     WeightsError
         None of the networks is at hand.
     """
-    cutouts = _cut(settings, sample, labels)
+    cutouts, unused = _cut(settings, sample, labels)
     classes = None if labels is None else _classes(cutouts, labels)
     objects = _objects(cutouts)
     scored = None if classes is None else _scored(classes, objects, labels)
@@ -279,7 +284,10 @@ def compare_networks(
     for choice in choices:
         try:
             network = _with_network(settings.fingerprints, choice.network)
-            parts = [_seen(part, everything, seen) for part in network.parts]
+            parts = []
+            for number, part in enumerate(network.parts):
+                with of_network(number):
+                    parts.append(_seen(part, everything, seen))
         except (ConfigError, WeightsError) as error:
             failures.append(error)
             skipped.append(f"{choice.name} is left out: {error}")
@@ -311,7 +319,7 @@ def compare_networks(
     return Comparison(
         tuple(rows),
         tuple(skipped),
-        tuple(_notes(settings, sample, cutouts, classes, scored)),
+        (*unused, *_notes(settings, sample, cutouts, classes, scored)),
         tuple(cutouts),
         None if classes is None else tuple(classes),
         tuple(queries),
@@ -327,15 +335,20 @@ class _Seen:
     seconds: float = field(compare=False)  # of processor time, for a window
 
 
-def _cut(settings: Settings, count: int, labels: LabelFile | None) -> list[SampledCutout]:
+def _cut(settings: Settings, count: int, labels: LabelFile | None) -> tuple[list[SampledCutout], list[str]]:
+    """The sample, and notes of images and labels that are of no use."""
     files = list_files(settings.images.paths, settings.images.root, settings.images.storage)
     pictures = settings.cutouts.model_copy(update={"thumbnail_px": _PICTURE_PX, "texture": ()})
     cutting = settings.model_copy(update={"cutouts": pictures})
     wanted: dict[str, Any] = {}
     if labels is not None:
         wanted = {"paths" if labels.by == "path" else "cutout_ids": labels.classes.keys()}
+    barren: list[str] = []
     with Progress(count, "cutting a sample", "windows", at_most=True) as progress:
-        found = sample_cutouts(cutting, files, count, **wanted, progress=progress.to)
+        found = sample_cutouts(cutting, files, count, **wanted, progress=progress.to, barren=barren.append)
+    unused = _unknown(settings, [file.path for file in files], labels, found, count)
+    if barren and "cutout_ids" not in wanted:
+        unused.append(f"{counted(len(barren), 'image')} gave no window: {_first(barren)}")
     if labels is not None and not found:
         some = next(iter(labels.classes))
         like = f", as {files[0].path}" if labels.by == "path" else ""
@@ -347,14 +360,44 @@ def _cut(settings: Settings, count: int, labels: LabelFile | None) -> list[Sampl
                 if labels.by == "path"
                 else "IDs are those of the images, their paths and windows, as these settings cut them"
             )
+            + "".join(f". {note}" for note in unused)
         )
     if len(found) < FEWEST_WINDOWS:
         raise InputError(
             f"only {counted(len(found), 'window')} {'with labels ' if labels else ''}could be cut, and "
-            f"networks are compared on {FEWEST_WINDOWS} or more: "
-            + ("label more images" if labels else "correct images.paths or cutouts.generator")
+            f"networks are compared on {FEWEST_WINDOWS} or more"
+            + "".join(f". {note}" for note in (_REMEDY[labels is not None], *unused))
         )
-    return found
+    return found, unused
+
+
+def _unknown(
+    settings: Settings,
+    paths: Sequence[str],
+    labels: LabelFile | None,
+    found: Sequence[SampledCutout],
+    count: int,
+) -> list[str]:
+    """Notes of labels that name nothing of the archive, as far as that is known."""
+    if labels is None or (labels.by == "path" and settings.images.color is not None):
+        return []  # a color image is known once it is put together
+    if labels.by == "path":
+        unknown, what = sorted(map(str, labels.classes.keys() - set(paths))), "image of the archive"
+    elif len(found) < min(count, len(labels.classes)):  # so all images were cut
+        cut = {cutout.cutout_id for cutout in found}
+        unknown, what = [str(each) for each in labels.classes if each not in cut], "window of the archive"
+    else:
+        unknown, what = [], ""
+    if not unknown:
+        return []
+    name = "names" if len(unknown) == 1 else "name"
+    return [f"{counted(len(unknown), 'label')} of {labels.name} {name} no {what}: {_first(unknown)}"]
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _classes(cutouts: Sequence[SampledCutout], labels: LabelFile) -> list[str]:
@@ -403,6 +446,9 @@ def _notes(
             f"some images leave {others} windows of others: precision is that of as many neighbors, not of "
             f"{NEIGHBORS}"
         )
+    transform = settings.fingerprints.transform
+    if few := few_windows(AUTO_TRANSFORM if transform == "auto" else transform, len(cutouts)):
+        notes.append(f"{few}: raise --sample" + (", or label more images" if classes else ""))
     if settings.fingerprints.mode == "dense":
         notes.append("mode dense is judged by its windows one by one")
     if settings.fingerprints.precision in ("auto", "int8"):
@@ -513,8 +559,7 @@ def _transformed(
             f"fingerprints.pca is {network.pca}, and the sample has {fitted_to} windows to fit it to: "
             "raise --sample"
         )
-    lengths = [layer_lengths(part.backbone, part.layer) for part in network.parts]
-    parts = shares(lengths, network.factors)
+    parts = shares(settings_lengths(network), network.factors)
     return VectorTransform.fit(vectors[:fitted_to], network, settings.seed, parts).apply(vectors)
 
 

@@ -128,6 +128,8 @@ def _catalog(settings: Settings, weights: Weights | None) -> Store | None:
     if settings.catalog is None or not (Path(settings.catalog) / "catalog.json").exists():
         return None
     store = Store(settings.catalog)
+    if store.empty:  # which a run may begin anew
+        return None
     if weights is not None:
         require_recipe(store, settled_network(store, settings), weights)
     return store

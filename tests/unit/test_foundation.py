@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -166,6 +167,25 @@ def test_spelling_out_a_default_does_not_change_the_recipe():
 def test_differences_name_the_setting_and_both_values():
     found = recipe_differences(recipe(), recipe(fingerprints={"input_px": 96}))
     assert found == ["fingerprints.input_px: 64, not 96"]
+
+
+def networks(*factors: float) -> dict[str, Any]:
+    """The further networks of a recipe."""
+    return {"fingerprints": {"networks": [{"weights": "w", "factor": factor} for factor in factors]}}
+
+
+def test_differences_of_entries_of_a_list_name_the_entry():
+    assert recipe_differences(networks(0.7, 0.5), networks(0.7, 0.6)) == [
+        "fingerprints.networks.1.factor: 0.5, not 0.6"
+    ]
+    assert recipe_differences(networks(0.7), networks(0.7, 0.6)) == [
+        "fingerprints.networks.1: None, not {'weights': 'w', 'factor': 0.6}"
+    ]
+    (added,) = recipe_differences({"fingerprints": {}}, networks(0.7))
+    assert added.startswith("fingerprints.networks.0: None, not {'weights'")
+    sizes = [recipe(cutouts={"generator": {"size": size}}) for size in ([64, 32], [64, 48])]
+    assert recipe_differences(*sizes) == ["cutouts.generator.size: [64, 32], not [64, 48]"]
+    assert recipe_differences({"steps": None}, {"steps": []}) == ["steps: None, not []"]
 
 
 # ---- progress ----------------------------------------------------------------------------

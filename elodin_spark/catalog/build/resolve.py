@@ -10,6 +10,7 @@ from typing import Any
 
 from elodin_spark.catalog.build.shardedindex import wanted_index_config
 from elodin_spark.catalog.storage.store import Store
+from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM
 from elodin_spark.errors import CatalogError, ElodinError, import_extra
@@ -25,7 +26,7 @@ from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import ImageFile, list_archive
 from elodin_spark.progress import step
-from elodin_spark.provenance import make_recipe, recipe_differences, recipe_id
+from elodin_spark.provenance import make_recipe, recipe_differences, recipe_id, without_runtime
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,7 @@ def begin(path: str | Path, settings: Settings) -> tuple[Store, Settings, Weight
         The store, the settings, settled, the weights, and the archive, as it was listed to find its root.
     """
     _refuse_remote(str(path))
-    if (Path(path) / "catalog.json").exists():
-        raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
+    Store.require_empty(path)
     images = settings.images
     with step("listing the files"):
         root, files = list_archive(images.paths, images.root, images.storage)
@@ -61,6 +61,34 @@ def begin(path: str | Path, settings: Settings) -> tuple[Store, Settings, Weight
     with store.lock():
         _keep_network(store, network)
     return store, settled, weights, files
+
+
+def to_begin(path: str | Path, settings: Settings) -> bool:
+    """Whether a catalog is to be begun for a run: there is none, or one without a cutout that does not fit.
+
+    Parameters
+    ----------
+    path : str or Path
+    settings : Settings
+        Of the run.
+
+    Raises
+    ------
+    CatalogError
+        The catalog is damaged.
+    """
+    if not (Path(path) / "catalog.json").exists():
+        return True
+    store = Store(path)
+    if not store.empty:
+        return False
+    try:
+        root, _ = list_archive(settings.images.paths, settings.images.root, settings.images.storage)
+        require_recipe(store, settled_network(store, settings), resolve_settings(settings.fingerprints))
+    except ElodinError as error:  # what is wrong with the settings is told as it is begun
+        log.info("%s holds no cutout and is begun anew: %s", store.path, error)
+        return True
+    return bool(root != store.meta["root"])
 
 
 def network_of(store: Store, settings: Settings, weights: Weights) -> ResolvedNetwork:
@@ -127,10 +155,11 @@ def settle_network(
 
 def _keep_network(store: Store, fingerprints: FingerprintsSettings) -> None:
     """Keep the quantized network in the catalog, where any machine that goes on with it finds it."""
+    folder = store.path / _FOLDER
+    shutil.rmtree(folder, ignore_errors=True)  # of a catalog that was begun before
     if fingerprints.precision != "int8" or fingerprints.int8_model is None:
         return
-    folder = store.path / _FOLDER
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     for number, part in enumerate(fingerprints.parts):
         assert part.int8_model is not None
         source = Path(part.int8_model).expanduser()
@@ -187,17 +216,28 @@ def _network_of(store: Store, number: int) -> str | None:
 
 
 def require_recipe(store: Store, settings: Settings, weights: Weights) -> None:
-    """Raise CatalogError where settings are of another recipe than a catalog."""
+    """Raise CatalogError where settings are of another recipe than a catalog.
+
+    What the settings themselves say is compared first: where that differs, it is no matter whether a
+    network is quantized for them, or a runtime installed.
+    """
+    # The transform is that of the catalog, once it is fitted: how it is made must be the same.
+    transform = store.transform.sha256 if store.transform else None
+    held, asked = store.meta["recipe"], _recipe(settings, weights, "", [""] * len(weights.parts), transform)
+    _require_same(store, without_runtime(held), without_runtime(asked))
     runtime = None
     if settings.fingerprints.arithmetic != "f32":
         runtime = choose_runtime(settings.fingerprints, store.meta.get("runtime")).runtime
-    # The transform is that of the catalog, once it is fitted: how it is made must be the same.
-    recipe = recipe_of(settings, weights, runtime, store.transform.sha256 if store.transform else None)
-    if recipe_id(recipe) != store.meta["recipe_id"]:
-        different = "; ".join(recipe_differences(store.meta["recipe"], recipe))
+    _require_same(store, held, recipe_of(settings, weights, runtime, transform))
+
+
+def _require_same(store: Store, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    if recipe_id(ours) != recipe_id(theirs):
+        different = "; ".join(recipe_differences(ours, theirs))
+        anew = ", or begin it anew with Catalog.create, for it holds no cutout" if store.empty else ""
         raise CatalogError(
             f"{store.path} was made by another recipe ({different}): vectors of two recipes cannot be "
-            "compared. Use those settings, or choose another folder"
+            f"compared. Use those settings, or choose another folder{anew}"
         )
 
 
@@ -230,12 +270,25 @@ def recipe_of(
         Labels are to be classes, and the weights have no head.
     """
     check_labels(settings.fingerprints.labels, weights)
-    units = settings.fingerprints.labels == "units" and weights.labeled.classes is not None
     quantized: list[str | None] = []
-    for part, some in zip(settings.fingerprints.parts, weights.parts, strict=True):
-        int8 = part.arithmetic == "int8" and runtime is not None
-        model = model_for(part, runtime, some) if int8 and runtime is not None else None
+    for number, (part, some) in enumerate(zip(settings.fingerprints.parts, weights.parts, strict=True)):
+        model = None
+        if part.arithmetic == "int8" and runtime is not None:
+            with of_network(number):
+                model = model_for(part, runtime, some)
         quantized.append(None if model is None else model.sha256)
+    return _recipe(settings, weights, runtime, quantized, transform_sha256)
+
+
+def _recipe(
+    settings: Settings,
+    weights: Weights,
+    runtime: str | None,
+    quantized: Sequence[str | None],
+    transform_sha256: str | None,
+) -> dict[str, Any]:
+    """The recipe, the hashes of the quantized networks given."""
+    units = settings.fingerprints.labels == "units" and weights.labeled.classes is not None
     joined = [
         (some.name, some.sha256, model) for some, model in zip(weights.joined, quantized[1:], strict=True)
     ]

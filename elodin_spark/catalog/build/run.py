@@ -145,8 +145,10 @@ def run_catalog(
     started = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(store.lock())
-        store.refresh()
+        store.refresh_same()
         store.mend()
+        if "cutouts" in stages:
+            store.forget_refusals()
         store.sweep()
         if config is not None:
             store.keep_config(config)

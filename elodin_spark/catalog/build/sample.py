@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from elodin_spark.sampling.sample import sample_keys
 
 #: Images the sample comes from, where each has enough windows.
 IMAGES = 32
-#: Windows of one image that it is chosen from: its other windows are taken to be alike.
+#: Windows of one image that it is chosen from, where they suffice: its other windows are taken to be alike.
 MOST_WINDOWS = 4096
 
 Window = NDArray[Any]
@@ -77,12 +77,13 @@ def sample_cutouts(
     paths: Collection[str] | None = None,
     cutout_ids: Collection[int] | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    barren: Callable[[str], None] = lambda path: None,
 ) -> list[SampledCutout]:
     """Cut a sample, in this process.
 
     The images come in the order of a hash of their paths, and so do the windows of an image and
     those of the sample: the same archive and seed give the same windows. Images that cannot be
-    used are passed over.
+    used are passed over. Each gives an equal share; where some have less, the others give more.
 
     Parameters
     ----------
@@ -91,13 +92,15 @@ def sample_cutouts(
     files : sequence of ImageFile
         The archive.
     count : int
-        Windows wanted. As many images as that are looked at, at most, unless `cutout_ids` are given.
+        Windows wanted. No more images are looked at once so many had none, unless `cutout_ids` are given.
     paths : collection of str, optional
         Take only windows of these images, by their paths below the archive root.
     cutout_ids : collection of int, optional
         Take only these windows: images are cut until enough of them are found.
     progress : callable, optional
         Called with how many windows are found so far.
+    barren : callable, optional
+        Called with the path of each image that was looked at and has none.
 
     Returns
     -------
@@ -110,28 +113,71 @@ def sample_cutouts(
     ordered = [file for _, file in sorted(zip(keys.tolist(), files, strict=True))]
     # Of few images more each than their share, for some may have less.
     share = math.ceil(2 * count / max(1, min(2 * IMAGES, len(files))))
-    found: list[_Keyed] = []
     images = (
-        (path, rows) for path, rows in _images(ordered, settings) if paths is None or path in paths
+        image for image in _images(ordered, settings) if paths is None or image.path in paths
     )  # of a color image the path is known once it is put together
     wanted = count if cutout_ids is None else min(count, len(cutout_ids))
-    for path, rows in itertools.islice(images, count if cutout_ids is None else None):
-        found += _chosen(path, rows, settings.seed, share, cutout_ids)
-        progress(min(len(found), count))
-        if len(found) >= wanted:
+    looked: list[_Image] = []
+    there: list[float] = []
+    found: list[list[_Keyed]] = []
+    for image in images:
+        some, number = _chosen(image, settings.seed, share, cutout_ids)
+        looked.append(image)
+        there.append(number)
+        found.append(some)
+        progress(min(_total(found), count))
+        if not number:
+            barren(image.path)
+        if _total(found) >= wanted or (cutout_ids is None and there.count(0) >= count):
             break
-    return [cutout for *_, cutout in sorted(found, key=lambda keyed: keyed[:2])[:count]]
+    if _total(found) < wanted:
+        more = _share(there, wanted)
+        for at, image in enumerate(looked):
+            if there[at] > share:
+                found[at], _ = _chosen(image, settings.seed, more, cutout_ids)
+                progress(min(_total(found), count))
+    keyed = sorted((each for some in found for each in some), key=lambda each: each[:2])
+    return [cutout for *_, cutout in keyed[:count]]
 
 
-def _images(files: list[ImageFile], settings: Settings) -> Iterator[tuple[str, Iterator[pa.RecordBatch]]]:
-    """Path and batches of ``schema.TILED`` of each file or, where they are put together, of each image."""
+@dataclass(frozen=True)
+class _Image:
+    """An image, or the images of a file, that can be cut."""
+
+    path: str
+    cut: Callable[[], Iterator[pa.RecordBatch]]  # of schema.TILED
+
+
+def _total(found: list[list[_Keyed]]) -> int:
+    return sum(map(len, found))
+
+
+def _share(there: Sequence[float], wanted: int) -> int:
+    """The least number of each that sums up to those wanted, of as many as there are; else all."""
+    low, high = 0, wanted
+    while low < high:
+        share = (low + high) // 2
+        low, high = (low, share) if sum(min(share, each) for each in there) >= wanted else (share + 1, high)
+    return low
+
+
+def _images(files: list[ImageFile], settings: Settings) -> Iterator[_Image]:
+    """Each file or, where they are put together, each image."""
     if settings.images.color is None and not isinstance(settings.cutouts.generator, Positions):
         for file in files:
-            yield file.path, iter(cutting(settings).build(str)(files_to_batches([file])))
+            yield _Image(file.path, partial(_cut_file, file, settings))
         return
     for row in _joined(files, settings):
-        tile = cutting(settings, described=True)
-        yield row["path"], iter(tile.build(str)(iter([schema.rows_to_batch([row], schema.TARGETED)])))
+        yield _Image(row["path"], partial(_cut_row, row, settings))
+
+
+def _cut_file(file: ImageFile, settings: Settings) -> Iterator[pa.RecordBatch]:
+    return iter(cutting(settings).build(str)(files_to_batches([file])))
+
+
+def _cut_row(row: dict[str, Any], settings: Settings) -> Iterator[pa.RecordBatch]:
+    tile = cutting(settings, described=True)
+    return iter(tile.build(str)(iter([schema.rows_to_batch([row], schema.TARGETED)])))
 
 
 def _joined(files: list[ImageFile], settings: Settings) -> Iterator[dict[str, Any]]:
@@ -153,22 +199,23 @@ def _joined(files: list[ImageFile], settings: Settings) -> Iterator[dict[str, An
 
 
 def _chosen(
-    path: str,
-    batches: Iterator[pa.RecordBatch],
-    seed: int,
-    share: int,
-    cutout_ids: Collection[int] | None = None,
-) -> list[_Keyed]:
-    """Up to `share` windows of an image, those with the smallest keys."""
+    image: _Image, seed: int, share: int, cutout_ids: Collection[int] | None = None
+) -> tuple[list[_Keyed], float]:
+    """Up to `share` windows of an image, those with the smallest keys, and how many it has.
+
+    That is infinity where not all were looked at.
+    """
     kept: list[_Keyed] = []
     seen = 0
-    for batch in batches:
+    there = 0.0
+    for batch in image.cut():
         rows = batch.filter(batch.column("pixels").is_valid())
         keys = sample_keys(rows.column("cutout_id").to_numpy(), seed).tolist()
         for i, key in enumerate(keys):
             entry = (-key, rows.column("cutout_id")[i].as_py())
             if cutout_ids is not None and entry[1] not in cutout_ids:
                 continue
+            there += 1
             if len(kept) == share and entry < kept[0][:2]:
                 continue
             pixels, shape = rows.column("pixels")[i].as_buffer(), rows.column("pixel_shape")[i].as_py()
@@ -177,13 +224,14 @@ def _chosen(
             except ImageError:
                 continue
             # A copy: the window must not keep its whole batch in memory.
-            cutout = SampledCutout(path=path, window=window.copy(), **_place(rows, i))
+            cutout = SampledCutout(path=image.path, window=window.copy(), **_place(rows, i))
             push = heapq.heappush if len(kept) < share else heapq.heappushpop
             push(kept, (*entry, cutout))
         seen += batch.num_rows
-        if cutout_ids is None and seen >= MOST_WINDOWS:
+        if cutout_ids is None and seen >= MOST_WINDOWS and len(kept) == share:
+            there = math.inf
             break
-    return [(-key, cutout_id, cutout) for key, cutout_id, cutout in kept]
+    return [(-key, cutout_id, cutout) for key, cutout_id, cutout in kept], there
 
 
 def _place(rows: pa.RecordBatch, i: int) -> dict[str, Any]:

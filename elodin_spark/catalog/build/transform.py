@@ -29,7 +29,7 @@ from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.fingerprints.known import save_known
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.runtimes.network import settings_lengths, settings_vector_length
-from elodin_spark.fingerprints.transform import VectorTransform, shares
+from elodin_spark.fingerprints.transform import VectorTransform, few_windows, shares
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.progress import Progress, step
 from elodin_spark.sampling.sample import sample_keys, stable_sample
@@ -198,6 +198,8 @@ def _fit(
     # In the order of the sample, so that the sums of the fit are rounded alike in any partitioning.
     order = np.lexsort((chosen, sample_keys(chosen, seed)))
     parts = shares(settings_lengths(network), network.factors)
+    if few := few_windows(network.transform, len(order)):
+        log.warning("%s. Begin the catalog again when there are more", few)
     with step("fitting the transform of the vectors"):
         transform = VectorTransform.fit(vectors[order], network, seed, parts)
     store.keep_transform(transform, len(order), time.monotonic() - started)

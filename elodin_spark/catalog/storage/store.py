@@ -52,7 +52,7 @@ from elodin_spark.errors import CatalogError
 from elodin_spark.fingerprints.transform import TransformFile, VectorTransform, load_transform
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.neighbors.files import read_json as read_shard
-from elodin_spark.provenance import labels_of, recipe_id, settled_of, with_transform
+from elodin_spark.provenance import labels_of, recipe_id, settled_of, wants_transform, with_transform
 from elodin_spark.terminal import command
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,8 @@ FORMAT = 1
 _FOLDERS = ("commits", "tables", "products")
 #: Files that are written before ``catalog.json``, which makes a folder a catalog.
 _MADE_FIRST = {"config.yaml"}
+#: What is deleted of a catalog without a cutout where another is begun in its place.
+_LEFT_OF_EMPTY = ("commits/*.json", "tables/*", "products/*", "transform-*.npz")
 #: Products whose folders hold shards, which are made after they are recorded and have records of their own.
 _GROWING = ("shards", "labels")
 
@@ -159,6 +161,13 @@ class Store:
         self._mended = meta.pop("labels", None) is not None
         self.meta, self._seen = meta, seen
 
+    def refresh_same(self) -> None:
+        """As :meth:`refresh`; raises CatalogError where another run has begun the catalog anew, otherwise."""
+        before = _begun(self.meta)
+        self.refresh()
+        if _begun(self.meta) != before:
+            raise CatalogError(f"another run has begun {self.path} anew: run again, to take it up")
+
     def look(self) -> None:
         """Read ``catalog.json`` again where another process has written it."""
         try:
@@ -190,7 +199,7 @@ class Store:
         Parameters
         ----------
         path : str or Path
-            A folder that does not exist or is empty.
+            A folder that does not exist or is empty, or holds a catalog without a cutout: that one goes.
         settings : Settings
         recipe : dict
             See :mod:`elodin_spark.provenance`.
@@ -206,12 +215,13 @@ class Store:
         Raises
         ------
         CatalogError
-            `path` holds a catalog already, or anything else.
+            `path` holds a catalog with cutouts already, or anything else.
         """
         path = Path(path)
-        if (path / "catalog.json").exists():
-            raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
-        if path.exists() and (not path.is_dir() or not _is_half_made(path)):
+        held = (path / "catalog.json").exists()
+        if held:
+            cls.require_empty(path)
+        elif path.exists() and (not path.is_dir() or not _is_half_made(path)):
             raise CatalogError(
                 f"{path} exists and is not an empty folder; choose another place for the catalog"
             )
@@ -233,14 +243,38 @@ class Store:
             "precision": precision,
         }
         with locked(path):
-            if (path / "catalog.json").exists():
+            if (path / "catalog.json").exists() and not (held and cls(path).empty):
                 raise CatalogError(f"another run has just made a catalog in {path}: run again, to take it up")
             for name in _FOLDERS:
                 (path / name).mkdir(exist_ok=True)
             with replacing(path / "config.yaml") as temporary:
                 temporary.write_text(dump_settings(settings), encoding="utf-8")
             write_json(path / "catalog.json", meta)
+            # A kill between leaves a catalog without a cutout again.
+            for left in (each for of_it in _LEFT_OF_EMPTY for each in path.glob(of_it)):
+                _delete(left)
         return cls(path)
+
+    @classmethod
+    def require_empty(cls, path: str | Path) -> None:
+        """Raise CatalogError where a folder holds a catalog with cutouts."""
+        if (Path(path) / "catalog.json").exists() and not cls(path).empty:
+            raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
+
+    @property
+    def empty(self) -> bool:
+        """Whether no cutout is stored: whatever else is there can be had again."""
+        return not any(commit.rows.get("cutouts") for commit in self.commits())
+
+    def forget_refusals(self) -> None:
+        """Give up all batches where they left no cutout: their files are as new. Only with the lock held.
+
+        With other settings than made them all useless, or mended, they may be of use.
+        """
+        if self.empty and (commits := self.commits()):
+            self._keep(batches=0)
+            for commit in commits:
+                self._commit_file(commit.batch).unlink()
 
     def keep_config(self, settings: Settings) -> None:
         """Keep the settings of a run; only with the lock held."""
@@ -651,6 +685,12 @@ def _is_half_made(path: Path) -> bool:
         return False
     # Somebody's own config.yaml lies in no such company.
     return not files or (files <= _MADE_FIRST and len(folders) == len(_FOLDERS))
+
+
+def _begun(meta: dict[str, Any]) -> tuple[Any, ...]:
+    """What a catalog is begun with and keeps."""
+    recipe = meta["recipe"]
+    return (with_transform(recipe, "") if wants_transform(recipe) else recipe), meta["root"], meta["runtime"]
 
 
 def _state(file: Path) -> tuple[int, int]:

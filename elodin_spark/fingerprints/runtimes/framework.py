@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from elodin_spark.errors import ConfigError, MissingDependencyError
+from elodin_spark.errors import ConfigError, missing_extra
 
 #: In the order they are taken where KERAS_BACKEND does not name one.
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -58,10 +58,8 @@ def load_keras(threads: int | None = None, backends: Sequence[str] = BACKENDS) -
             _CONFIGURE[backend](threads)
             import keras
     except ImportError as error:
-        raise MissingDependencyError(
-            f"fingerprints need Keras and {backend} ({error}): install elodin_spark with its requirements, "
-            'or pip install "elodin_spark[cpu]"'
-        ) from error
+        lacking = "keras" if error.name == "keras" else backend
+        raise missing_extra(lacking, "a network of Keras", error=error) from error
     if keras.config.backend() != backend:
         raise ConfigError(
             f"Keras was imported with backend {keras.config.backend()!r}: "
@@ -95,10 +93,8 @@ def load_tensorflow() -> Any:
             _configure_tensorflow(None)
             import tensorflow as tf
     except ImportError as error:
-        raise MissingDependencyError(
-            f'a tf.data.Dataset needs TensorFlow ({error}): pip install "elodin_spark[cpu]", or iterate '
-            "over the feed itself"
-        ) from error
+        instead = "iterate over the feed itself"
+        raise missing_extra("tensorflow", "a tf.data.Dataset", instead=instead, error=error) from error
     return tf
 
 
@@ -110,10 +106,7 @@ def _choose_backend(backends: Sequence[str]) -> str:
     if chosen is None:
         found = [backend for backend in backends if installed(backend)]
         if not found:
-            raise MissingDependencyError(
-                f"fingerprints need {' or '.join(backends)}, and none is installed: install elodin_spark "
-                'with its requirements, or pip install "elodin_spark[cpu]"'
-            )
+            raise missing_extra(backends, "a network of Keras")
         return found[0]
     if chosen not in backends:
         raise ConfigError(

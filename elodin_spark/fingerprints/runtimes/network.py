@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from elodin_spark.config.backbones import get_backbone
 from elodin_spark.config.base import near_misses
+from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError, WeightsError
 from elodin_spark.fingerprints.backbones import Preprocessing, build_model, named_weights
@@ -152,7 +153,11 @@ def vector_length(backbone: str, layer: str | None = None) -> int:
 
 def settings_lengths(settings: FingerprintsSettings) -> list[tuple[int, ...]]:
     """:func:`layer_lengths` of each network of settings, the first's first."""
-    return [layer_lengths(part.backbone, part.layer) for part in settings.parts]
+    found = []
+    for number, part in enumerate(settings.parts):
+        with of_network(number):
+            found.append(layer_lengths(part.backbone, part.layer))
+    return found
 
 
 def settings_vector_length(settings: FingerprintsSettings) -> int:

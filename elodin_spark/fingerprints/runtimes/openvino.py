@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.errors import MissingDependencyError, WeightsError
+from elodin_spark.errors import WeightsError, import_extra
 from elodin_spark.fingerprints.runtimes.base import Run, RunFeatures, RunHead, Runtime, Vectors
 from elodin_spark.fingerprints.runtimes.cpu import require_bf16
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile, digest_files
@@ -63,15 +63,10 @@ def load_openvino() -> Any:
     MissingDependencyError
         It is not installed.
     """
-    try:
-        with without_telemetry():
-            import openvino
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'runtime openvino needs OpenVINO ({error}): pip install "elodin_spark[openvino]", '
-            "or set fingerprints.runtime=tensorflow"
-        ) from error
-    return openvino
+    with without_telemetry():
+        return import_extra(
+            "openvino", "fingerprints.runtime openvino", instead="set fingerprints.runtime=tensorflow"
+        )
 
 
 class OpenVINORuntime(Runtime):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elodin_spark.config.settings import FingerprintsSettings
-from elodin_spark.errors import ConfigError, MissingDependencyError
+from elodin_spark.errors import ConfigError, import_extra
 from elodin_spark.fingerprints.backbones import preprocessing_of
 from elodin_spark.fingerprints.runtimes.cpu import bf16_instructions
 from elodin_spark.fingerprints.runtimes.mixed import Sensitivity
@@ -203,14 +203,8 @@ def _quantized(
 
 
 def _load_nncf() -> Any:
-    try:
-        with without_telemetry():
-            import nncf
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'quantization needs NNCF ({error}): pip install "elodin_spark[openvino]"'
-        ) from error
-    return nncf
+    with without_telemetry():
+        return import_extra("nncf", "quantization")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 
 from elodin_spark.config.settings import FingerprintsSettings
-from elodin_spark.errors import ConfigError, MissingDependencyError
+from elodin_spark.errors import ConfigError, missing_extra
 from elodin_spark.fingerprints.runtimes import cpu
 from elodin_spark.fingerprints.runtimes.base import RuntimeName
 from elodin_spark.fingerprints.runtimes.framework import installed
@@ -18,11 +18,11 @@ from elodin_spark.fingerprints.weights.types import Weights
 
 log = logging.getLogger(__name__)
 
-#: What each runtime imports in a worker, any of them, and the extra it comes with.
-_NEEDS: dict[RuntimeName, tuple[tuple[str, ...], str]] = {
-    "tensorflow": (("tensorflow",), "cpu"),
-    "openvino": (("openvino",), "openvino"),
-    "keras": (("jax", "torch", "tensorflow"), "jax"),
+#: What each runtime imports in a worker, any of them.
+_NEEDS: dict[RuntimeName, tuple[str, ...]] = {
+    "tensorflow": ("tensorflow",),
+    "openvino": ("openvino",),
+    "keras": ("jax", "torch", "tensorflow"),
 }
 
 
@@ -164,15 +164,13 @@ def model_for(settings: FingerprintsSettings, runtime: RuntimeName, weights: Wei
 
 
 def _installed(runtime: RuntimeName) -> bool:
-    return any(installed(package) for package in _NEEDS[runtime][0])
+    return any(installed(package) for package in _NEEDS[runtime])
 
 
 def _require(runtime: RuntimeName) -> None:
-    packages, extra = _NEEDS[runtime]
     if not _installed(runtime):
-        raise MissingDependencyError(
-            f"fingerprints.runtime {runtime} needs {' or '.join(packages)}, which is not installed: "
-            f'pip install "elodin_spark[{extra}]", or choose another runtime'
+        raise missing_extra(
+            _NEEDS[runtime], f"fingerprints.runtime {runtime}", instead="choose another runtime"
         )
 
 

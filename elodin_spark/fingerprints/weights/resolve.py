@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from elodin_spark.config.backbones import get_backbone
+from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.config.shipped import STEMS, own_network
-from elodin_spark.errors import ConfigError, WeightsError
+from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.weights.cache import default_cache, store_arrays
 from elodin_spark.fingerprints.weights.random import resolve_random
 from elodin_spark.fingerprints.weights.types import Weights
@@ -26,16 +27,12 @@ def resolve_settings(settings: FingerprintsSettings) -> Weights:
     """Weights of the settings, those of further networks joined to them; see :func:`resolve_weights`."""
     found = []
     for number, part in enumerate(settings.parts):
-        try:
+        with of_network(number):
             found.append(
                 resolve_weights(
                     part.weights, part.backbone, sha256=part.weights_sha256, storage=part.weights_storage
                 )
             )
-        except (ConfigError, WeightsError) as error:
-            if number == 0:
-                raise
-            raise type(error)(f"fingerprints.networks.{number - 1}: {error}") from error
     return replace(found[0], joined=tuple(found[1:]))
 
 

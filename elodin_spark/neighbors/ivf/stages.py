@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,25 +52,49 @@ class ShardSpec:
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage."""
-        return _MakeShards(self)
+        return MakeShards(
+            lambda: Trained.load(self.trained),
+            lambda shard, trained: Shard(shard, trained, mapped=True).record,
+            lambda shard, trained, parts: add_shard(
+                shard, trained, stream_vectors(parts), memory_bytes=self.memory_bytes
+            ),
+        )
 
 
-class _MakeShards:
+class MakeShards:
+    """The stage that makes the shards of :data:`SHARD_JOBS`; one that is there is left as it is.
+
+    Parameters
+    ----------
+    load : callable
+        Gives what all shards are made from, once there is one to make.
+    read : callable
+        Takes the folder of a shard that is there and what was loaded; gives its record.
+    make : callable
+        Takes the folder of a shard, what was loaded, and folders of Parquet files; gives its record.
+    """
+
     output_schema = SHARDS_MADE
 
-    def __init__(self, spec: ShardSpec) -> None:
-        self._spec = spec
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        read: Callable[[Path, Any], dict[str, Any]],
+        make: Callable[[Path, Any, list[Path]], dict[str, Any]],
+    ) -> None:
+        self._load, self._read, self._make = load, read, make
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        trained = None
+        """Make them one by one."""
+        loaded = None
         for batch in batches:
             for job in batch.to_pylist():
-                trained = trained or Trained.load(self._spec.trained)
-                if (Path(job["shard"]) / "shard.json").exists():
-                    made = Shard(job["shard"], trained, mapped=True).record
+                loaded = self._load() if loaded is None else loaded
+                shard = Path(job["shard"])
+                if (shard / "shard.json").exists():
+                    made = self._read(shard, loaded)
                 else:
-                    vectors = stream_vectors([Path(part) for part in job["parts"]])
-                    made = add_shard(job["shard"], trained, vectors, memory_bytes=self._spec.memory_bytes)
+                    made = self._make(shard, loaded, [Path(part) for part in job["parts"]])
                 yield pa.RecordBatch.from_pydict(
                     {"shard": [job["shard"]], "count": [made["count"]]}, schema=SHARDS_MADE
                 )
@@ -97,24 +122,43 @@ class ScanSpec:
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage."""
-        return _Scan(self)
+
+        def scan(shard: str, trained: Trained) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            queries = np.frombuffer(self.queries, np.float32).reshape(-1, trained.dimension)
+            opened = Shard(shard, trained, mapped=True)
+            index = ApproximateL2Index(trained, [opened], Search(nprobe=1, candidates=1))
+            return index.scan(queries, min(self.k, len(index)))
+
+        return ScanShards(lambda: Trained.load(self.trained), scan)
 
 
-class _Scan:
+class ScanShards:
+    """The stage that compares queries with the shards of :data:`SHARD_JOBS`.
+
+    Parameters
+    ----------
+    load : callable
+        Gives what all shards were made from, once there is one to read.
+    scan : callable
+        Takes the folder of a shard and what was loaded; gives IDs and distances, both of shape (q, k).
+    """
+
     output_schema = SCANNED
 
-    def __init__(self, spec: ScanSpec) -> None:
-        self._spec = spec
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        scan: Callable[[str, Any], tuple[NDArray[np.int64], NDArray[np.float64]]],
+    ) -> None:
+        self._load, self._scan = load, scan
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        trained = Trained.load(self._spec.trained)
-        queries = np.frombuffer(self._spec.queries, np.float32).reshape(-1, trained.dimension)
+        """Scan them one by one."""
+        loaded = None
         for batch in batches:
-            for folder in batch.column("shard").to_pylist():
-                shard = Shard(folder, trained, mapped=True)
-                index = ApproximateL2Index(trained, [shard], Search(nprobe=1, candidates=1))
-                ids, distances = index.scan(queries, min(self._spec.k, len(index)))
-                yield scanned(ids, distances)
+            for shard in batch.column("shard").to_pylist():
+                loaded = self._load() if loaded is None else loaded
+                yield scanned(*self._scan(shard, loaded))
 
 
 def scanned(ids: NDArray[np.int64], distances: NDArray[np.float64]) -> pa.RecordBatch:

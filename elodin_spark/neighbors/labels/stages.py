@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from elodin_spark.neighbors.ivf.stages import SCANNED, SHARDS_MADE, scanned
+from elodin_spark.neighbors.ivf.stages import SCANNED, SHARDS_MADE, MakeShards, ScanShards
 from elodin_spark.neighbors.labels.bitcodes import first_labels
 from elodin_spark.neighbors.labels.clustering import LabelCenters
 from elodin_spark.neighbors.labels.index import LabelIndex, LabelQueries
@@ -45,30 +46,17 @@ class LabelShardSpec:
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage."""
-        return _MakeShards(self)
 
+        def make(shard: Path, centers: LabelCenters, parts: list[Path]) -> dict[str, Any]:
+            files = [str(file) for part in parts for file in sorted(part.glob("*.parquet"))]
+            sets = stream_label_sets(ds.dataset(files, format="parquet"), self.labels)
+            return add_label_shard(shard, centers, sets, shares=self.shares)
 
-class _MakeShards:
-    output_schema = SHARDS_MADE
-
-    def __init__(self, spec: LabelShardSpec) -> None:
-        self._spec = spec
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        centers = LabelCenters.load(self._spec.centers)
-        for batch in batches:
-            for job in batch.to_pylist():
-                shard = Path(job["shard"])
-                if (shard / "shard.json").exists():
-                    made = LabelShard(shard, centers).record
-                else:
-                    sets = stream_label_sets(
-                        ds.dataset(_files(job["parts"]), format="parquet"), self._spec.labels
-                    )
-                    made = add_label_shard(shard, centers, sets, shares=self._spec.shares)
-                yield pa.RecordBatch.from_pydict(
-                    {"shard": [job["shard"]], "count": [made["count"]]}, schema=SHARDS_MADE
-                )
+        return MakeShards(
+            lambda: LabelCenters.load(self.centers),
+            lambda shard, centers: LabelShard(shard, centers).record,
+            make,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,22 +83,12 @@ class LabelScanSpec:
 
     def build(self, locate: Locate) -> Stage:
         """Build the stage."""
-        return _Scan(self)
 
+        def scan(shard: str, centers: LabelCenters) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            index = LabelIndex(centers, [LabelShard(shard, centers, self.without)])
+            return index.compare(self.queries, self.k)
 
-class _Scan:
-    output_schema = SCANNED
-
-    def __init__(self, spec: LabelScanSpec) -> None:
-        self._spec = spec
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        centers = LabelCenters.load(self._spec.centers)
-        for batch in batches:
-            for folder in batch.column("shard").to_pylist():
-                index = LabelIndex(centers, [LabelShard(folder, centers, self._spec.without)])
-                ids, distances = index.compare(self._spec.queries, self._spec.k)
-                yield scanned(ids, distances)
+        return ScanShards(lambda: LabelCenters.load(self.centers), scan)
 
 
 def stream_label_sets(table: ds.Dataset, labels: int | None) -> Iterator[LabelBatch]:
@@ -126,7 +104,3 @@ def stream_label_sets(table: ds.Dataset, labels: int | None) -> Iterator[LabelBa
         if batch.num_rows:
             sets, scores = (first_labels(batch.column(name), labels) for name in ("labels", "label_scores"))
             yield batch.column("cutout_id").to_numpy(), sets, scores
-
-
-def _files(parts: list[str]) -> list[str]:
-    return [str(file) for part in parts for file in sorted(Path(part).glob("*.parquet"))]

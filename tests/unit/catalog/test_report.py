@@ -13,11 +13,16 @@ from helpers.smallcatalog import tables, write_catalog
 from PIL import Image
 
 from elodin_spark.catalog.build.run import RunReport
-from elodin_spark.catalog.report import SkyCounts, info_text, sky_lines
+from elodin_spark.catalog.catalog import Catalog
+from elodin_spark.catalog.report import SkyCounts, info_text, network_lines, sky_lines
+from elodin_spark.catalog.storage.store import Store
+from elodin_spark.config.load import parse_settings
+from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.listing import files_to_batches, list_files
 from elodin_spark.images.stage import DescribeSpec
 from elodin_spark.planning.plan import plan_config
 from elodin_spark.planning.report import plan_text
+from elodin_spark.provenance import make_recipe
 from elodin_spark.stage import run_plain
 
 SKY = {
@@ -114,3 +119,28 @@ def test_a_plan_says_it(archive: Path, tmp_path: Path) -> None:
     assert sorted_words([line for line in shown if "position on" in line or "assumed" in line]) == (
         sorted_words(LINES)
     )
+
+
+def test_networks_are_told_with_what_they_see_and_their_factors(tmp_path: Path) -> None:
+    further = {"weights": "random:2", "backbone": "mobilenet", "input_px": 48, "factor": 0.7}
+    chosen = {"weights": "survey", "augmentations": 4, "transform": "standardize", "networks": [further]}
+    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": chosen})
+    recipe = make_recipe(settings, "survey", "1" * 64, joined=[("random:2", "2" * 64, None)])
+    layer = settings.fingerprints.layer
+    lines = [
+        f"ResNet50 of survey: 64 px, layer {layer}, augmentations 4, factor 1",
+        "MobileNet of random:2: 48 px, augmentations 1, factor 0.7",
+    ]
+    assert network_lines(recipe) == lines
+    weights = Weights("survey", "/w", "1" * 64, "resnet50")
+    store = Store.create(tmp_path / "joined", settings, recipe, weights, "/data")
+    catalog = Catalog(store, settings, weights)
+    assert f"networks   {lines[0]}\n           {lines[1]}\n" in info_text(catalog.info())
+    assert all(line in catalog._repr_html_() for line in lines)
+    alone = parse_settings({"images": {"paths": "/data"}, "fingerprints": {"weights": "random:1"}})
+    assert network_lines(make_recipe(alone, "random:1", "1" * 64)) == [
+        "ResNet50 of random:1: 224 px, augmentations 1"
+    ]
+    assert network_lines({"fingerprints": {"backbone": "resnet50", "weights": "w", "mode": "dense"}}) == [
+        "ResNet50 of w: mode dense, augmentations 1"
+    ]

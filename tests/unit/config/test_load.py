@@ -73,6 +73,9 @@ def test_overrides_are_yaml_and_apply_in_order(file):
         ("seed=[1", "--set seed: the value begins like a list"),
         ("seed.deep=1", "not a section"),
         ("neighbors.metrics=[cosinus]", "cosine"),
+        ("neighbors.metrics=l2", "'neighbors.metrics': Input should be a list, such as [a, b]"),
+        ("cutouts.generator=full_image", "generator': Input should be a section, such as {name: value}"),
+        ("images.steps={a: 1}", "Input should be 'auto' or Input should be a list"),
         ("cutouts.thumbnail_px=8", "0 for no thumbnails"),
     ],
 )

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from elodin_spark.config.load import parse_settings
-from elodin_spark.errors import ConfigError
+from elodin_spark.config.mistakes import of_network
+from elodin_spark.errors import ConfigError, WeightsError
 
 
 WINDOWS = {"generator": {"kind": "sliding_window", "size": 224, "step": 96, "edge": "drop"}}
@@ -24,7 +25,7 @@ def test_two_networks_are_joined_where_none_is_named() -> None:
         ("survey", 4),
         ("imagenet-lite", 4),
     ]
-    assert found.factors == (1.0, 0.7)
+    assert found.factors == (1.0, 0.6)
     assert given(transform="standardize").networks == given(networks=None).networks == found.networks
     assert given(augmentations=1).parts[0].augmentations == 1
     assert given(augmentations=1).networks == found.networks
@@ -69,6 +70,14 @@ def test_each_network_has_the_defaults_of_its_weights() -> None:
             {},
             r"networks\.0\.factor': .*greater than or equal to 0\.01",
         ),
+        (
+            "survey",
+            {},
+            r"networks': Input should be a list of networks, .*\[{weights: imagenet-lite, factor: 0\.7}\]",
+        ),
+        (["survey"], {}, "networks': Input should be a list of networks, each a section"),
+        ({"weights": "survey"}, {}, "networks': Input should be a list of networks"),
+        ([{"weights": f"random:{seed}"} for seed in range(5)], {}, "networks': .* at most 4 "),
         ([{"weights": "survey"}], {}, "named twice"),
         ([{"weights": "imagenet-lite"}], {"mode": "dense"}, "mode dense runs one network"),
         ([{"weights": "imagenet-lite"}], {"transform": "none"}, "joined by standardizing"),
@@ -80,6 +89,23 @@ def test_what_cannot_be_joined_is_refused_by_name(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         given(networks=networks, **more)
+
+
+def test_what_is_wrong_with_a_network_is_told_by_its_own_settings() -> None:
+    said = "fingerprints.layer: there is no such layer; see fingerprints.runtime or fingerprints.weights"
+    for number, right in [
+        (0, said),
+        (
+            2,
+            "fingerprints.networks.1.layer: there is no such layer; see fingerprints.runtime or "
+            "fingerprints.networks.1.weights",
+        ),
+    ]:
+        with pytest.raises(WeightsError) as caught, of_network(number), of_network(number):
+            raise WeightsError(said)
+        assert str(caught.value) == right
+    with pytest.raises(ConfigError, match=r"^fingerprints\.networks\.0: too large$"), of_network(1):
+        raise ConfigError("too large")
 
 
 def test_weights_that_are_no_text_are_refused() -> None:

@@ -17,7 +17,7 @@ from elodin_spark.config.yamltext import read_yaml
 from elodin_spark.errors import ConfigError, InputError, WeightsError
 from elodin_spark.fingerprints.transform import VectorTransform, shares
 from elodin_spark.images.listing import list_files
-from elodin_spark.learning.copies import copies
+from elodin_spark.fingerprints.copies import copies
 from elodin_spark.learning.quality import l2_index, nearest_others, precision_at_k
 from elodin_spark.planning import networks
 from elodin_spark.planning.labelfile import LabelFile
@@ -163,6 +163,50 @@ def test_what_is_not_at_hand_is_named_and_left_out(archive) -> None:
     assert line in comparison_text(found)
     with pytest.raises(WeightsError, match="nowhere"):
         compare_networks(settings_of(archive[0]), [lacking], sample=20)
+
+
+def test_a_layer_that_a_further_network_lacks_is_told_by_its_own_setting(archive) -> None:
+    wrong = Choice("mine", {**ZERO, "networks": [{**ONE, "layer": "nowhere"}]})
+    found = compare_networks(settings_of(archive[0]), [wrong, CHOICES[0]], sample=20)
+    assert "left out: fingerprints.networks.0.layer: resnet50 has no layer 'nowhere'" in found.skipped[0]
+
+
+def test_labels_and_images_that_are_of_no_use_are_named(archive, tmp_path) -> None:
+    classes = write_shapes(tmp_path, each=11)
+    for i in range(5):
+        (tmp_path / f"broken-{i}.png").write_bytes(b"no picture")
+    broken = {f"broken-{i}.png": "bar" for i in range(5)}
+    settings = settings_of(tmp_path)
+
+    def notes(labels: LabelFile | None, choices: list[Choice] = CHOICES[:1]) -> tuple[str, ...]:
+        return compare_networks(settings, choices, sample=40, labels=labels).notes
+
+    found = notes(LabelFile("it", "path", classes | broken | {"gone.png": "bar"}))
+    assert "1 label of it names no image of the archive: gone.png" in found
+    (line,) = [note for note in found if "gave no window" in note]
+    assert line.startswith("5 images gave no window: broken-")
+    assert line.endswith(" and 2 more")
+    assert line.count("broken-") == 3
+    assert line in notes(None)
+    few = {path: label for path, label in classes.items() if path[-5] in "0123"}
+    with pytest.raises(
+        InputError, match=r"only 10 windows .* more\. Label more .*\. 1 label .* gone\.png\. 5 images"
+    ):
+        notes(LabelFile("it", "path", few | broken | {"gone.png": "bar"}))
+    with pytest.raises(InputError, match=r"none of the 5 labels .* 5 images gave no window"):
+        notes(LabelFile("it", "path", {**broken, "broken-0.png": "disk"}))
+    cutouts = sample_cutouts(settings, list_files([str(tmp_path)]), 40)
+    by_id = {cutout.cutout_id: classes[cutout.path] for cutout in cutouts} | dict.fromkeys(range(4), "bar")
+    assert "4 labels of it name no window of the archive: 0, 1, 2 and 1 more" in notes(
+        LabelFile("it", "cutout_id", by_id)
+    )
+
+
+def test_few_windows_are_told_without_a_word_of_a_catalog(archive, caplog) -> None:
+    found = compare_networks(settings_of(archive[0]), CHOICES[:1], sample=20)
+    (line,) = [note for note in found.notes if "standardized by 20 windows" in note]
+    assert line.endswith("are drawn towards their mean: raise --sample")
+    assert "catalog" not in " ".join([*found.notes, *caplog.messages])
 
 
 def test_joined_networks_are_left_out_where_the_transform_forbids_them(archive) -> None:

@@ -103,6 +103,7 @@ def test_two_writers_at_once_are_refused_and_a_dead_one_holds_nothing(store):
 
 
 def test_a_folder_with_anything_in_it_is_not_overwritten(tmp_path, store):
+    store.commit(Commit(0, ("x.fits",), {}, {"cutouts": 1}))
     with pytest.raises(CatalogError, match="already holds a catalog"):
         make(store.path)
     (tmp_path / "mine").mkdir()
@@ -112,6 +113,51 @@ def test_a_folder_with_anything_in_it_is_not_overwritten(tmp_path, store):
     (tmp_path / "file").touch()
     with pytest.raises(CatalogError, match="not an empty folder"):
         make(tmp_path / "file")
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Store:
+    """Two batches whose files were all refused, and what came of them."""
+    chosen = {"labels": "units", "transform": "standardize"}
+    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": chosen})
+    recipe = make_recipe(settings, "random:0", "0" * 64)
+    store = Store.create(tmp_path / "catalog", settings, recipe, WEIGHTS, "/data")
+    for batch in range(2):
+        part = write(store, batch, ["too small"])
+        store.commit(Commit(batch, (f"{batch}.fits",), {"failures": [part]}, {"failures": 1, "cutouts": 0}))
+    vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    store.keep_transform(VectorTransform.fit(vectors, settings.fingerprints), 40, 1.0)
+    store.commit_product("index", store.new_product("index"), {"digest": "d"})
+    return store
+
+
+def test_a_catalog_without_a_cutout_is_begun_anew_and_nothing_of_it_is_left(refused):
+    store = refused
+    assert store.empty
+    other = parse_settings({"images": {"paths": "/data"}, "cutouts": {"generator": {"kind": "full_image"}}})
+    anew = Store.create(store.path, other, make_recipe(other, "random:0", "0" * 64), WEIGHTS, "/elsewhere")
+    assert (anew.commits(), anew.product("index"), anew.transform) == ([], None, None)
+    assert anew.meta["root"] == "/elsewhere"
+    assert {each.name for each in anew.path.rglob("*")} == {
+        *("catalog.json", "config.yaml", ".lock"),
+        *("commits", "tables", "products"),
+    }
+    with pytest.raises(CatalogError, match="another run has begun"):
+        store.refresh_same()  # who had it open by the recipe before
+
+
+def test_files_that_were_all_refused_are_as_new_and_others_stay(refused):
+    store = refused
+    store.forget_refusals()
+    again = Store(store.path)
+    assert again.commits() == []
+    assert again.n_rows("failures") == 0
+    again.sweep()
+    assert not any((again.path / "tables" / "failures").iterdir())
+    again.commit(Commit(0, ("x.fits",), {}, {"cutouts": 1}))
+    again.forget_refusals()
+    assert len(again.commits()) == 1
+    again.refresh_same()
 
 
 def test_damage_is_named(store):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from elodin_spark.learning.copies import COPIES, copies
+from elodin_spark.fingerprints.copies import COPIES, copies
 
 
 def test_copies_have_no_corners_of_another_value() -> None:
