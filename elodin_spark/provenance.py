@@ -122,14 +122,15 @@ def _stored(settings: Settings, transform_sha256: str | None) -> dict[str, Any]:
         "power": chosen.exponent,
         "components": chosen.components,
         "prototypes": prototypes,
+        **({"copies": chosen.copies} if chosen.copies else {}),
     }
     return stored | {"transform": {**how, **fitted}}
 
 
 def transform_of(recipe: dict[str, Any]) -> dict[str, Any]:
-    """How vectors of a recipe are transformed: `kind`, `power`, `components` and `prototypes` (or None)."""
+    """How vectors are transformed: `kind`, `power`, `copies`, `components` and `prototypes` (or None)."""
     stored = recipe["fingerprints"]
-    plain = {"kind": "none", "power": 1.0, "components": None, "prototypes": None}
+    plain = {"kind": "none", "power": 1.0, "copies": 0, "components": None, "prototypes": None}
     return plain | stored.get("transform", {})
 
 
@@ -158,13 +159,14 @@ def settled_of(recipe: dict[str, Any], classes: int | None) -> dict[str, Any]:
     Returns
     -------
     dict
-        `transform`, `power`, `labels` and `precision`.
+        `transform`, `power`, `copies`, `labels` and `precision`.
     """
     transform = transform_of(recipe)
     held = recipe["fingerprints"].get("precision", PRECISIONS["f32"])
     return {
         "transform": transform["kind"],
         "power": transform["power"],
+        "copies": transform["copies"],
         "labels": labels_of(recipe, classes),
         "precision": next(name for name, long in PRECISIONS.items() if long == held),
     }

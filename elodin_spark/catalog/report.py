@@ -253,6 +253,8 @@ def _transform_lines(transform: dict[str, Any] | None) -> list[str]:
     done = ["standardized"] if transform["kind"] == "standardize" else []
     if transform["power"] != 1:
         done.append(f"power {transform['power']:g}")
+    if transform["copies"]:
+        done.append("what copies change counts less")
     if transform["variance_ratio"]:
         whitened = "whitened " if transform["kind"] == "whiten" else ""
         share = sum(transform["variance_ratio"])

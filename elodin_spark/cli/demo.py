@@ -108,7 +108,7 @@ def run_demo(out: Path, *, tiles: int = 12, seed: int = 0) -> Catalog:
 
 
 def demo_network(seed: int) -> dict[str, Any]:
-    """Settings of the fingerprints: the default networks, or without the weights of the package one never trained."""
+    """Settings of the fingerprints: defaults, or without weights of the package a network never trained."""
     if shipped_weights() is None:
         return {"weights": f"random:{seed}", "input_px": INPUT_PX}
     return {}

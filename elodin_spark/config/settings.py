@@ -243,7 +243,9 @@ def _with_default_networks(values: Any) -> Any:
     """Settings that name no network, with the default ones, where what they say lets them be joined."""
     if not isinstance(values, dict):
         return values  # which says what is wrong
-    named = any(values.get(name) is not None for name in ("weights", "backbone", "weights_sha256", "networks"))
+    named = any(
+        values.get(name) is not None for name in ("weights", "backbone", "weights_sha256", "networks")
+    )
     apart = values.get("mode") == "dense" or values.get("transform") in ("none", "whiten")
     return values if named or apart else _filled(values, default_networks())
 
@@ -488,6 +490,8 @@ class FingerprintsSettings(TransformSettings):
             raise ValueError(
                 f"block_px {self.block_px} leaves nothing between two halos of {self.halo_px} px: raise it"
             )
+        if self.mode == "dense" and self.copies:
+            raise ValueError("mode dense sees no windows that could be copied: leave copies out")
         if self.mode == "dense" and self.precision == "int8":
             raise ValueError("mode dense runs in precision f32 or bf16, not int8")
         whole = self.layer is None and self.augmentations == 1

@@ -20,6 +20,8 @@ LabelsKind = Literal["classes", "units", "prototypes"]
 AUTO_TRANSFORM: VectorTransform = "standardize"
 #: What ``fingerprints.power`` is then, where it is left out.
 AUTO_POWER = 0.5
+#: What ``fingerprints.copies`` is then, where it is left out.
+AUTO_COPIES = 256
 #: What ``fingerprints.labels: auto`` is in a new catalog whose network has no head.
 AUTO_LABELS: Literal["units", "prototypes"] = "prototypes"
 #: Components that ``whiten`` keeps where ``pca`` says nothing, at most.
@@ -40,6 +42,14 @@ class TransformSettings(Model):
         le=1,
         description="signed power that each component is raised to; 0.5: the square root; empty: 0.5 "
         "where `transform` is `auto` in a new catalog, else 1. Part of the recipe",
+    )
+    copies: int | None = Field(
+        None,
+        ge=0,
+        le=4096,
+        description="windows of the sample that the networks see again, with noise, blurred, shifted or lit: "
+        "what of a vector changes with these counts less; 0: none; empty: 256 where `transform` is `auto` in "
+        "a new catalog of mode `window`, else none. Part of the recipe",
     )
     pca: int | None = Field(
         None,
@@ -87,7 +97,8 @@ class TransformSettings(Model):
     @property
     def sampled(self) -> bool:
         """Whether that needs windows of the archive to be fitted to; a power does not."""
-        return self.components is not None or self.transform == "standardize" or self.labels == "prototypes"
+        fitted = self.components is not None or self.transform == "standardize" or self.labels == "prototypes"
+        return fitted or bool(self.copies)
 
     @property
     def components(self) -> int | None:
@@ -97,7 +108,14 @@ class TransformSettings(Model):
     def untransformed(self) -> Self:
         """These settings, for the network's own answers."""
         return self.model_copy(
-            update={"transform": "none", "power": 1.0, "pca": None, "labels": "auto", "storage": "float32"}
+            update={
+                "transform": "none",
+                "power": 1.0,
+                "copies": 0,
+                "pca": None,
+                "labels": "auto",
+                "storage": "float32",
+            }
         )
 
     @model_validator(mode="after")

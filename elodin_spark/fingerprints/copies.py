@@ -1,4 +1,4 @@
-"""Copies of cutouts that a good fingerprint takes for the same: turned, noisy, blurred, shifted."""
+"""Copies of cutouts that a good fingerprint takes for the same: turned, noisy, blurred, shifted, lit."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ NOISE_LEVELS = 8.0
 BLUR_SIDE = 0.015
 #: The farthest a copy is shifted along each axis, of its side; at least half of it along one.
 SHIFT_SIDE = 0.04
+#: The farthest a copy that is learned from is shifted along each axis, of its side.
+MOVE_SIDE = 0.2
+#: The brightest that the background of one is lit by, of 255 gray levels.
+LIGHT_LEVELS = 60.0
 
 
 def turned(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -88,6 +92,52 @@ def copies(pictures: Sequence[Picture], kind: str, seed: int) -> Sequence[Pictur
     ((40, 30), True)
     """
     return _Copies(pictures, COPIES[kind], (seed, list(COPIES).index(kind)))
+
+
+def learned_copy(window: Picture, cutout_id: int) -> Picture:
+    """The copy of a window that the transform of a catalog learns from, of one kind, by the ID of the cutout.
+
+    Noise and blur are those of :data:`COPIES`. The others are farther than what is asked to be found:
+    shifted by up to a fifth of the side, or lit by a background that rises from one side to the other.
+
+    Parameters
+    ----------
+    window : ndarray of uint8, shape (height, width) or (height, width, 3)
+    cutout_id : int
+        Draws all there is to draw.
+
+    Returns
+    -------
+    ndarray of uint8, of the shape of the window
+
+    Examples
+    --------
+    >>> flat = np.full((40, 30), 200, np.uint8)
+    >>> [bool((learned_copy(flat, cutout_id) == flat).all()) for cutout_id in (4, 5, 6, 7)]
+    [False, True, True, False]
+    """
+    kind = _LEARNED[cutout_id % len(_LEARNED)]
+    return kind(window, np.random.default_rng(abs(int(cutout_id))))
+
+
+def _moved(window: Picture, rng: np.random.Generator) -> Picture:
+    dx, dy = rng.uniform(-MOVE_SIDE, MOVE_SIDE, 2) * min(window.shape[:2])
+    return np.asarray(_warped(window, np.array([[1, 0, dx], [0, 1, dy]], np.float64)))
+
+
+def _lit(window: Picture, rng: np.random.Generator) -> Picture:
+    """With light of a plane of brightness, of some hue in color images, that saturates nothing."""
+    height, width = window.shape[:2]
+    first, last = rng.uniform(0, LIGHT_LEVELS, 2)
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
+    light = first + (last - first) * ((x * np.cos(angle) + y * np.sin(angle)) / np.sqrt(2) + 0.5)
+    if window.ndim == 3:
+        light = light[..., None] * rng.uniform(0.6, 1, 3)
+    return np.clip(np.rint(window + light * (1 - window / 255)), 0, 255).astype(np.uint8)
+
+
+_LEARNED = (noisy, blurred, _moved, _lit)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from elodin_spark.arrow import lists, to_column, with_storage
 from elodin_spark.config.transform import Storage
 from elodin_spark.errors import ConfigError, ImageError
+from elodin_spark.fingerprints.copies import learned_copy
 from elodin_spark.fingerprints.known import load_known
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.rows import (
@@ -60,6 +61,8 @@ class FingerprintSpec:
         Labels are units of the vector even where there is a head.
     known : str, optional
         File of windows that need not go through the network, see :mod:`.known`.
+    copied : bool
+        The networks see the :func:`copy <.copies.learned_copy>` of each window in its place.
     """
 
     networks: tuple[NetworkSpec, ...]
@@ -70,6 +73,7 @@ class FingerprintSpec:
     storage: Storage = "float32"
     units: bool = False
     known: str | None = None
+    copied: bool = False
 
     @classmethod
     def from_network(
@@ -79,6 +83,7 @@ class FingerprintSpec:
         keep_pixels: bool = False,
         transform: TransformFile | None = None,
         known: Path | None = None,
+        copied: bool = False,
     ) -> FingerprintSpec:
         """Spec for a network.
 
@@ -105,6 +110,7 @@ class FingerprintSpec:
             storage=settings.storage,
             units=settings.labels == "units",
             known=None if known is None else str(known),
+            copied=copied,
         )
 
     @property
@@ -319,7 +325,11 @@ class _FingerprintStage:
                 item.results[row] = known[row]
                 continue
             try:
-                window = self._fingerprinter.prepare(window_of(pixels[row].as_buffer(), shapes[row].as_py()))
+                seen = window_of(pixels[row].as_buffer(), shapes[row].as_py())
+                if self._spec.copied:
+                    check_window(seen)
+                    seen = learned_copy(seen, batch.column("cutout_id")[row].as_py())
+                window = self._fingerprinter.prepare(seen)
             except ImageError as error:
                 item.results[row] = error
                 continue

@@ -6,8 +6,12 @@ What happens to the network's vector x of d_in components, in this order, each s
    deviation; where several layers are joined, each then counts as much as another, whatever its length,
    and where several networks are, each as much as another times its factor;
 2. ``power``: the signed power of each component, ``sign(x) |x|**power``;
-3. ``pca``: what is left is projected to its first principal components;
-4. ``whiten``: each of these is divided by its standard deviation (PCA whitening).
+3. ``copies``: along the directions in which copies of windows (noisy, blurred, shifted, lit) move away from
+   these, the vector is shortened: where copies vary by w and the sample by t, by ``1 / sqrt(1 + 4 w / t)``
+   (within-class covariance normalization, Hatch et al. 2006, softened, and of the
+   :data:`DIRECTIONS` directions that copies vary most along);
+4. ``pca``: what is left is projected to its first principal components;
+5. ``whiten``: each of these is divided by its standard deviation (PCA whitening).
 
 Standard deviations are those of the population (divided by n). Two things keep a small divisor from
 blowing up what hardly varied in the sample: no deviation counts as less than a part of the root mean
@@ -24,6 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +43,12 @@ from elodin_spark.stage import Locate
 FLOOR = 0.1
 #: The same of a principal component, among those that are kept.
 FLOOR_WHITENED = 1e-3
-#: Below so many vectors, their variances are shrunk towards the mean.
+#: Below so many vectors, their variances are shrunk towards the mean, and no copies are learned from.
 FEWEST = 32
+#: Directions that copies move along, at most, and how much their variance counts there.
+DIRECTIONS, COPIES_COUNT = 64, 4.0
 
-_FLOATS = ("center", "scale", "mean", "components")
+_FLOATS = ("center", "scale", "directions", "kept", "mean", "components")
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,21 @@ class TransformFile:
     sha256: str
 
 
+class Copied(NamedTuple):
+    """Vectors of copies of some windows of a sample.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (m,)
+        Of the windows in the sample.
+    vectors : ndarray of float32, shape (m, d_in)
+        What the network makes of the copy of each.
+    """
+
+    rows: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+
+
 @dataclass(frozen=True, eq=False)
 class VectorTransform:
     """What is made of the network's vectors.
@@ -72,6 +94,10 @@ class VectorTransform:
         What is taken off first, and divided by.
     power : float
         What it is raised to then, with its sign.
+    directions : ndarray of float32, shape (r, d_in), optional
+        Orthonormal rows, along which copies of windows move.
+    kept : ndarray of float32, shape (r,), optional
+        What is kept of a vector along each, 0 to 1.
     mean : ndarray of float32, shape (d_in,), optional
     components : ndarray of float32, shape (d, d_in), optional
         What it is projected to then, the mean taken off: orthonormal rows, the largest variance first, of
@@ -87,6 +113,8 @@ class VectorTransform:
     center: NDArray[np.float32] | None = None
     scale: NDArray[np.float32] | None = None
     power: float = 1.0
+    directions: NDArray[np.float32] | None = None
+    kept: NDArray[np.float32] | None = None
     mean: NDArray[np.float32] | None = None
     components: NDArray[np.float32] | None = None
     variance_ratio: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -99,6 +127,7 @@ class VectorTransform:
         settings: TransformSettings,
         seed: int = 0,
         parts: Sequence[tuple[int, float]] | None = None,
+        copies: Copied | None = None,
     ) -> VectorTransform:
         """Fit to a sample, exactly.
 
@@ -113,6 +142,8 @@ class VectorTransform:
         parts : sequence of (int, float), optional
             Of each layer that is joined in the vectors its length and its share of the squared distances,
             see :func:`shares`; one layer by default.
+        copies : Copied, optional
+            Vectors of copies of some of the windows, where `settings` has any.
 
         Raises
         ------
@@ -134,6 +165,9 @@ class VectorTransform:
             values = (values - center) / scale
             fitted = replace(fitted, center=center.astype(np.float32), scale=scale.astype(np.float32))
         values = _raised(values, settings.exponent)
+        if settings.copies and copies is not None and len(copies.rows) and count >= FEWEST:
+            fitted = fitted._bearing(values, copies)
+            values = fitted._shortened(values)
         if settings.components is not None:
             mean = values.mean(axis=0)
             rows, variances, ratio = _components(values - mean, settings)
@@ -148,6 +182,29 @@ class VectorTransform:
         if settings.labels != "prototypes":
             return fitted
         return replace(fitted, prototypes=Prototypes.fit(fitted.apply(vectors), settings.prototypes, seed))
+
+    def _bearing(self, values: NDArray[np.float64], copies: Copied) -> VectorTransform:
+        """With the directions in which copies differ from their windows, after the power."""
+        moved = self._begun(copies.vectors.astype(np.float64)) - values[copies.rows]
+        _, lengths, rows = np.linalg.svd(moved, full_matrices=False)
+        rows = rows[: min(DIRECTIONS, int((lengths > 1e-6 * max(lengths[0], 1e-300)).sum()))]
+        within = lengths[: len(rows)] ** 2 / len(moved)
+        total = (values @ rows.T).var(axis=0)
+        kept = np.sqrt(total / np.maximum(total + COPIES_COUNT * within, 1e-300))
+        return replace(self, directions=rows.astype(np.float32), kept=kept.astype(np.float32))
+
+    def _begun(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standardized and raised."""
+        if self.center is not None and self.scale is not None:
+            values = (values - self.center) / self.scale
+        return _raised(values, self.power)
+
+    def _shortened(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Along the directions of copies."""
+        if self.directions is None or self.kept is None:
+            return values
+        rows = self.directions.astype(np.float64)
+        return values - ((values @ rows.T) * (1 - self.kept)) @ rows
 
     @property
     def dimension(self) -> int:
@@ -175,9 +232,7 @@ class VectorTransform:
             some = vectors[start : start + ROWS]
             block = np.zeros((ROWS, self.length))
             block[: len(some)] = some
-            if self.center is not None and self.scale is not None:
-                block = (block - self.center) / self.scale
-            block = _raised(block, self.power)
+            block = self._shortened(self._begun(block))
             if basis is not None and self.mean is not None:
                 block = (block - self.mean) @ basis
             with np.errstate(over="ignore"):

@@ -188,12 +188,14 @@ def estimate_seconds(
     }
     spent["transform"] = 0.0
     if fits and kept:
-        # The files that the sample lies in are cut twice more. What the network said of its windows is kept;
-        # in dense mode a block is seen again unless all of its windows are of the sample.
+        # The files that the sample lies in are cut twice more, and once for copies. What the network said of
+        # its windows is kept, copies come besides; in dense mode a block is seen again unless all of its
+        # windows are of the sample.
         chosen = settings.fingerprints
         part = min(1.0, FIRST_FILES / max(1, files_left))
         again = part if chosen.mode == "dense" and chosen.pca_sample < kept else 0.0
-        spent["transform"] = 2 * part * spent["cut"] + again * network
+        copies = min(1.0, (chosen.copies or 0) / kept)
+        spent["transform"] = (3 if copies else 2) * part * spent["cut"] + (again + copies) * network
     total = sum(spent.values())
     cores = machines.threads
     return {

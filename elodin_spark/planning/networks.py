@@ -17,18 +17,18 @@ from elodin_spark.config.load import apply_override, load_config, parse_settings
 from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.config.shipped import JOINED_FACTOR, JOINED_TURNS, LITE, SURVEY
-from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM
+from elodin_spark.config.transform import AUTO_COPIES, AUTO_POWER, AUTO_TRANSFORM
 from elodin_spark.config.yamltext import write_yaml
 from elodin_spark.errors import ConfigError, InputError, WeightsError
+from elodin_spark.fingerprints.copies import COPIES, copies, learned_copy
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.factory import release_runtimes
 from elodin_spark.fingerprints.runtimes.network import settings_lengths
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.transform import VectorTransform, few_windows, shares
+from elodin_spark.fingerprints.transform import FEWEST, Copied, VectorTransform, few_windows, shares
 from elodin_spark.fingerprints.weights.resolve import resolve_settings
 from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.images.listing import list_files
-from elodin_spark.fingerprints.copies import COPIES, copies
 from elodin_spark.learning.quality import (
     NEIGHBORS,
     Score,
@@ -275,7 +275,12 @@ def compare_networks(
     windows = [cutout.window for cutout in cutouts]
     chosen = windows[:COPIED]
     made = [copies(chosen, kind, settings.seed) for kind in COPIES]
-    everything = [*windows, *(copy for some in made for copy in some)]
+    learned = _learned(len(windows))
+    everything = [
+        *windows,
+        *(copy for some in made for copy in some),
+        *(learned_copy(windows[row], cutouts[row].cutout_id) for row in learned),
+    ]
     queries = _queries(len(cutouts), classes)
     seen: dict[tuple[Any, ...], _Seen] = {}
     rows: list[Row] = []
@@ -293,9 +298,9 @@ def compare_networks(
             skipped.append(f"{choice.name} is left out: {error}")
             continue
         with step(f"scoring {choice.name}"):
-            vectors = _transformed(
-                network, np.hstack([part.vectors for part in parts]), len(windows), settings
-            )
+            raw = np.hstack([part.vectors for part in parts])
+            raw, bearing = raw[: len(raw) - len(learned)], Copied(learned, raw[len(raw) - len(learned) :])
+            vectors = _transformed(network, raw, len(windows), bearing, settings)
             originals, copied = vectors[: len(windows)], vectors[len(windows) :]
             index = l2_index(originals)
             rows.append(
@@ -482,6 +487,7 @@ def _with_network(settings: FingerprintsSettings, network: dict[str, Any]) -> Fi
     if values["transform"] == "auto":
         values["transform"] = AUTO_TRANSFORM
         values["power"] = AUTO_POWER if values["power"] is None else values["power"]
+        values["copies"] = AUTO_COPIES if values["copies"] is None else values["copies"]
     values.pop("int8_model", None)
     return parse_settings({"images": {"paths": "."}, "fingerprints": values}).fingerprints
 
@@ -550,8 +556,14 @@ def _batches(windows: Sequence[NDArray[Any]], size: int) -> list[list[int]]:
     return [rows[at : at + size] for rows in kinds.values() for at in range(0, len(rows), size)]
 
 
+def _learned(count: int) -> NDArray[np.int64]:
+    """Rows of the windows of whose copies the transform learns: others than are to be found, if there are."""
+    first = COPIED if count >= COPIED + FEWEST else 0
+    return np.arange(first, min(count, first + AUTO_COPIES))
+
+
 def _transformed(
-    network: FingerprintsSettings, vectors: Matrix, fitted_to: int, settings: Settings
+    network: FingerprintsSettings, vectors: Matrix, fitted_to: int, copies: Copied, settings: Settings
 ) -> Matrix:
     """Vectors as a new catalog keeps them, the transform fitted to the first of them."""
     if network.pca is not None and network.pca > fitted_to:
@@ -560,7 +572,8 @@ def _transformed(
             "raise --sample"
         )
     parts = shares(settings_lengths(network), network.factors)
-    return VectorTransform.fit(vectors[:fitted_to], network, settings.seed, parts).apply(vectors)
+    fitted = VectorTransform.fit(vectors[:fitted_to], network, settings.seed, parts, copies)
+    return fitted.apply(vectors)
 
 
 def _precision(

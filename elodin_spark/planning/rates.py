@@ -31,7 +31,7 @@ from elodin_spark.fingerprints.prototypes import Prototypes
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.network import settings_vector_length
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.transform import TransformFile, VectorTransform
+from elodin_spark.fingerprints.transform import DIRECTIONS, TransformFile, VectorTransform
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.images.describe import describe_planes
 from elodin_spark.images.listing import ImageFile
@@ -193,6 +193,9 @@ def _stand_in(settings: FingerprintsSettings, folder: Path) -> TransformFile | N
     normal = np.random.default_rng(0).normal
     one, none = np.ones(length, np.float32), np.zeros(length, np.float32)
     transform = VectorTransform(length, none, one, settings.exponent)
+    if settings.copies:
+        rows = normal(0, length**-0.5, (min(DIRECTIONS, settings.copies), length)).astype(np.float32)
+        transform = replace(transform, directions=rows, kept=np.full(len(rows), 0.5, np.float32))
     if settings.components is not None:
         count = min(settings.components, length)
         rows = normal(0, length**-0.5, (count, length)).astype(np.float32)

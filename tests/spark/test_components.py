@@ -19,6 +19,7 @@ pytestmark = pytest.mark.spark
 SMALL = {
     "transform": "standardize",
     "power": 0.5,
+    "copies": 12,
     "pca": 6,
     "pca_sample": 40,
     "storage": "float16",
@@ -69,6 +70,7 @@ def test_vectors_are_transformed_and_labels_the_nearest_prototypes(whole, small)
     found_ids, found = small.vectors()
     np.testing.assert_array_equal(found_ids, ids)
     transform = load_transform(small._store.transform)
+    assert transform.directions.shape == (12, vectors.shape[1])
     expected = transform.apply(vectors)
     np.testing.assert_array_equal(small.transformed(vectors), expected)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())

@@ -51,6 +51,7 @@ def fingerprinting(
     transform: TransformFile | None = None,
     known: Path | None = None,
     chosen: NDArray[np.int64] | None = None,
+    copied: bool = False,
 ) -> Fused:
     """From files, or images, to fingerprints, in one pass.
 
@@ -71,9 +72,11 @@ def fingerprinting(
         File of windows that need not go through the network.
     chosen : ndarray of int64, optional
         Of all windows fingerprint these alone, by their IDs.
+    copied : bool, optional
+        Fingerprint a :func:`copy <elodin_spark.fingerprints.copies.learned_copy>` of each.
     """
     tile, how = TileSpec.from_settings(settings), network.settings
-    last = FingerprintSpec.from_network(network, recipe, keep_pixels, transform, known)
+    last = FingerprintSpec.from_network(network, recipe, keep_pixels, transform, known, copied)
     stages: list[StageSpec]
     if how.mode == "dense":
         stages = [DenseSpec(tile, last, how.block_px, how.halo_px)]
@@ -96,6 +99,7 @@ def fingerprinting_windows(
     transform: TransformFile | None = None,
     known: Path | None = None,
     chosen: NDArray[np.int64] | None = None,
+    copied: bool = False,
 ) -> Fused:
     """From windows that are cut already to fingerprints; parameters as of :func:`fingerprinting`.
 
@@ -105,7 +109,7 @@ def fingerprinting_windows(
         The mode is dense.
     """
     require_windows(network.settings)
-    last = FingerprintSpec.from_network(network, recipe, transform=transform, known=known)
+    last = FingerprintSpec.from_network(network, recipe, transform=transform, known=known, copied=copied)
     return fuse(*(() if chosen is None else (KeepCutoutsSpec(schema.TILED, chosen),)), last)
 
 

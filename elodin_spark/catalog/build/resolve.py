@@ -12,7 +12,7 @@ from elodin_spark.catalog.build.shardedindex import wanted_index_config
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings, Settings
-from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM
+from elodin_spark.config.transform import AUTO_COPIES, AUTO_POWER, AUTO_TRANSFORM
 from elodin_spark.errors import CatalogError, ElodinError, import_extra
 from elodin_spark.fingerprints.labels import check_labels, settled_labels
 from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
@@ -185,6 +185,8 @@ def settle_transform(fingerprints: FingerprintsSettings, weights: Weights) -> Fi
         update["transform"] = AUTO_TRANSFORM
         if fingerprints.power is None:
             update["power"] = AUTO_POWER
+        if fingerprints.copies is None and fingerprints.mode == "window":
+            update["copies"] = AUTO_COPIES
     return fingerprints.model_copy(update=update)
 
 
@@ -196,7 +198,8 @@ def settled_network(store: Store, settings: Settings) -> Settings:
     asked = settings.fingerprints
     update = {name: held for name, held in store.settled.items() if getattr(asked, name) in ("auto", None)}
     if asked.transform != "auto":
-        update.pop("power", None)  # left out beside a transform that is named, it is 1
+        for name in ("power", "copies"):  # left out beside a transform that is named, they are 1 and none
+            update.pop(name, None)
     settled = asked.model_copy(update=update)
     if settled.precision == "int8":
         settled = settled.with_int8_models(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ from elodin_spark.config.settings import FingerprintsSettings, Settings
 from elodin_spark.fingerprints.known import save_known
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.runtimes.network import settings_lengths, settings_vector_length
-from elodin_spark.fingerprints.transform import VectorTransform, few_windows, shares
+from elodin_spark.fingerprints.transform import FEWEST, Copied, VectorTransform, few_windows, shares
 from elodin_spark.images.listing import ImageFile
 from elodin_spark.progress import Progress, step
 from elodin_spark.sampling.sample import sample_keys, stable_sample
@@ -37,6 +37,9 @@ from elodin_spark.stage import StageSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    #: What is read, and how it gets vectors.
+    Frames = Sequence[tuple[DataFrame, StageSpec]]
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +90,14 @@ def fit_to_files(
     chosen = stable_sample(found, wanted, settings.seed)
     log.info("fitting the transform of the vectors to %d windows", len(chosen))
     plain, less = network.untransformed(), bare(settings)
-    frames = [
-        (rows, fingerprinting(less, plain, "", described=described, chosen=chosen))
-        for rows, described in used
-    ]
-    return _fit(store, network.settings, settings.seed, frames, len(chosen), started)
+
+    def frames(some: NDArray[np.int64], copied: bool) -> Frames:
+        return [
+            (rows, fingerprinting(less, plain, "", described=described, chosen=some, copied=copied))
+            for rows, described in used
+        ]
+
+    return _fit(store, network.settings, settings.seed, frames, chosen, started)
 
 
 def fit_to_cutouts(
@@ -124,8 +130,12 @@ def fit_to_cutouts(
     started = time.monotonic()
     chosen = stable_sample(found, network.settings.pca_sample, seed)
     log.info("fitting the transform of the vectors to %d windows", len(chosen))
-    frames = [(cutouts, fingerprinting_windows(network.untransformed(), "", chosen=chosen))]
-    return _fit(store, network.settings, seed, frames, len(chosen), started)
+    plain = network.untransformed()
+
+    def frames(some: NDArray[np.int64], copied: bool) -> Frames:
+        return [(cutouts, fingerprinting_windows(plain, "", chosen=some, copied=copied))]
+
+    return _fit(store, network.settings, seed, frames, chosen, started)
 
 
 def _needs_no_sample(store: Store, chosen: FingerprintsSettings) -> bool:
@@ -169,38 +179,54 @@ def _fit(
     store: Store,
     network: FingerprintsSettings,
     seed: int,
-    frames: Sequence[tuple[DataFrame, StageSpec]],
-    count: int,
+    frames: Callable[[NDArray[np.int64], bool], Frames],
+    chosen: NDArray[np.int64],
     started: float,
 ) -> Path | None:
-    from elodin_spark.spark.batches import vectors_of
-    from elodin_spark.spark.watch import watch_tasks
-
-    found: list[pa.Table] = []
-    spark = frames[0][0].sparkSession if frames else None
-    with Progress(count, "fingerprinting the sample", "windows") as progress:
-        for number, (rows, spec) in enumerate(frames):
-
-            def report(done: int, total: int, before: float = number / len(frames)) -> None:
-                progress.to(int(count * (before + done / total / len(frames))))
-
-            with watch_tasks(spark, report):  # type: ignore[arg-type]
-                found.append(vectors_of(rows, spec))
-        progress.to(count)
-    known = pa.concat_tables(found) if found else None
+    """Fit to windows by their IDs; `frames` gives these, or copies of them, and how they get vectors."""
+    known = _vectors(frames(chosen, False), len(chosen), "fingerprinting the sample")
     if known is None or not known.num_rows:
         if network.mode != "window":
             VectorTransform.fit(np.empty((0, 1), np.float32), network)  # says what is wrong
         log.warning("no window was found to fit the transform of the vectors to")
         return None
-    chosen = known.column("cutout_id").to_numpy()
-    vectors = to_matrix(known.column("vector").combine_chunks())
-    # In the order of the sample, so that the sums of the fit are rounded alike in any partitioning.
-    order = np.lexsort((chosen, sample_keys(chosen, seed)))
-    parts = shares(settings_lengths(network), network.factors)
-    if few := few_windows(network.transform, len(order)):
+    cutout_ids, vectors = _in_order(known, seed)
+    if few := few_windows(network.transform, len(cutout_ids)):
         log.warning("%s. Begin the catalog again when there are more", few)
+    copies = None
+    if network.copies and len(cutout_ids) >= FEWEST:
+        some = cutout_ids[: network.copies]
+        seen = _vectors(frames(some, True), len(some), "fingerprinting copies of some of it")
+        if seen is not None and seen.num_rows:
+            copied_ids, copied = _in_order(seen, seed)
+            # Both in one order, and a copy may lack where its vector is not finite.
+            copies = Copied(np.flatnonzero(np.isin(cutout_ids, copied_ids)), copied)
+    parts = shares(settings_lengths(network), network.factors)
     with step("fitting the transform of the vectors"):
-        transform = VectorTransform.fit(vectors[order], network, seed, parts)
-    store.keep_transform(transform, len(order), time.monotonic() - started)
+        transform = VectorTransform.fit(vectors, network, seed, parts, copies)
+    store.keep_transform(transform, len(cutout_ids), time.monotonic() - started)
     return save_known(store.path, known)
+
+
+def _vectors(frames: Frames, count: int, what: str) -> pa.Table | None:
+    from elodin_spark.spark.batches import vectors_of
+    from elodin_spark.spark.watch import watch_tasks
+
+    found: list[pa.Table] = []
+    with Progress(count, what, "windows") as progress:
+        for number, (rows, spec) in enumerate(frames):
+
+            def report(done: int, total: int, before: float = number / len(frames)) -> None:
+                progress.to(int(count * (before + done / total / len(frames))))
+
+            with watch_tasks(rows.sparkSession, report):
+                found.append(vectors_of(rows, spec))
+        progress.to(count)
+    return pa.concat_tables(found) if found else None
+
+
+def _in_order(found: pa.Table, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """IDs and vectors in the order of the sample, so that sums are rounded alike in any partitioning."""
+    cutout_ids = found.column("cutout_id").to_numpy()
+    order = np.lexsort((cutout_ids, sample_keys(cutout_ids, seed)))
+    return cutout_ids[order], to_matrix(found.column("vector").combine_chunks())[order]

@@ -10,7 +10,6 @@ from elodin_spark.config.load import parse_settings
 from elodin_spark.config.mistakes import of_network
 from elodin_spark.errors import ConfigError, WeightsError
 
-
 WINDOWS = {"generator": {"kind": "sliding_window", "size": 224, "step": 96, "edge": "drop"}}
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from elodin_spark.config.settings import FingerprintsSettings
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.backbones import build_model
+from elodin_spark.fingerprints.copies import learned_copy
 from elodin_spark.fingerprints.known import save_known
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import resolve_network
@@ -23,6 +24,7 @@ from elodin_spark.fingerprints.runtimes.base import NetworkSpec
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
 from elodin_spark.fingerprints.transform import VectorTransform
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.schema import FINGERPRINTED, TILED, rows_to_batch
 from elodin_spark.stage import StageSpec, run_plain
 
@@ -280,6 +282,18 @@ def test_joined_networks_see_the_same_windows_each_in_its_size(spec, expected, c
     assert len(names | {resolve_network(farther, weights).name}) == 4
     rows = run_plain(joined, batches_of([0, 2, "image", 1], [2, 1])).to_pylist()
     np.testing.assert_array_equal(np.float32(rows[1]["vector"]), vectors[2])
+
+
+def test_copies_are_seen_in_place_of_their_windows(spec):
+    batch = batches_of([0, 1, 2, 3, 4, "bad"], [])
+    found = run_plain(replace(spec, copied=True), batch)
+    (runtime,) = spec.load(str)
+    for cutout_id, window in enumerate(WINDOWS[:5]):
+        copy = learned_copy(window, cutout_id)
+        np.testing.assert_array_equal(
+            found["vector"][cutout_id].values, runtime(resize_window(copy, PX)[None])[0][0]
+        )
+    assert found["failure"][5].is_valid
 
 
 def test_labels_are_those_of_the_network_with_classes(spec, tmp_path):

@@ -18,7 +18,11 @@ from elodin_spark.errors import CatalogError, ConfigError, ImageError
 from elodin_spark.fingerprints.prototypes import Prototypes
 from elodin_spark.fingerprints.rows import as_fingerprints
 from elodin_spark.fingerprints.transform import (
+    COPIES_COUNT,
+    DIRECTIONS,
+    FEWEST,
     FLOOR,
+    Copied,
     TransformFile,
     VectorTransform,
     few_windows,
@@ -40,7 +44,14 @@ def cloud(count: int = 60, length: int = 40, seed: int = 0) -> np.ndarray:
 
 
 def fit(vectors: np.ndarray, **chosen) -> VectorTransform:
-    return VectorTransform.fit(vectors, TransformSettings(**chosen), seed=3)
+    """Fitted; where copies are to be learned from, the vectors of these are moved along the first axis."""
+    copies, chosen = None, TransformSettings(**chosen)
+    if chosen.copies:
+        rows = np.arange(chosen.copies)
+        moved = np.zeros((len(rows), vectors.shape[1]), np.float32)
+        moved[:, 0] = np.random.default_rng(1).normal(0, 20, len(rows))
+        copies = Copied(rows, vectors[rows] + moved)
+    return VectorTransform.fit(vectors, chosen, seed=3, copies=copies)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +83,8 @@ KINDS: dict[str, dict] = {
     "standardized": {"transform": "standardize"},
     "standardized, power": {"transform": "standardize", "power": 0.5},
     "power": {"power": 0.7},
+    "bearing copies": {"transform": "standardize", "power": 0.5, "copies": 20, "labels": "prototypes"},
+    "bearing copies, components": {"copies": 20, "pca": 5},
     "of the correlation": {"transform": "standardize", "pca": 4, "labels": "prototypes"},
     "whitened": {"transform": "whiten", "pca": 5, "labels": "prototypes", "prototypes": 8},
 }
@@ -102,6 +115,37 @@ def test_standardized_vectors_have_mean_0_and_variance_1():
     np.testing.assert_allclose(raised, np.sign(found) * np.sqrt(np.abs(found)), rtol=1e-5)
     rotated = fit(cloud(), transform="standardize", pca=40).apply(cloud()).astype(float)
     np.testing.assert_allclose(np.square(rotated).sum(axis=1), np.square(found).sum(axis=1), rtol=1e-4)
+
+
+def test_vectors_are_shortened_along_what_copies_change_and_nowhere_else():
+    vectors = cloud(200)
+    found = fit(vectors, copies=100).apply(vectors).astype(float)
+    np.testing.assert_allclose(found[:, 1:], vectors[:, 1:], rtol=1e-5)
+    moved = np.random.default_rng(1).normal(0, 20, 100)
+    spread = vectors[:, 0].astype(float).var()
+    kept = 1 / np.sqrt(1 + COPIES_COUNT * np.square(moved).mean() / spread)
+    assert kept < 0.7
+    np.testing.assert_allclose(found[:, 0], kept * vectors[:, 0], rtol=1e-4)
+
+
+def test_copies_that_are_as_their_windows_change_nothing():
+    vectors = cloud(200)
+    chosen, rows = TransformSettings(copies=100), np.arange(100)
+    fitted = VectorTransform.fit(vectors, chosen, copies=Copied(rows, vectors[rows]))
+    np.testing.assert_array_equal(fitted.apply(vectors), vectors)
+
+
+def test_no_more_directions_are_learned_than_are_kept_and_none_from_few_windows():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(300, 90)).astype(np.float32)
+    noisy = Copied(np.arange(200), vectors[:200] + rng.normal(size=(200, 90)).astype(np.float32))
+    found = VectorTransform.fit(vectors, TransformSettings(copies=200), copies=noisy)
+    assert found.directions.shape == (DIRECTIONS, 90)
+    assert ((found.kept > 0) & (found.kept < 1)).all()
+    few = FEWEST - 1
+    small = Copied(np.arange(few), noisy.vectors[:few])
+    alone = VectorTransform.fit(vectors[:few], TransformSettings(copies=200), copies=small)
+    assert alone.directions is None
 
 
 @pytest.mark.parametrize("power", [None, 0.5])
@@ -304,7 +348,7 @@ def test_samples_see_both_storages_and_only_their_windows():
 
 
 def recipe_of(transform_sha256: str | None = None, **fingerprints) -> str:
-    settings = parse_settings({"images": {"paths": "x"}, "fingerprints": fingerprints})
+    settings = parse_settings({"images": {"paths": "x"}, "fingerprints": {"networks": [], **fingerprints}})
     return recipe_id(make_recipe(settings, "w", "0" * 64, transform_sha256=transform_sha256))
 
 
@@ -322,6 +366,8 @@ def test_what_changes_a_stored_vector_is_part_of_the_recipe():
         {"transform": "whiten"},
         {"transform": "standardize", "power": 0.5},
         {"power": 0.5},
+        {"copies": 8},
+        {"copies": 9},
         {"pca": 8, "power": 0.5},
         {"labels": "prototypes"},
         {"labels": "prototypes", "prototypes": 50},
@@ -333,7 +379,7 @@ def test_what_changes_a_stored_vector_is_part_of_the_recipe():
     assert recipe_of(transform="none", labels="classes", power=1) == kinds[0]
     fitted = {"sample": 4096, "seed": 0, "sha256": "a" * 64}
     how = {"kind": "none", "power": 1, "components": 8, "prototypes": None}
-    chosen = parse_settings({"images": {"paths": "x"}, "fingerprints": {"pca": 8}})
+    chosen = parse_settings({"images": {"paths": "x"}, "fingerprints": {"networks": [], "pca": 8}})
     found = make_recipe(chosen, "w", "0" * 64, transform_sha256="a" * 64)["fingerprints"]["transform"]
     assert found == how | fitted
     with pytest.raises(ConfigError, match="pca_sample 10 is too few"):

@@ -15,9 +15,9 @@ from elodin_spark.config.load import parse_settings
 from elodin_spark.config.settings import Settings
 from elodin_spark.config.yamltext import read_yaml
 from elodin_spark.errors import ConfigError, InputError, WeightsError
-from elodin_spark.fingerprints.transform import VectorTransform, shares
+from elodin_spark.fingerprints.copies import copies, learned_copy
+from elodin_spark.fingerprints.transform import Copied, VectorTransform, shares
 from elodin_spark.images.listing import list_files
-from elodin_spark.fingerprints.copies import copies
 from elodin_spark.learning.quality import l2_index, nearest_others, precision_at_k
 from elodin_spark.planning import networks
 from elodin_spark.planning.labelfile import LabelFile
@@ -76,14 +76,16 @@ def test_scores_are_those_of_vectors_as_a_new_catalog_has_them(archive, comparis
     assert len(cutouts) == 32
     windows = [cutout.window for cutout in cutouts]
     settings = settings_of(archive[0]).fingerprints
-    shown = [*windows, *copies(windows, "shift", 0)]
+    learned = [learned_copy(cutout.window, cutout.cutout_id) for cutout in cutouts]
+    shown = [*windows, *copies(windows, "shift", 0), *learned]
     both = np.hstack(
         [networks._run(networks._with_network(settings, one), shown).vectors for one in (ZERO, ONE)]
     )
     chosen = networks._with_network(settings, CHOICES[2].network)
-    assert (chosen.transform, chosen.power) == ("standardize", 0.5)
-    fitted = VectorTransform.fit(both[:32], chosen, 0, shares([(2048,), (2048,)], [1.0, 0.5]))
-    vectors = fitted.apply(both)
+    assert (chosen.transform, chosen.power, chosen.copies) == ("standardize", 0.5, 256)
+    parts = shares([(2048,), (2048,)], [1.0, 0.5])
+    fitted = VectorTransform.fit(both[:32], chosen, 0, parts, Copied(np.arange(32), both[64:]))
+    vectors = fitted.apply(both[:64])
     near = nearest_others(l2_index(vectors[:32]))
     row = comparison.rows[2]
     assert row.precision == precision_at_k(near, comparison.labels, [cutout.path for cutout in cutouts])
@@ -273,10 +275,13 @@ def test_the_files_and_the_table_say_the_same(comparison, tmp_path) -> None:
     assert (facts["windows"], facts["seed"], facts["labels"]) == (32, 0, {"bar": 16, "disk": 16})
     text = comparison_text(comparison)
     lines = text.splitlines()
-    for row in facts["rows"]:
+    for found, row in zip(comparison.rows, facts["rows"], strict=True):
         (line,) = [one for one in lines if one.startswith((f"{row['choice']} ", f"{row['choice']} *"))]
-        precision = row["precision_at_10"]
-        assert f"{precision['value']:.3f} [{precision['low']:.3f}, {precision['high']:.3f}]" in line
+        precision, kept = found.precision, row["precision_at_10"]
+        assert f"{precision.value:.3f} [{precision.low:.3f}, {precision.high:.3f}]" in line
+        assert [kept[name] for name in ("value", "low", "high")] == pytest.approx(
+            [precision.value, precision.low, precision.high], abs=1e-4
+        )
         assert f"{row['copies_found']['all']['value']:.2f}" in line
         assert f"{row['vector_length']:,}" in line
     assert "to take both:" in text
