@@ -33,10 +33,20 @@ from typing import Any
 
 import numpy as np
 from machine import machine, one_thread, report
-from quality_recipes import BASELINES, Recipe, Vectors, crossed, fit_transform, prototypes, units
+from quality_recipes import (
+    BASELINES,
+    Recipe,
+    Vectors,
+    crossed,
+    fit_transform,
+    learned_rows,
+    prototypes,
+    units,
+)
 
 from elodin_spark.errors import ElodinError, InputError, WeightsError
-from elodin_spark.fingerprints.copies import BLUR_SIDE, COPIES, NOISE_LEVELS, SHIFT_SIDE, copies
+from elodin_spark.fingerprints.copies import BLUR_SIDE, COPIES, NOISE_LEVELS, SHIFT_SIDE, copies, learned_copy
+from elodin_spark.fingerprints.transform import Copied
 from elodin_spark.learning.labeled import LabeledSet, read_set
 from elodin_spark.learning.quality import (
     Score,
@@ -143,9 +153,11 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any
         # The copies are the same for all recipes.
         chosen = labeled.some(options.found, options.seed)
         copied = {k: copies(chosen.pictures, k, options.seed) for k in COPIES if "found" in options.scores}
+        rows_found = labeled.rows(options.found, options.seed)
+        learned = learned_rows(len(labeled.labels), rows_found, options.seed)
         for recipe in recipes:
             started = time.perf_counter()
-            rows.append(row_of(options, labeled, chosen, copied, recipe, source, first))
+            rows.append(row_of(options, labeled, chosen, copied, learned, recipe, source, first))
             seconds = time.perf_counter() - started
             print(f"{labeled.name}, {recipe.name}, {recipe.transform}: {seconds:.0f} s", file=sys.stderr)
     facts = {
@@ -179,13 +191,18 @@ def row_of(
     labeled: LabeledSet,
     chosen: LabeledSet,
     copied: dict[str, Sequence[np.ndarray]],
+    learned: np.ndarray,
     recipe: Recipe,
     source: Vectors,
     first: dict[str, np.ndarray],
 ) -> dict[str, Any]:
     """All scores of one recipe on one set; `first` holds what the first recipe gave, to compare with."""
     raw, classes = source(recipe, labeled.pictures)
-    transform = fit_transform(recipe, raw, options.seed)
+    learned_from = None
+    if recipe.transform == "auto":
+        seen = [learned_copy(labeled.pictures[row], int(row)) for row in learned]
+        learned_from = Copied(learned, source(recipe, seen)[0])
+    transform = fit_transform(recipe, raw, options.seed, learned_from)
     vectors = transform(raw)
     scores: dict[str, Score] = {}
     common: dict[str, Any] = {"groups": labeled.objects, "seed": options.seed}

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from elodin_spark.config.load import parse_settings
 from elodin_spark.config.shipped import own_network
-from elodin_spark.config.transform import AUTO_POWER, AUTO_TRANSFORM, TransformSettings
+from elodin_spark.config.transform import AUTO_COPIES, AUTO_POWER, AUTO_TRANSFORM, TransformSettings
 from elodin_spark.cutouts.texture import LENGTHS, texture
 from elodin_spark.errors import ConfigError
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.network import layer_lengths
 from elodin_spark.fingerprints.stage import FingerprintSpec
-from elodin_spark.fingerprints.transform import VectorTransform, shares
+from elodin_spark.fingerprints.transform import FEWEST, Copied, VectorTransform, shares
 from elodin_spark.fingerprints.weights.resolve import resolve_weights
 from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.fingerprints.windows import resize_window
@@ -217,6 +217,13 @@ def _haralick(pixels: NDArray[np.uint8]) -> tuple[Matrix, None]:
 Steps = Callable[[Matrix], Matrix]
 
 
+def learned_rows(count: int, found: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Rows of a set whose copies a transform learns from: others than are to be found, where there are."""
+    others = np.setdiff1d(np.arange(count), found)
+    some = others if len(others) >= FEWEST else np.arange(count)
+    return np.sort(np.random.default_rng(seed).permutation(some)[:AUTO_COPIES])
+
+
 def layer_of(recipe: Recipe) -> str | None:
     """The layer of a network whose output is its vector: the one named, or what its weights want."""
     return recipe.layer or own_network(recipe.source, recipe.backbone).get("layer")
@@ -227,22 +234,23 @@ def turns_of(recipe: Recipe) -> int:
     return int(recipe.augmentations or own_network(recipe.source, recipe.backbone)["augmentations"])
 
 
-def fit_transform(recipe: Recipe, vectors: Matrix, seed: int) -> Steps:
+def fit_transform(recipe: Recipe, vectors: Matrix, seed: int, copies: Copied | None = None) -> Steps:
     """What is done to all vectors before they are compared, fitted to a set without its labels.
 
     Steps, in the order they are joined by +: ``none``; ``standardize``: mean 0 and deviation 1 of each
     component; ``whitenD``: projected to the first D principal components (256), each then of deviation 1;
     ``power``: the square root of each component, with its sign; ``l2``: length 1. Or ``auto`` alone: what a
-    new catalog does. The pixels of ``pca`` are projected to 64 components before, and ``haralick``
-    standardized.
+    new catalog does, which learns from `copies`, too. The pixels of ``pca`` are projected to 64 components
+    before, and ``haralick`` standardized.
     """
     names = list(_steps(recipe.transform))
     if names == ["auto"]:
-        chosen = TransformSettings(transform=AUTO_TRANSFORM, power=AUTO_POWER, labels="units")
+        learned = 0 if copies is None else AUTO_COPIES
+        chosen = TransformSettings(transform=AUTO_TRANSFORM, power=AUTO_POWER, copies=learned, labels="units")
         networks = (recipe, *recipe.joined)
         lengths = [layer_lengths(each.backbone, layer_of(each)) for each in networks]
         parts = shares(lengths, [each.factor for each in networks])
-        return VectorTransform.fit(vectors, chosen, seed, parts).apply
+        return VectorTransform.fit(vectors, chosen, seed, parts, copies).apply
     names = {"pca": ["pca64"], "haralick": ["standardize"]}.get(recipe.source, []) + names
     steps: list[Steps] = []
     for name in names:

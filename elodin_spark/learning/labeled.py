@@ -43,11 +43,17 @@ class LabeledSet:
     labels: list[str]
     objects: list[str] | None = None
 
+    def rows(self, count: int, seed: int) -> NDArray[np.int64]:
+        """Rows of at most `count` of them, drawn at random, in order."""
+        if count >= len(self.labels):
+            return np.arange(len(self.labels))
+        return np.sort(np.random.default_rng(seed).choice(len(self.labels), count, replace=False))
+
     def some(self, count: int, seed: int) -> LabeledSet:
-        """At most `count` of them, drawn at random and kept in their order."""
+        """Those of :meth:`rows`."""
         if count >= len(self.labels):
             return self
-        rows = np.sort(np.random.default_rng(seed).choice(len(self.labels), count, replace=False))
+        rows = self.rows(count, seed)
         objects = None if self.objects is None else [self.objects[i] for i in rows]
         held = self.pictures
         taken = held.take(rows) if isinstance(held, PictureFiles) else [held[i] for i in rows]
