@@ -8,6 +8,7 @@ and the size of the batch are put to it when it is loaded.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import shutil
 import sys
@@ -42,7 +43,13 @@ def without_telemetry() -> Iterator[None]:
 
     It does so when it is imported, unless it was told otherwise, and does without that package.
     """
-    name = "openvino_telemetry"
+    with _without("openvino_telemetry"):
+        yield
+
+
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Let a module that is not imported yet be none."""
     before = sys.modules.get(name, ...)
     sys.modules[name] = None  # type: ignore[assignment]
     try:
@@ -54,6 +61,10 @@ def without_telemetry() -> Iterator[None]:
             sys.modules[name] = before  # type: ignore[assignment]
 
 
+#: What OpenVINO converts models of others with: most of the time that importing it takes.
+_CONVERTER = "openvino.tools.ovc"
+
+
 @cache
 def load_openvino() -> Any:
     """Import OpenVINO.
@@ -63,10 +74,21 @@ def load_openvino() -> Any:
     MissingDependencyError
         It is not installed.
     """
-    with without_telemetry():
-        return import_extra(
+    with without_telemetry(), _without(_CONVERTER):
+        openvino = import_extra(
             "openvino", "fingerprints.runtime openvino", instead="set fingerprints.runtime=tensorflow"
         )
+    if not hasattr(openvino, "convert_model"):
+        openvino.__getattr__ = _with_converter  # for whoever else uses it in this process
+    return openvino
+
+
+def _with_converter(name: str) -> Any:
+    """What ``openvino`` has when it is imported with its converter, imported when it is asked for."""
+    if name != "convert_model":
+        raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+    with without_telemetry():
+        return importlib.import_module(_CONVERTER).convert_model
 
 
 class OpenVINORuntime(Runtime):

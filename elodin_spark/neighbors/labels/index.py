@@ -157,19 +157,6 @@ class LabelIndex:
         """How many sets hold each label, int64, shape (n_labels,)."""
         return np.sum([np.zeros(self.n_labels, np.int64), *(s.counts for s in self.shards)], axis=0)
 
-    def sets_of(self, ids: ArrayLike) -> list[NDArray[np.int32]]:
-        """Return stored label sets, each ascending; int32.
-
-        Raises
-        ------
-        UnknownCutoutError
-            An ID is not indexed.
-        """
-        return [
-            np.flatnonzero(np.unpackbits(code, bitorder="little")).astype(np.int32)
-            for code in self._codes_of(ids_array(ids))
-        ]
-
     def search(
         self,
         queries: Queries,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers.labels import label_index
+from helpers.labels import label_index, sets_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -232,7 +232,7 @@ def test_a_filter_gives_all_that_are_allowed(world: World, kind: str, share: flo
 @pytest.mark.parametrize("filtered", [False, True])
 def test_what_a_cutout_has_asks_like_the_cutout(world: World, kind: str, filtered: bool) -> None:
     ids = np.sort(world.ids)[:600]
-    queries = ExternalQueries(world.l2.vectors_of(ids[:4]), world.jaccard.index.sets_of(ids[:4]))
+    queries = ExternalQueries(world.l2.vectors_of(ids[:4]), sets_of(world.jaccard.index, ids[:4]))
     index, allowed = world.kinds[kind], ids if filtered else None
     near, distances = index.search(queries.take(np.arange(3)), 5, allowed=allowed)
     assert near[:, 0].tolist() == ids[:3].tolist()
@@ -244,7 +244,7 @@ def test_what_a_cutout_has_asks_like_the_cutout(world: World, kind: str, filtere
 
 
 def test_the_label_distance_is_not_asked_with_what_has_no_scores(world: World) -> None:
-    queries = ExternalQueries(world.l2.vectors_of(world.ids[:1]), world.jaccard.index.sets_of(world.ids[:1]))
+    queries = ExternalQueries(world.l2.vectors_of(world.ids[:1]), sets_of(world.jaccard.index, world.ids[:1]))
     with pytest.raises(InputError, match="label distance compares cutouts of a catalog"):
         replace(world.lists, metric="label_scores").search(queries, 5)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers.labels import label_index
+from helpers.labels import label_index, sets_of
 
 from elodin_spark.catalog.search.engine import NeighborSearch
 from elodin_spark.catalog.search.options import SearchOptions
@@ -84,7 +84,7 @@ def test_queries_from_outside_are_answered_as_those_by_id(large, share: int) -> 
     ids = np.arange(len(index))
     kept = None if share == 1 else ids[17::share]
     by = index.by if isinstance(index, TieBroken) else index
-    sets = index.index.sets_of([17, 4]) if isinstance(index, TieBroken) else None
+    sets = sets_of(index.index, [17, 4]) if isinstance(index, TieBroken) else None
     queries = ExternalQueries(by.vectors_of([17, 4]), sets)
     options = SearchOptions(k=6, where=None if kept is None else "asked before")
     answer = NeighborSearch(options, index, places(ids), "the test", kept)

@@ -170,6 +170,22 @@ def test_openvino_and_nncf_are_imported_without_what_reports_their_use(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
+CONVERTER = """
+import sys
+from elodin_spark.fingerprints.runtimes.openvino import load_openvino
+openvino = load_openvino()
+print("openvino.tools.ovc" in sys.modules, hasattr(openvino, "nothing_of_the_kind"))
+from openvino import convert_model
+print(convert_model is sys.modules["openvino.tools.ovc"].convert_model is openvino.convert_model)
+print("openvino_telemetry" in sys.modules)
+"""
+
+
+def test_openvino_is_imported_without_its_converter_which_comes_when_it_is_asked_for():
+    done = subprocess.run([sys.executable, "-c", CONVERTER], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False", "True", "False"], done.stderr
+
+
 JAX = """
 import sys
 import numpy as np
