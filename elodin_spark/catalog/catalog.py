@@ -114,7 +114,7 @@ class Catalog:
         ----------
         path : str or Path
             A folder that does not exist or is empty, on a file system that the driver and
-            all executors share. A catalog without a cutout, which a run was refused for, is begun anew.
+            all executors share. A catalog without a cutout that was begun otherwise is begun anew.
         settings : Settings
             See :func:`elodin_spark.config.load.load_config`.
 

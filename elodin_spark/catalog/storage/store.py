@@ -199,7 +199,8 @@ class Store:
         Parameters
         ----------
         path : str or Path
-            A folder that does not exist or is empty, or holds a catalog without a cutout: that one goes.
+            A folder that does not exist or is empty, or holds a catalog without a cutout that was begun
+            otherwise: that one goes.
         settings : Settings
         recipe : dict
             See :mod:`elodin_spark.provenance`.
@@ -218,10 +219,11 @@ class Store:
             `path` holds a catalog with cutouts already, or anything else.
         """
         path = Path(path)
-        held = (path / "catalog.json").exists()
-        if held:
-            cls.require_empty(path)
-        elif path.exists() and (not path.is_dir() or not _is_half_made(path)):
+        held = cls(path) if (path / "catalog.json").exists() else None
+        begun = _begun({"recipe": recipe, "root": root, "runtime": runtime})
+        if held is not None and (not held.empty or _begun(held.meta) == begun):
+            raise CatalogError(f"{path} already holds a catalog; open it, or choose another folder")
+        if held is None and path.exists() and (not path.is_dir() or not _is_half_made(path)):
             raise CatalogError(
                 f"{path} exists and is not an empty folder; choose another place for the catalog"
             )
@@ -243,7 +245,9 @@ class Store:
             "precision": precision,
         }
         with locked(path):
-            if (path / "catalog.json").exists() and not (held and cls(path).empty):
+            now = cls(path) if (path / "catalog.json").exists() else None
+            same = held is not None and now is not None and _begun(now.meta) == _begun(held.meta)
+            if now is not None and not (same and now.empty):
                 raise CatalogError(f"another run has just made a catalog in {path}: run again, to take it up")
             for name in _FOLDERS:
                 (path / name).mkdir(exist_ok=True)

@@ -134,6 +134,8 @@ def refused(tmp_path: Path) -> Store:
 def test_a_catalog_without_a_cutout_is_begun_anew_and_nothing_of_it_is_left(refused):
     store = refused
     assert store.empty
+    with pytest.raises(CatalogError, match="already holds a catalog"):  # which is this very one
+        Store.create(store.path, SETTINGS, store.meta["recipe"], WEIGHTS, "/data")
     other = parse_settings({"images": {"paths": "/data"}, "cutouts": {"generator": {"kind": "full_image"}}})
     anew = Store.create(store.path, other, make_recipe(other, "random:0", "0" * 64), WEIGHTS, "/elsewhere")
     assert (anew.commits(), anew.product("index"), anew.transform) == ([], None, None)
