@@ -80,7 +80,8 @@ def tables(images: int, across: int, seed: int = 0) -> Rows:
 
 def write_catalog(path: Path, rows: Rows, batches: int = 2, classes: bool = True, **settings: Any) -> Catalog:
     """Write the tables in batches of images, and build the indices; labels are classes, or units."""
-    wanted = parse_settings({"images": {"paths": "/data"}} | settings)
+    network = {"networks": [], **settings.pop("fingerprints", {})}
+    wanted = parse_settings({"images": {"paths": "/data"}, "fingerprints": network} | settings)
     weights = Weights("w.h5", "/w", "1" * 64, "resnet50", *((len(LABELS), LABELS) if classes else ()))
     store = Store.create(path, wanted, make_recipe(wanted, "w.h5", "1" * 64), weights, "/data")
     image_of = {row["cutout_id"]: row["image_id"] for row in rows["cutouts"]}

@@ -147,7 +147,9 @@ def test_nothing_cannot_be_fused():
 
 
 def recipe(weights: str = "a.h5", sha: str = "1" * 64, **sections):
-    return make_recipe(parse_settings({"images": {"paths": "/data"}, **sections}), weights, sha)
+    network = {"networks": [], **sections.pop("fingerprints", {})}
+    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": network, **sections})
+    return make_recipe(settings, weights, sha)
 
 
 def test_a_recipe_names_what_fingerprints_depend_on_and_nothing_else():

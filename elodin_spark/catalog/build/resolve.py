@@ -185,8 +185,8 @@ def settle_transform(fingerprints: FingerprintsSettings, weights: Weights) -> Fi
         update["transform"] = AUTO_TRANSFORM
         if fingerprints.power is None:
             update["power"] = AUTO_POWER
-        if fingerprints.copies is None and fingerprints.mode == "window":
-            update["copies"] = AUTO_COPIES
+        if fingerprints.copies is None:
+            update["copies"] = AUTO_COPIES if fingerprints.mode == "window" else 0
     return fingerprints.model_copy(update=update)
 
 

@@ -310,7 +310,7 @@ def test_the_size_is_the_networks_own_unless_one_is_given():
 
 def test_the_recipe_holds_the_size_and_the_layer():
     def recipe(**values):
-        settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": values})
+        settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": {"networks": [], **values}})
         return make_recipe(settings, "w", "1" * 64)
 
     assert recipe()["fingerprints"]["input_px"] == 64

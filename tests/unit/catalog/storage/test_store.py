@@ -24,7 +24,7 @@ from elodin_spark.fingerprints.weights.types import Weights
 from elodin_spark.provenance import make_recipe, recipe_id
 
 WEIGHTS = Weights("random:0", "/cache/w.weights.h5", "0" * 64, "resnet50")
-SETTINGS = parse_settings({"images": {"paths": "/data"}})
+SETTINGS = parse_settings({"images": {"paths": "/data"}, "fingerprints": {"networks": []}})
 
 
 def make(path: Path) -> Store:
@@ -119,7 +119,7 @@ def test_a_folder_with_anything_in_it_is_not_overwritten(tmp_path, store):
 def refused(tmp_path: Path) -> Store:
     """Two batches whose files were all refused, and what came of them."""
     chosen = {"labels": "units", "transform": "standardize"}
-    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": chosen})
+    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": {"networks": [], **chosen}})
     recipe = make_recipe(settings, "random:0", "0" * 64)
     store = Store.create(tmp_path / "catalog", settings, recipe, WEIGHTS, "/data")
     for batch in range(2):
@@ -136,7 +136,13 @@ def test_a_catalog_without_a_cutout_is_begun_anew_and_nothing_of_it_is_left(refu
     assert store.empty
     with pytest.raises(CatalogError, match="already holds a catalog"):  # which is this very one
         Store.create(store.path, SETTINGS, store.meta["recipe"], WEIGHTS, "/data")
-    other = parse_settings({"images": {"paths": "/data"}, "cutouts": {"generator": {"kind": "full_image"}}})
+    other = parse_settings(
+        {
+            "images": {"paths": "/data"},
+            "cutouts": {"generator": {"kind": "full_image"}},
+            "fingerprints": {"networks": []},
+        }
+    )
     anew = Store.create(store.path, other, make_recipe(other, "random:0", "0" * 64), WEIGHTS, "/elsewhere")
     assert (anew.commits(), anew.product("index"), anew.transform) == ([], None, None)
     assert anew.meta["root"] == "/elsewhere"
@@ -186,7 +192,7 @@ def test_labels_are_called_by_class_or_unit(tmp_path, store):
 def test_labels_need_not_be_those_of_the_head(tmp_path, labels, count):
     weights = Weights("w.h5", "/w", "1" * 64, "resnet50", classes=2, label_names=("n1 cat", "n2 dog"))
     chosen = {"labels": labels, "prototypes": 3, "transform": "standardize", "pca": 4}
-    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": chosen})
+    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": {"networks": [], **chosen}})
     recipe = make_recipe(settings, "w.h5", "1" * 64, units=labels == "units")
     store = Store.create(tmp_path / "catalog", settings, recipe, weights, "/data")
     before = store.meta["recipe_id"]
@@ -203,9 +209,12 @@ def test_labels_need_not_be_those_of_the_head(tmp_path, labels, count):
 HEADED = Weights("w.h5", "/w", "1" * 64, "resnet50", classes=2, label_names=("n1 cat", "n2 dog"))
 #: Settings of which a catalog settles what they leave open, and what that is.
 LEFT_OPEN = [
-    ({}, {"transform": "standardize", "power": 0.5, "precision": "f32"}),
-    ({"power": 0.7}, {"transform": "standardize", "power": 0.7}),
-    ({"transform": "standardize"}, {"transform": "standardize", "power": None}),
+    ({}, {"transform": "standardize", "power": 0.5, "copies": 256, "precision": "f32"}),
+    ({"power": 0.7}, {"transform": "standardize", "power": 0.7, "copies": 256}),
+    ({"copies": 9}, {"transform": "standardize", "power": 0.5, "copies": 9}),
+    ({"copies": 0}, {"transform": "standardize", "power": 0.5, "copies": 0}),
+    ({"transform": "standardize"}, {"transform": "standardize", "power": None, "copies": None}),
+    ({"transform": "standardize", "copies": 9}, {"transform": "standardize", "copies": 9}),
     ({"transform": "none"}, {"transform": "none", "power": None}),
     ({"transform": "none", "labels": "units"}, {"transform": "none", "labels": "units"}),
     ({"transform": "whiten", "power": 1.0}, {"transform": "whiten", "power": 1.0}),
@@ -221,7 +230,7 @@ LEFT_OPEN = [
 @pytest.mark.parametrize(("asked", "right"), LEFT_OPEN, ids=[str(asked) for asked, _ in LEFT_OPEN])
 @pytest.mark.parametrize("fitted", [False, True])
 def test_what_a_catalog_settled_is_read_back_as_it_was_settled(tmp_path, weights, asked, right, fitted):
-    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": asked})
+    settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": {"networks": [], **asked}})
     network = settle_transform(settings.fingerprints, weights)
     if network.precision == "auto":  # measured elsewhere
         network = network.model_copy(update={"precision": "f32"})

@@ -115,7 +115,7 @@ def test_precision_auto_and_int8_without_its_network_are_matters_of_a_run(tmp_pa
 
 def test_the_recipe_holds_the_arithmetic_but_not_the_runtime_in_f32():
     def made(by=None, model=None, **values):
-        settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": values})
+        settings = parse_settings({"images": {"paths": "/data"}, "fingerprints": {"networks": [], **values}})
         return recipe_id(make_recipe(settings, "w", "1" * 64, by, model))
 
     exact = made()
