@@ -20,7 +20,7 @@ from elodin_spark.config.feed import FeedSettings
 from elodin_spark.config.pretrain import PretrainSettings
 from elodin_spark.config.shipped import SURVEY
 from elodin_spark.datasets.stamps import SHAPES, STAMP_KINDS, draw_stamps
-from elodin_spark.errors import ConfigError
+from elodin_spark.errors import ConfigError, InputError
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.weights.keras_files import read_arrays
 from elodin_spark.fingerprints.weights.shipped import find_shipped
@@ -215,6 +215,11 @@ def _taught(
     if labeled is None:
         raise ConfigError("labeled ones of a step are asked for: name a set of them, or set labeled to 0")
     learned, held = labeled.split(settings.held, settings.seed)
+    if len(held.labels) < 2:
+        raise InputError(
+            f"set {labeled.name}: {len(held.labels)} of {len(labeled.labels)} are held out, and neighbors "
+            "are checked among two or more: give more, or set a larger held"
+        )
     return Taught.of(learned, settings.source_px), [*watched, held]
 
 
@@ -249,7 +254,7 @@ def _precision(vectors: NDArray[np.float32], labels: NDArray[Any], k: int = 10) 
     spread = vectors.std(axis=0)
     vectors = (vectors - vectors.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    hits = np.empty(len(unit))
+    hits, k = np.empty(len(unit)), min(k, len(unit) - 1)
     for start in range(0, len(unit), 512):
         likeness = unit[start : start + 512] @ unit.T
         rows = np.arange(len(likeness))

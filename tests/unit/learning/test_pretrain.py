@@ -27,6 +27,7 @@ from elodin_spark.learning.batches import ViewBatch
 from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.history import HISTORY, append_history, cut_history, read_history
+from elodin_spark.learning.labeled import LabeledSet
 from elodin_spark.learning.objective import alike_loss, contrastive_loss, kind_loss, shape_loss
 from elodin_spark.learning.pretrain import learning_rate, pretrain
 from elodin_spark.learning.pretrainmodel import PretrainModel
@@ -276,6 +277,9 @@ def test_cutouts_are_asked_for_where_they_are_to_be_learned_from(tmp_path: Path)
         pretrain(None, tmp_path, PretrainSettings())
     with pytest.raises(ConfigError, match="name a set of them"):
         pretrain(None, tmp_path, PretrainSettings(cutouts=0, labeled=2))
+    lonely = LabeledSet("mine", [np.zeros((8, 8, 3), np.uint8)] * 2, ["a", "b"])
+    with pytest.raises(InputError, match="0 of 2 are held out"):
+        pretrain(None, tmp_path, PretrainSettings(cutouts=0, labeled=2), labeled=lonely)
     few = CutoutSet.read(write_set(tmp_path / "set", rows=3, files=1))
     with pytest.raises(InputError, match="fill no batch of 48"):
         pretrain(few, tmp_path, PretrainSettings(stamp_pool=1, stamp_px=32, checked=100))
