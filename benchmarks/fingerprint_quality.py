@@ -10,8 +10,9 @@
 
 A recipe is pca (pixels to 64 principal components), haralick (texture), or what fingerprints.weights
 takes: random:SEED, imagenet, survey, imagenet-lite, a file or URI. Options follow a colon: px, transform,
-metric, backbone, layer, augmentations. A set is efigi or radio below --data, or NAME=PATH of a folder with a
-folder for each class, or of a CSV of file,label[,object].
+metric, backbone, layer, augmentations. A set is efigi or radio below --data; efigi-held, the third of efigi
+that the weights survey did not learn from; or NAME=PATH of a folder with a folder for each class, or of a CSV
+of file,label[,object].
 
 precision: share of the 10 nearest others of the same class, mean by class, mean of the classes;
 over the first: how far above that of the first recipe, cutout by cutout.
@@ -65,6 +66,8 @@ from elodin_spark.neighbors.labels.shard import LabelShard, add_label_shard
 
 #: Where the named sets are below the folder of data.
 NAMED = {"efigi": "efigi/labels.csv", "radio": "radio_galaxies"}
+#: Of a set that weights of the package learned from, what they did not: share and seed of their training.
+HELD = {"efigi-held": ("efigi", 1 / 3, 0)}
 _SCORES = ("precision", "jaccard", "probe", "found")
 #: Weights that a machine may lack: a line says so, and the rest is scored.
 _MAY_LACK = ("imagenet", "survey", "imagenet-lite")
@@ -180,9 +183,17 @@ def read_sets(options: argparse.Namespace) -> list[LabeledSet]:
             raise InputError(f"--set takes NAME=PATH, got {item}")
         own[name] = Path(path)
     names = options.sets or list(own) or list(NAMED)
-    if unknown := [name for name in names if name not in paths | own]:
-        raise InputError(f"there is no set {unknown[0]}: choose of {', '.join(paths | own)}, or give --set")
-    found = [read_set(name, (paths | own)[name]) for name in names]
+    if unknown := [name for name in names if name not in {**paths, **own, **HELD}]:
+        raise InputError(
+            f"there is no set {unknown[0]}: choose of {', '.join({**paths, **HELD, **own})}, or give --set"
+        )
+    found = []
+    for name in names:
+        if name in HELD and name not in own:
+            whole, share, seed = HELD[name]
+            found.append(read_set(whole, (paths | own)[whole]).split(share, seed)[1])
+        else:
+            found.append(read_set(name, (paths | own)[name]))
     return found if options.limit is None else [s.some(options.limit, options.seed) for s in found]
 
 

@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("bf16", "f32"), nargs="+", default=["bf16", "f32"])
     parser.add_argument("--stamps", type=int, default=64, help="cutouts of a step, of two views each")
     parser.add_argument("--steps", type=int, default=5, help="measured, after two that are not")
+    parser.add_argument("--frozen", type=int, default=0, help="first stages that stay as they are")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
     values = parser.parse_args()
@@ -46,9 +47,11 @@ def measure(values: argparse.Namespace, px: int, precision: str) -> dict[str, ob
             "cutouts": 0,
             "stamps": values.stamps,
             "precision": precision,
+            "frozen": values.frozen,
+            "start": "survey" if values.frozen else None,
         }
     )
-    model = PretrainModel(settings, len(KINDS), len(SHAPES), learning_rate(settings), values.threads)
+    model = PretrainModel(settings, len(KINDS), len(SHAPES), learning_rate(settings), threads=values.threads)
     taken = []
     for batch in list(view_batches(None, draw_stamps(0, values.stamps, 96, 0), settings)):
         started = time.perf_counter()

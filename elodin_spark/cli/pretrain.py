@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def pretrain(
     cutouts: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Argument(
-            metavar="[CATALOG_OR_CUTOUTS]",
+            metavar="[CATALOG_OR_CUTOUTS]...",
             help="Folder of a catalog, or Parquet files with a column jpeg, png, thumbnail or pixels.",
         ),
     ] = None,
@@ -38,11 +38,23 @@ def pretrain(
             "folder with a folder for each class, or a CSV of file,label.",
         ),
     ] = None,
+    learn: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="Labeled cutouts to learn from, as --watch takes them; a share (setting held) is held out "
+            "and watched. --set labeled=32 says how many in a step.",
+        ),
+    ] = None,
+    attributes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Of --learn: file, and columns of numbers to learn as well."),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the network; all cores by default.")
     ] = None,
 ) -> None:
-    """Train ResNet50 on cutouts without labels.
+    """Train ResNet50 on cutouts without labels, and on labeled ones beside them.
 
     Simulated objects of known shape are among them. Killed at any time, the same command goes on from the
     last checkpoint. KERAS_BACKEND names what trains: torch, the fastest on CPUs and on GPUs, tensorflow
@@ -62,26 +74,30 @@ def pretrain(
     from elodin_spark.learning.labeled import read_set
     from elodin_spark.learning.trained import train_and_pack
 
-    sets = []
-    for text in watch or []:
+    def named(option: str, text: str) -> tuple[str, Path]:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
-            raise ConfigError(f"--watch takes NAME=PATH, got {text!r}")
-        sets.append(read_set(name, Path(path)))
-    if settings.cutouts and cutouts is None:
+            raise ConfigError(f"{option} takes NAME=PATH, got {text!r}")
+        return name, Path(path)
+
+    sets = [read_set(*named("--watch", text)) for text in watch or []]
+    if bool(learn) != bool(settings.labeled):
+        raise ConfigError("--learn and the setting labeled, above 0, are given together")
+    labeled = None if learn is None else read_set(*named("--learn", learn), attributes)
+    if settings.cutouts and not cutouts:
         raise ConfigError(
             "name a catalog or Parquet files of cutouts, or learn from simulated objects alone: "
             "--set cutouts=0"
         )
-    found = _cutouts(cutouts, column) if cutouts is not None and settings.cutouts else None
-    packed = train_and_pack(found, out, settings, watched=sets, threads=threads)
+    found = _cutouts(cutouts, column) if cutouts and settings.cutouts else None
+    packed = train_and_pack(found, out, settings, labeled=labeled, watched=sets, threads=threads)
     typer.echo(f"{packed}: set fingerprints.weights={packed}")
 
 
-def _cutouts(path: Path, column: str | None) -> CutoutSet:
+def _cutouts(paths: list[Path], column: str | None) -> CutoutSet:
     from elodin_spark.catalog import Catalog
     from elodin_spark.learning.cutoutset import CutoutSet
 
-    if (path / "catalog.json").exists():
-        return Catalog.open(path).cutout_set(column)
-    return CutoutSet.read(path, column)
+    if len(paths) == 1 and (paths[0] / "catalog.json").exists():
+        return Catalog.open(paths[0]).cutout_set(column)
+    return CutoutSet.read(paths, column)

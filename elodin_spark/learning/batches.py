@@ -14,10 +14,11 @@ from elodin_spark.config.pretrain import PretrainSettings
 from elodin_spark.datasets.stamps import Stamps
 from elodin_spark.learning.feed import Feed
 from elodin_spark.learning.profiles import profile
+from elodin_spark.learning.taught import Taught
 from elodin_spark.learning.views import Place, choose_place, view, whole
 
 #: Streams of random numbers of a step.
-_REAL, _SIMULATED = 0, 1
+_REAL, _SIMULATED, _TAUGHT = 0, 1, 2
 _AHEAD = 3
 
 
@@ -37,6 +38,10 @@ class ViewBatch:
         NaN likewise.
     profiles : ndarray of float32, shape (2 n, p)
         What each cutout measures, see :func:`~elodin_spark.learning.profiles.profile`.
+    classes : ndarray of int64, shape (2 n,)
+        Of labeled ones; -1 of others.
+    attributes : ndarray of float32, shape (2 n, a)
+        NaN where it is not known.
     epoch, taken : int
         Where the feed stands after it: batches taken of an epoch.
     """
@@ -46,6 +51,8 @@ class ViewBatch:
     kinds: NDArray[np.int64]
     shapes: NDArray[np.float32]
     profiles: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    attributes: NDArray[np.float32]
     epoch: int
     taken: int
 
@@ -54,6 +61,7 @@ def view_batches(
     feed: Feed | None,
     stamps: Stamps,
     settings: PretrainSettings,
+    taught: Taught | None = None,
     *,
     step: int = 0,
     epoch: int = 0,
@@ -70,6 +78,8 @@ def view_batches(
         Of ``settings.cutouts`` at a time; None where there are none of them in a step.
     stamps : Stamps
     settings : PretrainSettings
+    taught : Taught, optional
+        Labeled ones, where ``settings.labeled`` of a step are to be learned from.
     step, epoch, taken : int
         Where to go on.
     threads : int
@@ -77,7 +87,7 @@ def view_batches(
     real = itertools.repeat((None, 0, 0)) if feed is None else _forever(feed, epoch, taken)
     with ThreadPoolExecutor(threads, "elodin-views") as pool:
         tasks = (
-            pool.submit(_batch, number, images, stamps, settings, at, count)
+            pool.submit(_batch, number, images, stamps, settings, taught, at, count)
             for number, (images, at, count) in zip(range(step, settings.steps), real, strict=False)
         )
         pending = list(itertools.islice(tasks, _AHEAD))
@@ -102,6 +112,7 @@ def _batch(
     images: NDArray[np.uint8] | None,
     stamps: Stamps,
     settings: PretrainSettings,
+    taught: Taught | None,
     epoch: int,
     taken: int,
 ) -> ViewBatch:
@@ -110,6 +121,14 @@ def _batch(
     for i, image in enumerate(() if images is None else images):
         rng = np.random.default_rng([settings.seed, step, _REAL, i])
         seen.append((image, choose_place(image, rng), rng))
+    told = slice(len(seen), len(seen))
+    if taught is not None:
+        numbers = taught.draw(settings.labeled, np.random.default_rng([settings.seed, step, _TAUGHT]))
+        for i, number in enumerate(numbers):
+            own = np.random.default_rng([settings.seed, step, _TAUGHT, i])
+            window = taught.windows[number]
+            seen.append((window, whole(window), own))
+        told = slice(told.start, len(seen))
     rng = np.random.default_rng([settings.seed, step, _SIMULATED])
     chosen = rng.integers(len(stamps.kinds), size=settings.stamps)
     for i, number in enumerate(chosen):
@@ -122,6 +141,10 @@ def _batch(
     shapes = np.concatenate(
         [np.full((unknown, stamps.shapes.shape[1]), np.nan, np.float32), stamps.shapes[chosen]]
     )
+    classes = np.full(len(seen), -1, np.int64)
+    attributes = np.full((len(seen), 0 if taught is None else taught.attributes.shape[1]), np.nan, np.float32)
+    if taught is not None:
+        classes[told], attributes[told] = taught.classes[numbers], taught.attributes[numbers]
     profiles = np.stack([profile(image, place) for image, place, _ in seen])
     return ViewBatch(
         step,
@@ -129,6 +152,8 @@ def _batch(
         kinds=np.tile(kinds, 2),
         shapes=np.tile(shapes, (2, 1)),
         profiles=np.tile(profiles, (2, 1)),
+        classes=np.tile(classes, 2),
+        attributes=np.tile(attributes, (2, 1)),
         epoch=epoch,
         taken=taken,
     )

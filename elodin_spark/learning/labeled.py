@@ -36,12 +36,15 @@ class LabeledSet:
     labels : list of str
     objects : list of str or None
         What each shows, where several may show the same.
+    attributes : ndarray of float32, shape (n, a), or None
+        Further numbers that are known of each; NaN where one is not.
     """
 
     name: str
     pictures: Sequence[Picture]
     labels: list[str]
     objects: list[str] | None = None
+    attributes: NDArray[np.float32] | None = None
 
     def rows(self, count: int, seed: int) -> NDArray[np.int64]:
         """Rows of at most `count` of them, drawn at random, in order."""
@@ -53,46 +56,109 @@ class LabeledSet:
         """Those of :meth:`rows`."""
         if count >= len(self.labels):
             return self
-        rows = self.rows(count, seed)
-        objects = None if self.objects is None else [self.objects[i] for i in rows]
+        return self._taken(self.rows(count, seed))
+
+    def split(self, held: float, seed: int) -> tuple[LabeledSet, LabeledSet]:
+        """Those to learn from, and those held out to be tested on.
+
+        Parameters
+        ----------
+        held : float
+            Share of each class that is held out, 0 to 1. All cutouts of an object are on one side.
+        seed : int
+
+        Returns
+        -------
+        tuple of LabeledSet
+            In their order; the name of the second ends with ``-held``.
+
+        Examples
+        --------
+        >>> flat = [np.zeros((8, 8, 3), np.uint8)] * 9
+        >>> learned, held = LabeledSet("mine", flat, [*"aaaaaabbb"]).split(1 / 3, seed=0)
+        >>> learned.labels, held.labels, held.name
+        (['a', 'a', 'a', 'a', 'b', 'b'], ['a', 'a', 'b'], 'mine-held')
+        """
+        rng = np.random.default_rng(seed)
+        labels = np.asarray(self.labels)
+        shown = np.arange(len(labels)) if self.objects is None else np.asarray(self.objects)
+        out: list[NDArray[np.generic]] = []
+        for label in np.unique(labels):
+            objects = rng.permutation(np.unique(shown[labels == label]))
+            out.append(objects[: round(held * len(objects))])
+        tested = np.isin(shown, np.concatenate(out))
+        second = self._taken(np.flatnonzero(tested))
+        return self._taken(np.flatnonzero(~tested)), replace(second, name=f"{self.name}-held")
+
+    def _taken(self, rows: NDArray[np.int64]) -> LabeledSet:
         held = self.pictures
-        taken = held.take(rows) if isinstance(held, PictureFiles) else [held[i] for i in rows]
         return replace(
             self,
-            pictures=taken,
+            pictures=held.take(rows) if isinstance(held, PictureFiles) else [held[i] for i in rows],
             labels=[self.labels[i] for i in rows],
-            objects=objects,
+            objects=None if self.objects is None else [self.objects[i] for i in rows],
+            attributes=None if self.attributes is None else self.attributes[rows],
         )
 
 
-def read_set(name: str, path: Path) -> LabeledSet:
+def read_set(name: str, path: Path, attributes: Path | None = None) -> LabeledSet:
     """A folder with a folder for each class, or a CSV of ``file,label[,object]``.
 
     Files of a CSV are relative to its folder. The pictures are read as they are asked for.
 
+    Parameters
+    ----------
+    name : str
+    path : Path
+    attributes : Path, optional
+        A CSV of ``file`` and columns of numbers, in which the files are named as in the other CSV, or as
+        ``class/file``. An empty one is not known; nor is -1 where no other of the column is below 0.
+        Columns whose names end in ``_inf`` or ``_sup``, limits, are passed over.
+
     Raises
     ------
     InputError
-        There are fewer than two classes, or the CSV cannot be read; when it is asked for, a picture.
+        There are fewer than two classes, or a CSV cannot be read; when it is asked for, a picture.
     """
     if path.is_dir():
         files = sorted(f for f in path.glob("*/*") if f.suffix.lower() in _SUFFIXES or is_fits(f.name))
         labels, objects = [f.parent.name for f in files], None
+        names = [f"{f.parent.name}/{f.name}" for f in files]
     else:
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-        except OSError as error:
-            raise InputError(f"set {name}: {path} cannot be read ({error}): give a folder or CSV") from None
+        rows = _table(name, path)
         if not rows or not {"file", "label"} <= set(rows[0]):
             raise InputError(f"set {name}: {path} needs a header with file and label, and rows below it")
         files, labels = [path.parent / row["file"] for row in rows], [row["label"] for row in rows]
         objects = [row["object"] for row in rows] if "object" in rows[0] else None
+        names = [row["file"] for row in rows]
     if len(set(labels)) < 2:
         raise InputError(
             f"set {name}: {path} holds {len(files)} images of {len(set(labels))} classes: two or more"
         )
-    return LabeledSet(name, PictureFiles(files), labels, objects)
+    known = None if attributes is None else _attributes(name, attributes, names)
+    return LabeledSet(name, PictureFiles(files), labels, objects, known)
+
+
+def _table(name: str, path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise InputError(f"set {name}: {path} cannot be read ({error}): give a folder or CSV") from None
+
+
+def _attributes(name: str, path: Path, files: Sequence[str]) -> NDArray[np.float32]:
+    rows = {row.get("file"): row for row in _table(name, path)}
+    columns = [c for c in next(iter(rows.values()), {}) if c != "file" and not c.endswith(("_inf", "_sup"))]
+    if missing := [file for file in files if file not in rows]:
+        raise InputError(f"set {name}: {path} has no row of {missing[0]}: give one to each file")
+    try:
+        found = np.array([[float(rows[file][c] or "nan") for c in columns] for file in files], np.float32)
+    except ValueError as error:
+        raise InputError(f"set {name}: {path} holds what is no number ({error}): leave it empty") from None
+    unknown = (found == -1) & ~((found < 0) & (found != -1)).any(axis=0)
+    found[unknown] = np.nan
+    return found
 
 
 class PictureFiles(Sequence[Picture]):

@@ -20,7 +20,7 @@ from elodin_spark.config.feed import FeedSettings
 from elodin_spark.config.pretrain import PretrainSettings
 from elodin_spark.config.shipped import SURVEY
 from elodin_spark.datasets.stamps import SHAPES, STAMP_KINDS, draw_stamps
-from elodin_spark.errors import ConfigError
+from elodin_spark.errors import ConfigError, InputError
 from elodin_spark.fingerprints.runtimes.framework import load_keras
 from elodin_spark.fingerprints.weights.keras_files import read_arrays
 from elodin_spark.fingerprints.weights.shipped import find_shipped
@@ -33,6 +33,7 @@ from elodin_spark.learning.history import append_history, cut_history
 from elodin_spark.learning.labeled import LabeledSet
 from elodin_spark.learning.pretrainmodel import BACKBONE, PretrainModel
 from elodin_spark.learning.stamppool import KINDS, stamp_pool, tile_stamps
+from elodin_spark.learning.taught import Taught
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ def pretrain(
     out: Path,
     settings: PretrainSettings,
     *,
+    labeled: LabeledSet | None = None,
     watched: Sequence[LabeledSet] = (),
     threads: int | None = None,
     report: Callable[[StepReport], None] | None = None,
@@ -100,6 +102,9 @@ def pretrain(
         Folder of checkpoints, history and simulated objects.
     settings : PretrainSettings
         Where the training goes on: those it was begun with.
+    labeled : LabeledSet, optional
+        Whose classes and attributes are learned, but of the ones that ``settings.held`` holds out; of these
+        the neighbors are checked. It is needed where ``settings.labeled`` is not 0.
     watched : sequence of LabeledSet, optional
         Their neighbors are checked as well. Nothing is learned from them.
     threads : int, optional
@@ -140,6 +145,7 @@ def pretrain(
                 reader="arrow",
             ),
         )
+    taught, watched = _taught(labeled, settings, watched)
     described = json.loads(settings.model_dump_json())
     backend = str(load_keras(threads).config.backend())
     held = latest_checkpoint(out)
@@ -150,7 +156,10 @@ def pretrain(
     stamps = stamp_pool(
         out / "stamps", settings.stamp_pool, settings.tiles, settings.stamp_px, settings.seed, cores, drawn
     )
-    model = PretrainModel(settings, len(KINDS), len(SHAPES), learning_rate(settings), threads)
+    classes, attributes = (0, 0) if taught is None else (len(taught.names), taught.attributes.shape[1])
+    model = PretrainModel(
+        settings, len(KINDS), len(SHAPES), learning_rate(settings), classes, attributes, threads
+    )
     step = epoch = taken = 0
     if begun is not None:
         model.load_weights(begun)
@@ -162,7 +171,7 @@ def pretrain(
     cut_history(out, step)
     check = _Check(settings, watched)
     since, sums, views = time.monotonic(), dict[str, float](), 0
-    for batch in view_batches(feed, stamps, settings, step=step, epoch=epoch, taken=taken):
+    for batch in view_batches(feed, stamps, settings, taught, step=step, epoch=epoch, taken=taken):
         losses = model.step(batch)
         step = batch.step + 1
         views += len(batch.views)
@@ -197,6 +206,23 @@ def pretrain(
     return model
 
 
+def _taught(
+    labeled: LabeledSet | None, settings: PretrainSettings, watched: Sequence[LabeledSet]
+) -> tuple[Taught | None, Sequence[LabeledSet]]:
+    """What is learned from of a labeled set, and what is watched besides."""
+    if not settings.labeled:
+        return None, watched
+    if labeled is None:
+        raise ConfigError("labeled ones of a step are asked for: name a set of them, or set labeled to 0")
+    learned, held = labeled.split(settings.held, settings.seed)
+    if len(held.labels) < 2:
+        raise InputError(
+            f"set {labeled.name}: {len(held.labels)} of {len(labeled.labels)} are held out, and neighbors "
+            "are checked among two or more: give more, or set a larger held"
+        )
+    return Taught.of(learned, settings.source_px), [*watched, held]
+
+
 class _Check:
     """Neighbors among cutouts that are not learned from."""
 
@@ -228,7 +254,7 @@ def _precision(vectors: NDArray[np.float32], labels: NDArray[Any], k: int = 10) 
     spread = vectors.std(axis=0)
     vectors = (vectors - vectors.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    hits = np.empty(len(unit))
+    hits, k = np.empty(len(unit)), min(k, len(unit) - 1)
     for start in range(0, len(unit), 512):
         likeness = unit[start : start + 512] @ unit.T
         rows = np.arange(len(likeness))

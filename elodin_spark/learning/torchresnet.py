@@ -27,9 +27,11 @@ class ResNet50(nn.Module):
     ----------
     bf16 : bool
         Convolutions in bfloat16; normalizations and what is pooled are in float32.
+    frozen : int
+        First stages that stay as they are: weights, and statistics of the normalizations.
     """
 
-    def __init__(self, bf16: bool) -> None:
+    def __init__(self, bf16: bool, frozen: int = 0) -> None:
         super().__init__()
         self.bf16 = bf16
         self.conv1_conv = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
@@ -45,6 +47,18 @@ class ResNet50(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         self.to(memory_format=torch.channels_last)
+        stages = tuple(f"conv{stage}_" for stage in range(1, frozen + 1))
+        held = [block for name, block in blocks.items() if name.startswith(stages)]
+        self._still = [self.conv1_conv, self.conv1_bn, *held] if frozen else []
+        for module in self._still:
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ResNet50:
+        """As of any module; frozen stages do not train."""
+        super().train(mode)
+        for module in self._still:
+            module.eval()
+        return self
 
     def forward(self, images: Any) -> Any:
         """Features of images."""
@@ -101,7 +115,10 @@ class _Pointwise(nn.Linear):
     def forward(self, images: Any) -> Any:
         if self.stride > 1:
             images = images[:, :, :: self.stride, :: self.stride]
-        return super().forward(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        rows = images.permute(0, 2, 3, 1)
+        # As one matrix: where no gradient is wanted, PyTorch multiplies strided ones image by image.
+        found = super().forward(rows.reshape(-1, rows.shape[3]))
+        return found.view(*rows.shape[:3], -1).permute(0, 3, 1, 2)
 
 
 class _Block(nn.Module):

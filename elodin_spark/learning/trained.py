@@ -22,6 +22,7 @@ from elodin_spark.learning.pretrain import REPORTED_STEPS, StepReport, pretrain
 from elodin_spark.learning.pretrainmodel import BACKBONE
 from elodin_spark.progress import Progress
 
+_LOSSES = ("contrast", "profile", "kind", "shape", "class", "attributes", "alike")
 WEIGHTS, FIGURE = "weights.safetensors", "training.png"
 
 
@@ -30,6 +31,7 @@ def train_and_pack(
     out: Path,
     settings: PretrainSettings,
     *,
+    labeled: LabeledSet | None = None,
     watched: Sequence[LabeledSet] = (),
     threads: int | None = None,
 ) -> Path:
@@ -62,11 +64,22 @@ def train_and_pack(
                 training.say(_line(report))
                 draw_training(read_history(out), out / FIGURE)
 
-        model = pretrain(cutouts, out, settings, watched=watched, threads=threads, report=told, drawn=drawn)
+        model = pretrain(
+            cutouts,
+            out,
+            settings,
+            labeled=labeled,
+            watched=watched,
+            threads=threads,
+            report=told,
+            drawn=drawn,
+        )
     history = read_history(out)
     draw_training(history, out / FIGURE)
     path = out / WEIGHTS
     card = {**_card(cutouts, settings, history, model.backend), "start": start}
+    if labeled is not None and settings.labeled:
+        card["labeled"] = {"name": labeled.name, "cutouts": len(labeled.labels), "held_out": settings.held}
     pack_weights(model.weights(), path, card, input_px=settings.stretches[-1].px, backbone=BACKBONE)
     return path
 
@@ -83,7 +96,7 @@ def _card(
     cutouts: CutoutSet | None, settings: PretrainSettings, history: list[dict[str, Any]], backend: str
 ) -> dict[str, Any]:
     last = history[-1] if history else {}
-    views = 2 * (settings.cutouts + settings.stamps) * REPORTED_STEPS
+    views = 2 * (settings.cutouts + settings.stamps + settings.labeled) * REPORTED_STEPS
     return {
         "made_with": f"elodin_spark {__version__}",
         "recipe": json.loads(settings.model_dump_json()),
@@ -92,7 +105,7 @@ def _card(
         "machine": f"{platform.machine()}, {_processor()}",
         "hours": round(sum(views / line["views_s"] for line in history) / 3600, 2),
         "finished": time.strftime("%Y-%m-%d", time.gmtime()),
-        "losses": {name: last[name] for name in ("contrast", "profile", "kind", "shape") if name in last},
+        "losses": {name: last[name] for name in _LOSSES if name in last},
         "precision_at_10": last.get("precision", {}),
     }
 

@@ -7,6 +7,7 @@ import importlib
 import json
 import re
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,7 @@ from helpers.benchmarks import result
 from helpers.paths import ROOT
 from PIL import Image
 
+from elodin_spark.config.pretrain import PretrainSettings
 from elodin_spark.errors import ElodinError
 
 pytestmark = pytest.mark.e2e
@@ -122,3 +124,18 @@ def test_transforms_do_what_their_names_say(benchmark_module) -> None:
     assert np.linalg.norm(transformed("standardize+l2"), axis=1) == pytest.approx(1)
     vectors = np.random.default_rng(0).gamma(2, 1, (50, 2048)).astype(np.float32)  # as long as the network's
     assert transformed("auto") == pytest.approx(transformed("standardize+power"), abs=1e-4)
+
+
+def test_the_held_third_of_a_set_is_what_a_training_by_the_same_seed_does_not_see(
+    benchmark_module, tmp_path: Path
+) -> None:
+    (tmp_path / "efigi").mkdir()
+    rows = [f"{i}.jpg,{'ab'[i % 3 == 0]}" for i in range(27)]
+    (tmp_path / "efigi" / "labels.csv").write_text("\n".join(["file,label", *rows]), encoding="utf-8")
+    options = Namespace(data=tmp_path, set=[], sets=["efigi-held", "efigi"], limit=None)
+    held, whole = benchmark_module("fingerprint_quality").read_sets(options)
+    settings = PretrainSettings()
+    expected = whole.split(settings.held, settings.seed)[1]
+    assert (held.name, held.labels) == ("efigi-held", expected.labels)
+    assert held.pictures._files == expected.pictures._files
+    assert (held.labels.count("a"), held.labels.count("b")) == (6, 3)

@@ -10,7 +10,7 @@ from astropy.io import fits
 from PIL import Image
 
 from elodin_spark.errors import InputError
-from elodin_spark.learning.labeled import PictureFiles, read_set
+from elodin_spark.learning.labeled import LabeledSet, PictureFiles, read_set
 
 
 @pytest.fixture
@@ -63,3 +63,42 @@ def test_some_of_a_set_are_the_same_by_one_seed(folder):
     again = found.some(2, seed=3)
     assert all(np.array_equal(a, b) for a, b in zip(some.pictures, again.pictures, strict=True))
     assert found.some(3, seed=3) is found
+
+
+def test_of_each_class_a_share_is_held_out_and_of_an_object_all() -> None:
+    labels = [*"aaaaaaaaabbbcc"]
+    pictures = [np.full((4, 4, 3), i, np.uint8) for i in range(14)]
+    whole = LabeledSet("mine", pictures, labels, attributes=np.arange(14, dtype=np.float32)[:, None])
+    learned, held = whole.split(1 / 3, seed=5)
+    assert held.name == "mine-held"
+    assert [held.labels.count(label) for label in "abc"] == [3, 1, 1]
+    numbers = [[int(picture[0, 0, 0]) for picture in part.pictures] for part in (learned, held)]
+    assert sorted(numbers[0] + numbers[1]) == list(range(14))
+    for part, mine in zip((learned, held), numbers, strict=True):
+        assert part.labels == [labels[i] for i in mine]
+        assert part.attributes is not None
+        assert part.attributes[:, 0].tolist() == mine
+    assert [int(p[0, 0, 0]) for p in whole.split(1 / 3, seed=5)[1].pictures] == numbers[1]
+    assert [int(p[0, 0, 0]) for p in whole.split(1 / 3, seed=6)[1].pictures] != numbers[1]
+
+    objects = [f"o{i // 3}" for i in range(14)]
+    learned, held = LabeledSet("mine", pictures, labels, objects).split(1 / 3, seed=0)
+    assert held.objects
+    assert not {*(learned.objects or [])} & {*held.objects}
+
+
+def test_attributes_are_read_beside_the_labels(folder):
+    table = folder / "known.csv"
+    table.write_text(
+        "file,stage,ring,ring_inf\nstar/a.fits,-3,-1,-1\nother/gray.png,-1,0.5,0\nother/color.png,,0,0\n"
+    )
+    found = read_set("mine", folder, table)
+    # By the name of the folder and the file; of what may be below 0, -1 is a value.
+    expected = [[np.nan, 0], [-1, 0.5], [-3, np.nan]]
+    np.testing.assert_array_equal(found.attributes, np.array(expected, np.float32))
+    table.write_text("file,ring\nstar/a.fits,1\n")
+    with pytest.raises(InputError, match=r"no row of other/color\.png"):
+        read_set("mine", folder, table)
+    table.write_text("file,ring\nstar/a.fits,big\nother/gray.png,1\nother/color.png,1\n")
+    with pytest.raises(InputError, match="holds what is no number"):
+        read_set("mine", folder, table)

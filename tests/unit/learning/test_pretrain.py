@@ -23,11 +23,14 @@ from elodin_spark.errors import ConfigError, InputError, WeightsError
 from elodin_spark.fingerprints.backbones import build_model, named_weights
 from elodin_spark.fingerprints.runtimes.framework import installed, load_keras
 from elodin_spark.fingerprints.weights.shipped import pack_weights
+from elodin_spark.learning.batches import ViewBatch
 from elodin_spark.learning.checkpoint import latest_checkpoint, save_checkpoint
 from elodin_spark.learning.cutoutset import CutoutSet
 from elodin_spark.learning.history import HISTORY, append_history, cut_history, read_history
-from elodin_spark.learning.objective import contrastive_loss, kind_loss, shape_loss
+from elodin_spark.learning.labeled import LabeledSet
+from elodin_spark.learning.objective import alike_loss, contrastive_loss, kind_loss, shape_loss
 from elodin_spark.learning.pretrain import learning_rate, pretrain
+from elodin_spark.learning.pretrainmodel import PretrainModel
 
 
 def test_the_contrastive_loss_is_that_of_its_definition() -> None:
@@ -57,6 +60,65 @@ def test_what_is_not_known_does_not_count() -> None:
     assert float(shape_loss(ops, held(found), none, none)) == 0
 
 
+def test_those_of_a_class_are_found_among_all_whose_class_is_known() -> None:
+    ops = load_keras().ops
+    rows = np.random.default_rng(0).normal(3, 2, (7, 5)).astype(np.float32)
+    classes = np.array([0, 1, -1, 0, 0, 1, 2])
+    known = rows[classes >= 0]
+    scaled = (known - known.mean(axis=0)) / known.std(axis=0)
+    scaled = np.sign(scaled) * scaled**2 / np.abs(scaled) / np.sqrt(np.sqrt(scaled**2 + 0.01))
+    unit = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
+    likeness = np.exp(unit @ unit.T / 0.1)
+    np.fill_diagonal(likeness, 0)
+    kinds = classes[classes >= 0]
+    each = []
+    for i, kind in enumerate(kinds[:-1]):  # nothing is like the last
+        same = [j for j in range(len(kinds)) if kinds[j] == kind and j != i]
+        each.append(-np.mean([np.log(likeness[i, j] / likeness[i].sum()) for j in same]))
+    held = ops.convert_to_tensor
+    found = alike_loss(ops, held(rows), held(classes), 0.1)
+    assert float(found) == pytest.approx(np.mean(each), rel=1e-3)
+    assert float(alike_loss(ops, held(rows), held(np.full(7, -1)), 0.1)) == 0
+
+
+def test_the_teacher_is_an_average_of_the_network_and_frozen_stages_stay() -> None:
+    values = {"frozen": 2, "start": "survey", "teacher_decay": 0.75, "precision": "f32", "warmup_steps": 0}
+    settings = PretrainSettings.model_validate({**values, "stretches": [{"px": 32, "steps": 9}]})
+    rng = np.random.default_rng(0)
+    batch = ViewBatch(
+        step=0,
+        views=rng.integers(0, 255, (8, 32, 32, 3), np.uint8),
+        kinds=np.full(8, -1),
+        shapes=np.full((8, 3), np.nan, np.float32),
+        profiles=rng.normal(size=(8, 48)).astype(np.float32),
+        classes=np.array([0, 1, -1, -1] * 2),
+        attributes=rng.normal(size=(8, 2)).astype(np.float32),
+        epoch=0,
+        taken=1,
+    )
+    model = PretrainModel(settings, 4, 3, learning_rate(settings), 2, 2, threads=1)
+    began = model.weights()
+    losses = model.step(batch)
+    assert losses["class"] > 0.3
+    assert losses["attributes"] > 0.1
+    state = model.state()
+    moved = []
+    for name, value in model.weights().items():
+        now = state[f"backbone/{name}"]
+        np.testing.assert_allclose(value, 0.75 * began[name] + 0.25 * now, rtol=1e-4, atol=1e-6)
+        if not np.array_equal(now, began[name]):
+            moved.append(name)
+    assert {name.split("_")[0] for name in moved} == {"conv3", "conv4", "conv5"}
+    assert any(name.startswith("conv3") and name.endswith("moving_mean") for name in moved)
+    other = PretrainModel(settings, 4, 3, learning_rate(settings), 2, 2, threads=1)
+    other.load_state(state)
+    again = other.state()
+    assert set(again) == set(state)
+    assert any(name.startswith("teacher/") for name in state)
+    for name, value in state.items():
+        np.testing.assert_array_equal(again[name], value, err_msg=name)
+
+
 def test_the_rate_rises_and_then_falls() -> None:
     settings = PretrainSettings(stretches=({"px": 32, "steps": 60}, {"px": 64, "steps": 40}), warmup_steps=20)
     rate = learning_rate(settings)
@@ -72,6 +134,11 @@ def test_the_rate_rises_and_then_falls() -> None:
     [
         ({"cutouts": 1, "stamps": 0}, "at least 2"),
         ({"contrast": 0, "profile": 0, "stamps": 0}, "nothing is left to learn"),
+        (
+            {"contrast": 0, "profile": 0, "stamps": 0, "labeled": 4, "labels": 0, "alike": 0},
+            "nothing is left",
+        ),
+        ({"frozen": 2}, "name weights by start"),
         ({"stretches": []}, "at least 1"),
     ],
 )
@@ -148,7 +215,19 @@ def test_a_killed_training_goes_on_and_its_weights_say_what_they_are(cutouts: Pa
     start, out = tmp_path / "start.safetensors", tmp_path / "out"
     begun = build_model("resnet50", 32)
     pack_weights(begun, start, {}, input_px=32)
-    asked = command(cutouts, out, start=start, learning_rate=1e-9)
+    labels = tmp_path / "kinds"
+    for i in range(6):
+        (labels / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        (labels / "ab"[i % 2] / f"{i}.png").write_bytes(
+            encoded(np.full((40, 40, 3), 40 * i, np.uint8), "PNG")
+        )
+    (tmp_path / "known.csv").write_text(
+        "file,size\n" + "".join(f"{'ab'[i % 2]}/{i}.png,{i}\n" for i in range(6)), encoding="utf-8"
+    )
+    asked = [
+        *command(cutouts, out, start=start, learning_rate=1e-9, labeled=2, teacher_decay=0.5, frozen=4),
+        *("--learn", f"mine={labels}", "--attributes", str(tmp_path / "known.csv")),
+    ]
 
     process = subprocess.Popen(asked, env=environment, stderr=subprocess.DEVNULL)
     while not list(out.glob("checkpoint-*2.npz")) and process.poll() is None:
@@ -158,7 +237,13 @@ def test_a_killed_training_goes_on_and_its_weights_say_what_they_are(cutouts: Pa
     assert not (out / "weights.safetensors").exists()
     done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    for words in ("going on from step", "skipped 2 of 9 cutouts", "training: 6 of 6 steps", "simulated 0."):
+    for words in (
+        "going on from step",
+        "skipped 2 of 9 cutouts",
+        "training: 6 of 6 steps",
+        "simulated 0.",
+        "mine-held ",
+    ):
         assert words in done.stderr
     steps = [json.loads(line)["step"] for line in (out / "history.jsonl").open()]
     assert steps == sorted(set(steps))
@@ -167,6 +252,8 @@ def test_a_killed_training_goes_on_and_its_weights_say_what_they_are(cutouts: Pa
     card = json.loads((out / "weights.json").read_text())["card"]
     assert card["recipe"]["seed"] == 0
     assert card["cutouts"][0]["name"] == "cutouts.parquet"
+    assert card["labeled"] == {"name": "mine", "cutouts": 6, "held_out": pytest.approx(1 / 3)}
+    assert {"class", "attributes", "alike"} <= set(card["losses"])
     with safe_open(out / "weights.safetensors", "numpy") as weights:
         # Next to nothing was learned at such a rate: it is what the training began with.
         kernel = named_weights(begun)["conv1_conv/kernel"].numpy()
@@ -188,6 +275,11 @@ def test_a_folder_of_another_training_is_refused_before_anything_is_drawn(tmp_pa
 def test_cutouts_are_asked_for_where_they_are_to_be_learned_from(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="set cutouts to 0"):
         pretrain(None, tmp_path, PretrainSettings())
+    with pytest.raises(ConfigError, match="name a set of them"):
+        pretrain(None, tmp_path, PretrainSettings(cutouts=0, labeled=2))
+    lonely = LabeledSet("mine", [np.zeros((8, 8, 3), np.uint8)] * 2, ["a", "b"])
+    with pytest.raises(InputError, match="0 of 2 are held out"):
+        pretrain(None, tmp_path, PretrainSettings(cutouts=0, labeled=2), labeled=lonely)
     few = CutoutSet.read(write_set(tmp_path / "set", rows=3, files=1))
     with pytest.raises(InputError, match="fill no batch of 48"):
         pretrain(few, tmp_path, PretrainSettings(stamp_pool=1, stamp_px=32, checked=100))

@@ -12,6 +12,7 @@ from elodin_spark.config.pretrain import PretrainSettings
 from elodin_spark.datasets.stamps import draw_stamps
 from elodin_spark.learning.batches import ViewBatch, view_batches
 from elodin_spark.learning.cutoutset import CutoutSet
+from elodin_spark.learning.taught import Taught
 from elodin_spark.learning.views import Place, choose_place, view, whole
 
 STAMPS = draw_stamps(0, 12, 40, 0)
@@ -73,7 +74,9 @@ def test_the_place_of_a_whole_cutout_is_its_middle() -> None:
     assert whole(np.zeros((48, 48, 3), np.uint8)) == Place(23.5, 23.5, 48.0)
 
 
-def batches(folder: Path, values: PretrainSettings, **place: int) -> list[ViewBatch]:
+def batches(
+    folder: Path, values: PretrainSettings, taught: Taught | None = None, **place: int
+) -> list[ViewBatch]:
     source = feed(
         CutoutSet.read(folder),
         side_px=values.source_px,
@@ -81,7 +84,7 @@ def batches(folder: Path, values: PretrainSettings, **place: int) -> list[ViewBa
         epochs=None,
         drop_last=True,
     )
-    return list(view_batches(source, STAMPS, values, **place))
+    return list(view_batches(source, STAMPS, values, taught, **place))
 
 
 def test_batches_go_on_as_if_nothing_had_stopped(tmp_path: Path) -> None:
@@ -110,3 +113,22 @@ def test_known_shapes_stand_beside_both_views_of_simulated_objects_alone(tmp_pat
     assert np.array_equal(batch.kinds[:8], batch.kinds[8:])
     assert np.isnan(batch.shapes[:5]).all()
     np.testing.assert_array_equal(batch.shapes[:8], batch.shapes[8:])
+
+
+def test_labeled_ones_stand_between_real_and_simulated_ones_with_what_is_told_of_them(tmp_path: Path) -> None:
+    values = PretrainSettings(
+        stretches=({"px": 32, "steps": 3},), cutouts=5, stamps=3, labeled=4, source_px=32
+    )
+    windows = [np.full((40, 40, 3), level, np.uint8) for level in (30, 200)]
+    taught = Taught(windows, np.array([0, 1]), np.array([[-1.0], [np.nan]], np.float32), ("dark", "bright"))
+    for batch in batches(write_set(tmp_path / "set", rows=9, files=1), values, taught):
+        assert batch.views.shape == (24, 32, 32, 3)
+        assert np.array_equal(batch.classes[:12], batch.classes[12:])
+        assert (np.delete(batch.classes[:12], np.s_[5:9]) == -1).all()
+        assert (batch.kinds[5:9] == -1).all()
+        told = batch.classes[5:9]
+        levels = batch.views[5:9].mean(axis=(1, 2, 3))
+        assert (told >= 0).all()
+        assert ((levels > 115) == told.astype(bool)).all()
+        np.testing.assert_array_equal(batch.attributes[5:9, 0], np.where(told == 0, -1, np.nan))
+        assert np.isnan(np.delete(batch.attributes[:12, 0], np.s_[5:9])).all()
