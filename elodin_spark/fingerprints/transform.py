@@ -7,7 +7,7 @@ What happens to the network's vector x of d_in components, in this order, each s
    and where several networks are, each as much as another times its factor;
 2. ``power``: the signed power of each component, ``sign(x) |x|**power``;
 3. ``copies``: along the directions in which copies of windows (noisy, blurred, shifted, lit) move away from
-   these, the vector is shortened: where copies vary by w and the sample by t, by ``1 / sqrt(1 + 4 w / t)``
+   these, the vector is shortened: where copies vary by w and the sample by t, by ``1 / sqrt(1 + 2 w / t)``
    (within-class covariance normalization, Hatch et al. 2006, softened, and of the
    :data:`DIRECTIONS` directions that copies vary most along);
 4. ``pca``: what is left is projected to its first principal components;
@@ -46,7 +46,7 @@ FLOOR_WHITENED = 1e-3
 #: Below so many vectors, their variances are shrunk towards the mean, and no copies are learned from.
 FEWEST = 32
 #: Directions that copies move along, at most, and how much their variance counts there.
-DIRECTIONS, COPIES_COUNT = 64, 4.0
+DIRECTIONS, COPIES_COUNT = 64, 2.0
 
 _FLOATS = ("center", "scale", "directions", "kept", "mean", "components")
 

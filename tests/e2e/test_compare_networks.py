@@ -35,7 +35,7 @@ def test_the_networks_of_the_package_are_compared(tmp_path: Path, capsys: pytest
     for name in names:
         assert f"\n{name} " in printed.out
     assert f"written: {out / 'comparison.png'}" in printed.out
-    assert "fingerprinting by imagenet-lite: 100 of 100 windows" in printed.err
+    assert "fingerprinting by imagenet-lite: 120 of 120 windows" in printed.err
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -104,7 +104,8 @@ def test_indices_maps_and_the_report_take_them(whole, small):
     assert 0 < sum(transform["variance_ratio"]) <= 1 + 1e-9
     share = f"{sum(transform['variance_ratio']):.1%}"
     assert (
-        f"vectors    standardized, power 0.5, 6 principal components of 2048 ({share} of the variance), "
+        f"vectors    standardized, power 0.5, what copies change counts less, "
+        f"6 principal components of 2048 ({share} of the variance), "
         "labeled by 8 prototypes, fitted to 40 windows\n"
     ) in info_text(facts)
     assert whole.info()["transform"] is None
