@@ -42,8 +42,8 @@ def pretrain(
         str | None,
         typer.Option(
             metavar="NAME=PATH",
-            help="Labeled cutouts to learn from, as --watch takes them; a share (setting held) is held out "
-            "and watched. --set labeled=32 says how many in a step.",
+            help="Labeled cutouts to learn from, as --watch takes them; a share (setting held_out) is "
+            "watched alone. --set labeled=32 says how many in a step.",
         ),
     ] = None,
     attributes: Annotated[
@@ -83,6 +83,8 @@ def pretrain(
     sets = [read_set(*named("--watch", text)) for text in watch or []]
     if bool(learn) != bool(settings.labeled):
         raise ConfigError("--learn and the setting labeled, above 0, are given together")
+    if attributes is not None and learn is None:
+        raise ConfigError("--attributes are those of --learn: give both")
     labeled = None if learn is None else read_set(*named("--learn", learn), attributes)
     if settings.cutouts and not cutouts:
         raise ConfigError(

@@ -30,7 +30,7 @@ class PretrainSettings(Model):
     cutouts: int = Field(48, ge=0, le=65536, description="real ones of a step; of each there are two views")
     stamps: int = Field(48, ge=0, le=65536, description="simulated ones of a step")
     labeled: int = Field(0, ge=0, le=65536, description="labeled ones of a step")
-    held: float = Field(
+    held_out: float = Field(
         1 / 3, gt=0, lt=1, description="share of the labeled ones, of each class, that is not learned from"
     )
     stamp_pool: int = Field(30_000, ge=1, description="simulated objects; each comes again in other views")

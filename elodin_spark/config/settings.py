@@ -39,7 +39,7 @@ from elodin_spark.config.steps import (
     Rotate,
     Step,
 )
-from elodin_spark.config.transform import TransformSettings
+from elodin_spark.config.transform import APART, TransformSettings
 from elodin_spark.errors import ConfigError
 
 __all__ = [
@@ -246,7 +246,7 @@ def _with_default_networks(values: Any) -> Any:
     named = any(
         values.get(name) is not None for name in ("weights", "backbone", "weights_sha256", "networks")
     )
-    apart = values.get("mode") == "dense" or values.get("transform") in ("none", "whiten")
+    apart = values.get("mode") == "dense" or values.get("transform") in APART
     return values if named or apart else _filled(values, default_networks())
 
 
@@ -315,16 +315,17 @@ class FingerprintsSettings(TransformSettings):
     augmentations: Literal[1, 4, 8] = Field(
         None,  # type: ignore[arg-type]
         description="ways of looking at each window whose answers are averaged: as it is, in four quarter "
-        "turns, or these and their mirror images; empty: as weights of the package want it, "
-        "else 1. Part of the recipe",
+        "turns, or these and their mirror images; empty: as weights of the package want it, 4 where two "
+        "networks are joined by default, else 1. Part of the recipe",
     )
     #: A tuple whatever was given: see _own_network.
     networks: tuple[NetworkSettings, ...] = Field(
         None,  # type: ignore[arg-type]
         max_length=4,
         description="further networks that look at the same windows; their vectors are joined to those of "
-        "the first; `[]`: none; empty: none where `weights` or `backbone` is named, else `imagenet-lite` "
-        "with factor 0.6, and `survey` then looks in 4 turns. Part of the recipe",
+        "the first; `[]`: none; empty: none where `weights`, `weights_sha256` or `backbone` is named, "
+        "`transform` is `none` or `whiten`, or `mode` is `dense`, else `imagenet-lite` with factor 0.6, and "
+        "`augmentations` of `survey` is then 4. Part of the recipe",
     )
     top_labels: int = Field(30, ge=1, le=1000, description="labels of the label set that Jaccard compares")
     batch_size: int = Field(
@@ -390,7 +391,7 @@ class FingerprintsSettings(TransformSettings):
         if not listed or any(not isinstance(each, dict | NetworkSettings) for each in value):
             raise ValueError(
                 "Input should be a list of networks, each a section, such as "
-                "[{weights: imagenet-lite, factor: 0.7}]"
+                "[{weights: imagenet-lite, factor: 0.6}]"
             )
         return value
 
@@ -413,7 +414,7 @@ class FingerprintsSettings(TransformSettings):
             raise ValueError(
                 "mode dense runs one network over the image: leave networks out, or set mode=window"
             )
-        if self.transform not in ("auto", "standardize"):
+        if self.transform in APART:
             raise ValueError(
                 f"networks are joined by standardizing their vectors, and transform is {self.transform}: "
                 "leave it out, or set transform=standardize"
@@ -426,6 +427,20 @@ class FingerprintsSettings(TransformSettings):
                 f"int8_model of a network is for precision int8 or auto, not {self.precision}: leave it out"
             )
         return self
+
+    @property
+    def joined_by_default(self) -> bool:
+        """Whether its networks are those that are joined where none is named."""
+        default = FingerprintsSettings()
+        return bool(self.networks) and self.networks == default.networks and self.weights == default.weights
+
+    def alone(self) -> FingerprintsSettings:
+        """The first network, with what its weights want where the default networks want other than that."""
+        default, values = FingerprintsSettings(), self.model_dump()
+        for name in ("layer", "augmentations"):
+            if values[name] == getattr(default, name):
+                values[name] = None
+        return FingerprintsSettings.model_validate({**values, "networks": []})
 
     @property
     def parts(self) -> tuple[FingerprintsSettings, ...]:

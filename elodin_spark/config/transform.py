@@ -16,6 +16,9 @@ LabelsChoice = Literal["auto", "classes", "units", "prototypes"]
 #: What labels are, once that is settled.
 LabelsKind = Literal["classes", "units", "prototypes"]
 
+#: Transforms by which the vectors of several networks cannot be joined.
+APART: tuple[VectorTransform, ...] = ("none", "whiten")
+
 #: What ``fingerprints.transform: auto`` is in a new catalog.
 AUTO_TRANSFORM: VectorTransform = "standardize"
 #: What ``fingerprints.power`` is then, where it is left out.

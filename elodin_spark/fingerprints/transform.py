@@ -47,6 +47,8 @@ FLOOR_WHITENED = 1e-3
 FEWEST = 32
 #: Directions that copies move along, at most, and how much their variance counts there.
 DIRECTIONS, COPIES_COUNT = 64, 2.0
+#: What is kept of a vector along a direction at least: what does not vary in the sample may do so elsewhere.
+LEAST_KEPT = 0.1
 
 _FLOATS = ("center", "scale", "directions", "kept", "mean", "components")
 
@@ -190,7 +192,7 @@ class VectorTransform:
         rows = rows[: min(DIRECTIONS, int((lengths > 1e-6 * max(lengths[0], 1e-300)).sum()))]
         within = lengths[: len(rows)] ** 2 / len(moved)
         total = (values @ rows.T).var(axis=0)
-        kept = np.sqrt(total / np.maximum(total + COPIES_COUNT * within, 1e-300))
+        kept = np.sqrt(total / np.maximum(total + COPIES_COUNT * within, 1e-300)).clip(LEAST_KEPT)
         return replace(self, directions=rows.astype(np.float32), kept=kept.astype(np.float32))
 
     def _begun(self, values: NDArray[np.float64]) -> NDArray[np.float64]:

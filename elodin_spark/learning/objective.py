@@ -80,6 +80,7 @@ def alike_loss(ops: Any, features: Any, classes: Any, temperature: float) -> Any
     tensor of float32, shape ()
         Mean, over rows that others share the class of, of the mean cross-entropy of finding these.
     """
+    features = ops.cast(features, "float32")  # bfloat16 of some backends
     counted = ops.cast(classes >= 0, "float32")
     rows = counted[:, None]
     total = ops.maximum(ops.sum(counted), 1.0)

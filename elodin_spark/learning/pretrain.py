@@ -103,8 +103,8 @@ def pretrain(
     settings : PretrainSettings
         Where the training goes on: those it was begun with.
     labeled : LabeledSet, optional
-        Whose classes and attributes are learned, but of the ones that ``settings.held`` holds out; of these
-        the neighbors are checked. It is needed where ``settings.labeled`` is not 0.
+        Whose classes and attributes are learned, but of those that ``settings.held_out`` keeps apart; of
+        these the neighbors are checked. It is needed where ``settings.labeled`` is not 0.
     watched : sequence of LabeledSet, optional
         Their neighbors are checked as well. Nothing is learned from them.
     threads : int, optional
@@ -214,7 +214,7 @@ def _taught(
         return None, watched
     if labeled is None:
         raise ConfigError("labeled ones of a step are asked for: name a set of them, or set labeled to 0")
-    learned, held = labeled.split(settings.held, settings.seed)
+    learned, held = labeled.split(settings.held_out, settings.seed)
     if len(held.labels) < 2:
         raise InputError(
             f"set {labeled.name}: {len(held.labels)} of {len(labeled.labels)} are held out, and neighbors "

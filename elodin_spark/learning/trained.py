@@ -79,7 +79,11 @@ def train_and_pack(
     path = out / WEIGHTS
     card = {**_card(cutouts, settings, history, model.backend), "start": start}
     if labeled is not None and settings.labeled:
-        card["labeled"] = {"name": labeled.name, "cutouts": len(labeled.labels), "held_out": settings.held}
+        card["labeled"] = {
+            "name": labeled.name,
+            "cutouts": len(labeled.labels),
+            "held_out": settings.held_out,
+        }
     pack_weights(model.weights(), path, card, input_px=settings.stretches[-1].px, backbone=BACKBONE)
     return path
 

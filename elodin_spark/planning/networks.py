@@ -218,12 +218,9 @@ def choices_of(settings: Settings, named: dict[str, Any]) -> list[Choice]:
     ]
     own = {name: named[name] for name in _OF_NETWORK if name in named and name != "mode"}
     if settings.fingerprints.mode == "dense":
-        own |= _dense(settings)
+        own |= {"networks": [], **_dense(settings)}
     mine = _identity(_with_network(settings.fingerprints, own))
-    found = [
-        replace(one, configured=_identity(_with_network(settings.fingerprints, one.network)) == mine)
-        for one in offered
-    ]
+    found = [replace(one, configured=_is(one, settings.fingerprints, mine)) for one in offered]
     if any(one.configured for one in found):
         return found
     title = " + ".join(part.weights.rpartition("/")[2] for part in settings.fingerprints.parts)
@@ -275,7 +272,7 @@ def compare_networks(
     windows = [cutout.window for cutout in cutouts]
     chosen = windows[:COPIED]
     made = [copies(chosen, kind, settings.seed) for kind in COPIES]
-    learned = _learned(len(windows))
+    learned = _learned(len(windows), _with_network(settings.fingerprints, {"weights": SURVEY}).copies or 0)
     everything = [
         *windows,
         *(copy for some in made for copy in some),
@@ -487,7 +484,8 @@ def _with_network(settings: FingerprintsSettings, network: dict[str, Any]) -> Fi
     if values["transform"] == "auto":
         values["transform"] = AUTO_TRANSFORM
         values["power"] = AUTO_POWER if values["power"] is None else values["power"]
-        values["copies"] = AUTO_COPIES if values["copies"] is None else values["copies"]
+        if values["copies"] is None:
+            values["copies"] = AUTO_COPIES if settings.mode == "window" else 0
     values.pop("int8_model", None)
     return parse_settings({"images": {"paths": "."}, "fingerprints": values}).fingerprints
 
@@ -496,6 +494,13 @@ def _dense(settings: Settings) -> dict[str, Any]:
     """The network of dense mode for windows one by one: its last features, at the scale of the image."""
     sizes = getattr(settings.cutouts.generator, "size", ())
     return {"layer": "avg_pool", "augmentations": 1, "input_px": min(1024, max(sizes, default=224))}
+
+
+def _is(choice: Choice, settings: FingerprintsSettings, identity: tuple[Any, ...]) -> bool:
+    try:
+        return _identity(_with_network(settings, choice.network)) == identity
+    except ConfigError:  # which is told where it is to be taken
+        return False
 
 
 def _identity(settings: FingerprintsSettings) -> tuple[Any, ...]:
@@ -556,10 +561,10 @@ def _batches(windows: Sequence[NDArray[Any]], size: int) -> list[list[int]]:
     return [rows[at : at + size] for rows in kinds.values() for at in range(0, len(rows), size)]
 
 
-def _learned(count: int) -> NDArray[np.int64]:
+def _learned(count: int, copied: int) -> NDArray[np.int64]:
     """Rows of the windows of whose copies the transform learns: others than are to be found, if there are."""
     first = COPIED if count >= COPIED + FEWEST else 0
-    return np.arange(first, min(count, first + AUTO_COPIES))
+    return np.arange(first, min(count, first + copied))
 
 
 def _transformed(

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from elodin_spark.config.settings import FingerprintsSettings, Settings, SlidingWindow
+from elodin_spark.config.settings import Settings, SlidingWindow
 from elodin_spark.config.shipped import own_network
+from elodin_spark.config.transform import AUTO_COPIES
 
 
 class Dense(NamedTuple):
@@ -34,13 +35,15 @@ def dense_settings(settings: Settings) -> Settings | None:
     if not isinstance(settings.cutouts.generator, SlidingWindow):
         return None
     values = settings.model_dump(mode="json")
+    # What nobody asked for is left out: what is joined by default, what the weights want of windows, copies.
     network = settings.fingerprints
+    if network.joined_by_default:
+        network = network.alone()
+        values["fingerprints"] = network.model_dump(mode="json")
+    if network.copies == AUTO_COPIES:
+        values["fingerprints"]["copies"] = 0
     own = own_network(network.weights, network.backbone)
-    by_default = FingerprintsSettings()  # type: ignore[call-arg]  # all of it has defaults
-    # What the weights want of windows, or is joined to them by default, and nobody asked for.
-    if network.networks and network.parts == by_default.parts:
-        values["fingerprints"] |= {"networks": [], "layer": None, "augmentations": None}
-    elif (network.layer, network.augmentations) == (own.get("layer"), own["augmentations"]):
+    if (network.layer, network.augmentations) == (own.get("layer"), own["augmentations"]):
         values["fingerprints"] |= {"layer": None, "augmentations": None}
     values["fingerprints"]["mode"] = "dense"
     values["cutouts"]["generator"]["edge"] = "drop"

@@ -135,7 +135,7 @@ def test_the_held_third_of_a_set_is_what_a_training_by_the_same_seed_does_not_se
     options = Namespace(data=tmp_path, set=[], sets=["efigi-held", "efigi"], limit=None)
     held, whole = benchmark_module("fingerprint_quality").read_sets(options)
     settings = PretrainSettings()
-    expected = whole.split(settings.held, settings.seed)[1]
+    expected = whole.split(settings.held_out, settings.seed)[1]
     assert (held.name, held.labels) == ("efigi-held", expected.labels)
     assert held.pictures._files == expected.pictures._files
     assert (held.labels.count("a"), held.labels.count("b")) == (6, 3)

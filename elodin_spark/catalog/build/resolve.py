@@ -12,7 +12,7 @@ from elodin_spark.catalog.build.shardedindex import wanted_index_config
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings, Settings
-from elodin_spark.config.transform import AUTO_COPIES, AUTO_POWER, AUTO_TRANSFORM
+from elodin_spark.config.transform import APART, AUTO_COPIES, AUTO_POWER, AUTO_TRANSFORM
 from elodin_spark.errors import CatalogError, ElodinError, import_extra
 from elodin_spark.fingerprints.labels import check_labels, settled_labels
 from elodin_spark.fingerprints.precision import Gate, settle, windows_wanted
@@ -196,6 +196,8 @@ def settled_network(store: Store, settings: Settings) -> Settings:
     Nothing is measured. What is named stays as it is; int8 takes the quantized network of the catalog.
     """
     asked = settings.fingerprints
+    if asked.transform == "auto" and store.settled["transform"] in APART and asked.joined_by_default:
+        asked = asked.alone()  # as it was where the transform was named
     update = {name: held for name, held in store.settled.items() if getattr(asked, name) in ("auto", None)}
     if asked.transform != "auto":
         for name in ("power", "copies"):  # left out beside a transform that is named, they are 1 and none

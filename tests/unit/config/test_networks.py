@@ -72,7 +72,7 @@ def test_each_network_has_the_defaults_of_its_weights() -> None:
         (
             "survey",
             {},
-            r"networks': Input should be a list of networks, .*\[{weights: imagenet-lite, factor: 0\.7}\]",
+            r"networks': Input should be a list of networks, .*\[{weights: imagenet-lite, factor: 0\.6}\]",
         ),
         (["survey"], {}, "networks': Input should be a list of networks, each a section"),
         ({"weights": "survey"}, {}, "networks': Input should be a list of networks"),

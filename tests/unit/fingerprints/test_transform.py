@@ -22,6 +22,7 @@ from elodin_spark.fingerprints.transform import (
     DIRECTIONS,
     FEWEST,
     FLOOR,
+    LEAST_KEPT,
     Copied,
     TransformFile,
     VectorTransform,
@@ -126,6 +127,15 @@ def test_vectors_are_shortened_along_what_copies_change_and_nowhere_else():
     kept = 1 / np.sqrt(1 + COPIES_COUNT * np.square(moved).mean() / spread)
     assert kept < 0.7
     np.testing.assert_allclose(found[:, 0], kept * vectors[:, 0], rtol=1e-4)
+
+
+def test_what_is_dead_in_the_sample_is_not_lost():
+    vectors = np.zeros((40, 3), np.float32)
+    vectors[:, 0] = np.arange(40)
+    moved = vectors.copy()
+    moved[:, 1] += np.where(np.arange(40) % 2, 5, -5)
+    fitted = VectorTransform.fit(vectors, TransformSettings(copies=40), copies=Copied(np.arange(40), moved))
+    assert fitted.apply(np.float32([[0, 50, 0]]))[0, 1] == pytest.approx(50 * LEAST_KEPT)
 
 
 def test_copies_that_are_as_their_windows_change_nothing():

@@ -82,6 +82,15 @@ def test_dense_mode_is_offered_where_it_gives_the_windows() -> None:
     offered = offer({})
     assert offered is not None
     assert (offered.fingerprints.mode, offered.cutouts.generator.edge) == ("dense", "drop")
+    # As a run settles it, and with what does not say which network.
+    settled = parse_settings(
+        {
+            "images": {"paths": "x"},
+            "cutouts": {"generator": {"kind": "sliding_window", "size": 64, "step": 32}},
+            "fingerprints": {"transform": "standardize", "power": 0.5, "copies": 256, "batch_size": 7},
+        }
+    )
+    assert dense_settings(settled).fingerprints.networks == ()
     assert overrides_of(parse_settings({"images": {"paths": "x"}})) == [
         "fingerprints.mode=dense",
         "cutouts.generator.edge=drop",

@@ -256,6 +256,22 @@ def test_what_a_catalog_settled_is_read_back_as_it_was_settled(tmp_path, weights
     } - {"runtime"}
 
 
+@pytest.mark.parametrize("transform", ["none", "whiten"])
+def test_a_transform_that_is_left_out_later_brings_no_second_network(tmp_path, transform):
+    def of(**asked):
+        return parse_settings({"images": {"paths": "/data"}, "fingerprints": asked})
+
+    settings = of(transform=transform)
+    settled = settings.model_copy(update={"fingerprints": settle_transform(settings.fingerprints, WEIGHTS)})
+    store = Store.create(
+        tmp_path / "c", settings, recipe_of(settled, WEIGHTS, "openvino"), WEIGHTS, "/data", "openvino"
+    )
+    found = settled_network(store, of())
+    require_recipe(store, found, WEIGHTS)
+    assert found.fingerprints.transform == transform
+    assert (found.fingerprints.networks, found.fingerprints.augmentations) == ((), 8)
+
+
 def test_labels_of_a_catalog_that_called_them_units_beside_prototypes_are_mended_by_the_next_run(tmp_path):
     network = settle_transform(SETTINGS.fingerprints, WEIGHTS)
     settled = SETTINGS.model_copy(update={"fingerprints": network})
