@@ -44,7 +44,8 @@ def write(folder: Path, cutouts: int) -> None:
     make_recipe = import_either("elodin_spark.provenance").make_recipe
     rng = np.random.default_rng(0)
     images = -(-cutouts // IMAGE_CUTOUTS)
-    wanted = import_either("elodin_spark.config.load").parse_settings({"images": {"paths": "/data"}})
+    settings = {"images": {"paths": "/data"}, "fingerprints": {"weights": "random:0"}}
+    wanted = import_either("elodin_spark.config.load").parse_settings(settings)
     names = [f"n{label:04d} unit {label}" for label in range(LABELS)]
     weights = import_either("elodin_spark.fingerprints.weights.types").Weights(
         "w.h5", "/w", "1" * 64, "resnet50", LABELS, tuple(names)

@@ -303,7 +303,9 @@ def test_weights_bring_their_backbone_and_what_they_want():
     assert lite.layer == "block7a_project_bn+avg_pool"
     assert FingerprintsSettings(backbone="EfficientNet-Lite0") == lite
     assert FingerprintsSettings(weights="imagenet-lite", backbone=None) == lite
-    assert FingerprintsSettings(weights="survey") == FingerprintsSettings()
+    alone = FingerprintsSettings(weights="survey")
+    assert alone == FingerprintsSettings(backbone="resnet50") == FingerprintsSettings(networks=[])
+    assert alone == FingerprintsSettings().alone() != FingerprintsSettings()
     named = FingerprintsSettings(weights="imagenet-lite", layer="avg_pool", augmentations=1, input_px=224)
     assert (named.layer, named.augmentations, named.input_px) == ("avg_pool", 1, 224)
     plain = FingerprintsSettings(weights="random:0", backbone="efficientnetlite0")
