@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,9 +26,11 @@ LIGHT_LEVELS = 60.0
 
 def turned(picture: Picture, rng: np.random.Generator) -> Picture:
     """Turned by any angle about its center; what comes from outside is the picture mirrored."""
+    import cv2
+
     height, width = picture.shape[:2]
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rng.uniform(0, 360), 1.0)
-    return np.asarray(_warped(picture, np.asarray(turn, np.float64)))
+    return _warped(picture, np.asarray(turn, np.float64))
 
 
 def noisy(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -40,6 +41,8 @@ def noisy(picture: Picture, rng: np.random.Generator) -> Picture:
 
 def blurred(picture: Picture, rng: np.random.Generator) -> Picture:
     """As by worse seeing."""
+    import cv2
+
     sigma = BLUR_SIDE * min(picture.shape[:2])
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101))
 
@@ -50,12 +53,15 @@ def shifted(picture: Picture, rng: np.random.Generator) -> Picture:
     steps = rng.uniform(-1, 1, 2)
     steps[rng.integers(2)] = rng.choice((-1, 1)) * rng.uniform(0.5, 1)
     dx, dy = np.rint(most * steps)
-    return np.asarray(_warped(picture, np.array([[1, 0, dx], [0, 1, dy]], np.float64)))
+    return _warped(picture, np.array([[1, 0, dx], [0, 1, dy]], np.float64))
 
 
-def _warped(picture: Picture, matrix: NDArray[np.float64]) -> cv2.typing.MatLike:
+def _warped(picture: Picture, matrix: NDArray[np.float64]) -> Picture:
+    import cv2
+
     size = picture.shape[1::-1]
-    return cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    mirrored = cv2.BORDER_REFLECT_101
+    return np.asarray(cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=mirrored))
 
 
 COPIES: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
@@ -122,7 +128,7 @@ def learned_copy(window: Picture, cutout_id: int) -> Picture:
 
 def _moved(window: Picture, rng: np.random.Generator) -> Picture:
     dx, dy = rng.uniform(-MOVE_SIDE, MOVE_SIDE, 2) * min(window.shape[:2])
-    return np.asarray(_warped(window, np.array([[1, 0, dx], [0, 1, dy]], np.float64)))
+    return _warped(window, np.array([[1, 0, dx], [0, 1, dy]], np.float64))
 
 
 def _lit(window: Picture, rng: np.random.Generator) -> Picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 
 from elodin_spark.datasets.stamps import STAMP_KINDS
 from elodin_spark.errors import MissingDependencyError
-from elodin_spark.learning import stamppool
 from elodin_spark.learning.stamppool import KINDS, stamp_pool, tile_stamps
 
 windows_module = pytest.importorskip("elodin_spark.datasets.windows", reason="GalSim is not installed")
@@ -49,6 +49,6 @@ def test_a_pool_holds_objects_then_windows_of_known_kind(tmp_path: Path) -> None
 def test_tiles_without_galsim_are_refused_with_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stamppool.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "galsim", None)
     with pytest.raises(MissingDependencyError, match=r"elodin_spark\[simulate\].*tiles to 0"):
         stamp_pool(tmp_path, 5, 1, 32, 0, 1)

@@ -271,7 +271,7 @@ for call in (feed.dataset, lambda: Feed(cutouts, FeedSettings(reader="petastorm"
     )
     lines = done.stdout.splitlines()
     assert lines[0] == "arrow [(60, 64, 64, 3)]", done.stderr
-    assert re.match(r"refused: .*TensorFlow.*iterate over the feed", lines[1])
+    assert re.match(r"refused: .*tensorflow.*iterate over the feed", lines[1])
     assert re.match(r"refused: petastorm cannot be imported .*reader to arrow", lines[2])
 
 
