@@ -22,8 +22,9 @@ SURVEY, LITE = "survey", "imagenet-lite"
 STEMS = {SURVEY: "survey-resnet50", LITE: "imagenet-efficientnetlite0"}
 #: Where neither a backbone is named nor weights of the package.
 DEFAULT_BACKBONE = "resnet50"
-#: What is joined to the default weights, and in how many turns these then look: see docs/model-card.md.
-JOINED_TURNS: Literal[4] = 4
+#: The augmentations of the default weights where others are joined to them, and the factor of these: see
+#: docs/model-card.md.
+JOINED_AUGMENTATIONS: Literal[4] = 4
 JOINED_FACTOR = 0.6
 
 #: Where all lie. On executors the JSON files alone: the driver ships the weights by their hash.
@@ -144,7 +145,7 @@ def default_networks() -> dict[str, Any]:
     """
     if shipped_weights(SURVEY) is None or shipped_weights(LITE) is None:
         return {}
-    return {"networks": ({"weights": LITE, "factor": JOINED_FACTOR},), "augmentations": JOINED_TURNS}
+    return {"networks": ({"weights": LITE, "factor": JOINED_FACTOR},), "augmentations": JOINED_AUGMENTATIONS}
 
 
 def _shipped_of(weights: str | None, backbone: str | None) -> tuple[str | None, ShippedWeights | None]:

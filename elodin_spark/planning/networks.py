@@ -16,7 +16,7 @@ from elodin_spark.catalog.build.sample import SampledCutout, sample_cutouts
 from elodin_spark.config.load import apply_override, load_config, parse_settings, read_values
 from elodin_spark.config.mistakes import of_network
 from elodin_spark.config.settings import FingerprintsSettings, Settings
-from elodin_spark.config.shipped import JOINED_FACTOR, JOINED_TURNS, LITE, SURVEY
+from elodin_spark.config.shipped import JOINED_AUGMENTATIONS, JOINED_FACTOR, LITE, SURVEY
 from elodin_spark.config.transform import AUTO_COPIES, AUTO_POWER, AUTO_TRANSFORM
 from elodin_spark.config.yamltext import write_yaml
 from elodin_spark.errors import ConfigError, InputError, WeightsError
@@ -208,7 +208,7 @@ def choices_of(settings: Settings, named: dict[str, Any]) -> list[Choice]:
     """
     joined = {
         "weights": SURVEY,
-        "augmentations": JOINED_TURNS,
+        "augmentations": JOINED_AUGMENTATIONS,
         "networks": [{"weights": LITE, "factor": JOINED_FACTOR}],
     }
     offered = [

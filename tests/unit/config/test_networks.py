@@ -78,6 +78,7 @@ def test_each_network_has_the_defaults_of_its_weights() -> None:
         ({"weights": "survey"}, {}, "networks': Input should be a list of networks"),
         ([{"weights": f"random:{seed}"} for seed in range(5)], {}, "networks': .* at most 4 "),
         ([{"weights": "survey"}], {}, "named twice"),
+        ([], {"mode": "dense", "copies": 9}, "mode dense sees no windows that could be copied"),
         ([{"weights": "imagenet-lite"}], {"mode": "dense"}, "mode dense runs one network"),
         ([{"weights": "imagenet-lite"}], {"transform": "none"}, "joined by standardizing"),
         ([{"weights": "imagenet-lite", "int8_model": "x.xml"}], {}, "for precision int8 or auto"),

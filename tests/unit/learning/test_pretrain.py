@@ -18,6 +18,7 @@ from helpers.learning import encoded, write_set
 from helpers.limits import HANG_S
 from safetensors import safe_open
 
+from elodin_spark.cli.main import run_command
 from elodin_spark.config.pretrain import PretrainSettings
 from elodin_spark.errors import ConfigError, InputError, WeightsError
 from elodin_spark.fingerprints.backbones import build_model, named_weights
@@ -79,6 +80,14 @@ def test_those_of_a_class_are_found_among_all_whose_class_is_known() -> None:
     found = alike_loss(ops, held(rows), held(classes), 0.1)
     assert float(found) == pytest.approx(np.mean(each), rel=1e-3)
     assert float(alike_loss(ops, held(rows), held(np.full(7, -1)), 0.1)) == 0
+    half = alike_loss(ops, ops.cast(held(rows), "bfloat16"), held(classes), 0.1)
+    assert float(half) == pytest.approx(np.mean(each), rel=0.05)
+
+
+def test_attributes_are_those_of_what_is_learned(tmp_path, capsys) -> None:
+    known, out = str(tmp_path / "x.csv"), str(tmp_path / "out")
+    assert run_command(["pretrain", "--set", "cutouts=0", "--attributes", known, "--out", out]) != 0
+    assert "--attributes are those of --learn" in capsys.readouterr().err
 
 
 def test_the_teacher_is_an_average_of_the_network_and_frozen_stages_stay() -> None:
