@@ -60,7 +60,7 @@ dist: venv  ## build wheel and sdist into ./dist, and check both
 COMPILE = UV_SYSTEM_CERTS=1 $(BIN)/python -m uv pip compile --quiet pyproject.toml \
 	--python-version 3.11 --no-emit-index-url --custom-compile-command "make lock"
 SMALL = --extra http --extra pictures --extra color --extra sources --extra equalize --extra moc
-LOCK = $(COMPILE) --universal --extra cpu --extra openvino --extra jax --extra simulate --extra s3 \
+LOCK = $(COMPILE) --universal --extra cpu --extra openvino --extra jax --extra explore --extra browser --extra simulate --extra s3 \
 	--extra texture --extra notebooks --extra docs --extra dev $(SMALL)
 PETASTORM_LOCK = $(COMPILE) --extra cpu --extra simulate --extra petastorm --extra dev $(SMALL)
 
