@@ -18,13 +18,19 @@ precision: share of the 10 nearest others of the same class, mean by class, mean
 over the first: how far above that of the first recipe, cutout by cutout.
 jaccard: the same by label sets. probe: a linear classifier, in 5 folds by object; balanced: mean over
 classes. found: copies (turned, noisy, blurred, shifted) that stand before all else, of up to 1,000
-cutouts. In brackets the 95 % intervals, by a bootstrap over objects.
+cutouts. In brackets the 95 % intervals, by a bootstrap over objects. CPU, ms: what a cutout of 224 px in memory
+takes on the way to its vector, resizing and transform included; the recipes are timed by turns.
+
+Pictures and copies are read or made one by one; the peak of memory is printed at the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -32,11 +38,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 from machine import machine, one_thread, report
 from quality_recipes import (
     BASELINES,
+    LearnedCopies,
     Recipe,
+    Steps,
     Vectors,
     crossed,
     fit_transform,
@@ -46,8 +56,9 @@ from quality_recipes import (
 )
 
 from elodin_spark.errors import ElodinError, InputError, WeightsError
-from elodin_spark.fingerprints.copies import BLUR_SIDE, COPIES, NOISE_LEVELS, SHIFT_SIDE, copies, learned_copy
+from elodin_spark.fingerprints.copies import BLUR_SIDE, COPIES, NOISE_LEVELS, SHIFT_SIDE, copies
 from elodin_spark.fingerprints.transform import Copied
+from elodin_spark.fingerprints.windows import resize_window
 from elodin_spark.learning.labeled import LabeledSet, read_set
 from elodin_spark.learning.quality import (
     Score,
@@ -71,6 +82,8 @@ HELD = {"efigi-held": ("efigi", 1 / 3, 0)}
 _SCORES = ("precision", "jaccard", "probe", "found")
 #: Weights that a machine may lack: a line says so, and the rest is scored.
 _MAY_LACK = ("imagenet", "survey", "imagenet-lite")
+#: Of the cutouts that are timed: a window of a catalog, px; and how often they are.
+_TIMED_PX, _TIMED_TURNS = 224, 3
 _PRINTED = Path("-")
 
 
@@ -90,6 +103,7 @@ def main() -> int:
     else:
         columns = list(dict.fromkeys(name for row in rows for name in row["scores"]))
         report(result, [table_row(row, columns) for row in rows], as_json=False)
+    print(f"peak of resident memory: {result['peak, MiB']:,} MiB", file=sys.stderr)
     if options.figure is not None:
         from quality_figure import draw
 
@@ -119,6 +133,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--centers", type=int, default=1000, help="of prototypes; at most a tenth of a set")
     parser.add_argument("--k", type=int, default=10, help="neighbors of precision and jaccard")
     parser.add_argument("--found", type=int, default=1000, help="cutouts that are copied")
+    parser.add_argument("--cost", type=int, default=0, help="cutouts that are timed; none by default")
     parser.add_argument("--limit", type=int, help="cutouts of a set, drawn at random; all by default")
     parser.add_argument("--cache", type=Path, help="folder that keeps vectors; by default none are kept")
     parser.add_argument("--threads", type=int, default=1, help="of the network")
@@ -158,17 +173,25 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any
         copied = {k: copies(chosen.pictures, k, options.seed) for k in COPIES if "found" in options.scores}
         rows_found = labeled.rows(options.found, options.seed)
         learned = learned_rows(len(labeled.labels), rows_found, options.seed)
+        transforms = []
         for recipe in recipes:
             started = time.perf_counter()
-            rows.append(row_of(options, labeled, chosen, copied, learned, recipe, source, first))
+            row, transform = row_of(options, labeled, chosen, copied, learned, recipe, source, first)
+            rows.append(row)
+            transforms.append(transform)
             seconds = time.perf_counter() - started
             print(f"{labeled.name}, {recipe.name}, {recipe.transform}: {seconds:.0f} s", file=sys.stderr)
+        if options.cost:
+            costs = costs_of(options, labeled, recipes, transforms)
+            for row, cost in zip(rows[-len(recipes) :], costs, strict=True):
+                row["CPU, ms"] = round(cost, 2)
     facts = {
         "machine": machine("numpy", "scikit-learn", "faiss-cpu", "openvino", "tensorflow-cpu"),
         "settings": {name: getattr(options, name) for name in ("k", "top", "centers", "found", "seed")},
         "copies": {"noise_levels": NOISE_LEVELS, "blur_side": BLUR_SIDE, "shift_side": SHIFT_SIDE},
         "sets": {s.name: {"cutouts": len(s.labels), "classes": len(set(s.labels))} for s in sets},
         "not_scored": list(dict.fromkeys(lacking)),
+        "peak, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,  # all runs in this process
     }
     return facts, rows
 
@@ -206,13 +229,12 @@ def row_of(
     recipe: Recipe,
     source: Vectors,
     first: dict[str, np.ndarray],
-) -> dict[str, Any]:
-    """All scores of one recipe on one set; `first` holds what the first recipe gave, to compare with."""
+) -> tuple[dict[str, Any], Steps]:
+    """All scores of one recipe on one set, and its transform; `first` has what the first recipe gave."""
     raw, classes = source(recipe, labeled.pictures)
     learned_from = None
     if recipe.transform == "auto":
-        seen = [learned_copy(labeled.pictures[row], int(row)) for row in learned]
-        learned_from = Copied(learned, source(recipe, seen)[0])
+        learned_from = Copied(learned, source(recipe, LearnedCopies(labeled.pictures, learned))[0])
     transform = fit_transform(recipe, raw, options.seed, learned_from)
     vectors = transform(raw)
     scores: dict[str, Score] = {}
@@ -248,7 +270,7 @@ def row_of(
             scores[name] = retrieval(
                 originals, together, chosen.objects, metric=recipe.metric, seed=options.seed
             )
-    return {
+    row = {
         "set": labeled.name,
         "recipe": recipe.name,
         "source": recipe.source,
@@ -258,6 +280,25 @@ def row_of(
         "d": int(vectors.shape[1]),
         "scores": {name: found.to_dict() for name, found in scores.items()},
     }
+    return row, transform
+
+
+def costs_of(
+    options: argparse.Namespace, labeled: LabeledSet, recipes: Sequence[Recipe], transforms: Sequence[Steps]
+) -> list[float]:
+    """Milliseconds of CPU that a cutout takes by each recipe: medians of turns, networks built before."""
+    source = Vectors(None, threads=options.threads)  # nothing is read back
+    pictures = [
+        resize_window(picture, _TIMED_PX) for picture in labeled.some(options.cost, options.seed).pictures
+    ]
+    taken: list[list[float]] = [[] for _ in recipes]
+    for _ in range(_TIMED_TURNS):
+        for recipe, transform, times in zip(recipes, transforms, taken, strict=True):
+            source(recipe, pictures[:1])
+            started = time.process_time()
+            transform(source(recipe, pictures)[0])
+            times.append(1000 * (time.process_time() - started) / len(pictures))
+    return [statistics.median(times) for times in taken]
 
 
 def label_sets_of(
@@ -283,6 +324,7 @@ def label_sets_of(
 def table_row(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """One line of the table; empty where a recipe has no such score."""
     cells = {name: row[name] for name in ("set", "recipe", "px", "transform", "metric", "d")}
+    cells |= {name: row[name] for name in ("CPU, ms",) if name in row}
     for name in columns:
         found = row["scores"].get(name)
         cells[name] = (

@@ -19,6 +19,7 @@ from elodin_spark.config.shipped import own_network
 from elodin_spark.config.transform import AUTO_COPIES, AUTO_POWER, AUTO_TRANSFORM, TransformSettings
 from elodin_spark.cutouts.texture import LENGTHS, texture
 from elodin_spark.errors import ConfigError
+from elodin_spark.fingerprints.copies import learned_copy
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes.network import layer_lengths
@@ -212,6 +213,23 @@ def _haralick(pixels: NDArray[np.uint8]) -> tuple[Matrix, None]:
     nothing = np.zeros(LENGTHS["haralick"], np.float32)
     found = (texture(picture, "haralick") for picture in pixels)
     return np.stack([nothing if values is None else values for values in found]), None
+
+
+@dataclass(frozen=True)
+class LearnedCopies(Sequence[Picture]):
+    """Copies that a transform learns from, of some pictures by their rows, each made when it is asked for."""
+
+    pictures: Sequence[Picture]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return LearnedCopies(self.pictures, self.rows[at])
+        row = int(self.rows[at])
+        return learned_copy(self.pictures[row], row)
 
 
 Steps = Callable[[Matrix], Matrix]

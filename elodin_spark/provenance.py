@@ -260,11 +260,16 @@ def recipe_differences(ours: Any, theirs: Any, key: str = "") -> list[str]:
     elif _is_each(list, ours, theirs) and _is_each(dict, *(ours or ()), *(theirs or ())):
         below = [(at, *pair) for at, pair in enumerate(zip_longest(ours or (), theirs or ()))]
     if not below or (_is_entry(key) and None in (ours, theirs)):
-        return [f"{key}: {ours!r}, not {theirs!r}"]
+        return [f"{key}: {_told(ours)}, not {_told(theirs)}"]
     prefix = f"{key}." if key else ""
     return [
         line for name, left, right in below for line in recipe_differences(left, right, f"{prefix}{name}")
     ]
+
+
+def _told(value: Any) -> str:
+    """A value of a recipe, which may have none."""
+    return "none" if value is None else repr(value)
 
 
 def _is_each(kind: type, *values: Any) -> bool:

@@ -691,7 +691,7 @@ class Catalog:
 
     def __repr__(self) -> str:
         counts = " of ".join(counted(count, name) for name, count in self._counts().items())
-        return f"<Catalog {self.path}: {counts}>"
+        return f"<Catalog {self.path}: {counts}, {self._store.meta['network']}>"
 
     def _repr_html_(self) -> str:
         from elodin_spark.catalog.report import network_lines

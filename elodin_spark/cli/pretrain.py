@@ -98,8 +98,15 @@ def pretrain(
 
 def _cutouts(paths: list[Path], column: str | None) -> CutoutSet:
     from elodin_spark.catalog import Catalog
+    from elodin_spark.errors import ConfigError
     from elodin_spark.learning.cutoutset import CutoutSet
 
-    if len(paths) == 1 and (paths[0] / "catalog.json").exists():
-        return Catalog.open(paths[0]).cutout_set(column)
+    catalogs = [path for path in paths if (path / "catalog.json").exists()]
+    if catalogs and len(paths) > 1:
+        raise ConfigError(
+            f"{catalogs[0]} is a catalog, and a catalog is learned from alone: give one, or Parquet files of "
+            "cutouts"
+        )
+    if catalogs:
+        return Catalog.open(catalogs[0]).cutout_set(column)
     return CutoutSet.read(paths, column)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,9 @@ from elodin_spark.fingerprints.resolve import resolve_network
 from elodin_spark.fingerprints.runtimes import cpu
 from elodin_spark.fingerprints.runtimes.framework import installed
 from elodin_spark.fingerprints.runtimes.modelfile import ModelFile
+from elodin_spark.fingerprints.runtimes.network import settings_lengths
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec
+from elodin_spark.fingerprints.transform import VectorTransform, shares
 from elodin_spark.fingerprints.weights.types import Weights
 
 log = logging.getLogger(__name__)
@@ -186,6 +188,8 @@ def settle(settings: FingerprintsSettings, weights: Weights, windows: Sequence[W
     models: tuple[ModelFile, ...] = ()
     if enough:
         exact, seconds = _vectors(_with(settings, "f32"), weights, sample)
+        transformed = _transform(settings, exact)
+        exact = transformed(exact)
         rows.append(Measured("f32", compare(exact, exact), len(sample) / seconds))
     for precision in tried:
         try:
@@ -203,7 +207,7 @@ def settle(settings: FingerprintsSettings, weights: Weights, windows: Sequence[W
                 Gate(precision, precision, settings.precision_floor, 0, (), "named, not measured", made)
             )
         vectors, seconds = _vectors(chosen, weights, sample)
-        rows.append(Measured(precision, compare(exact, vectors), len(sample) / seconds))
+        rows.append(Measured(precision, compare(exact, transformed(vectors)), len(sample) / seconds))
         models = made if precision == "int8" else models
     return _said(_judged(settings, tuple(rows), len(sample), models))
 
@@ -258,9 +262,24 @@ def _said(gate: Gate) -> Gate:
     return gate
 
 
+def _transform(settings: FingerprintsSettings, exact: Matrix) -> Callable[[Matrix], Matrix]:
+    """What a catalog makes of vectors before it compares them, as far as a small sample can tell.
+
+    Networks that are joined have scales of their own, and count as they should where these are evened out.
+    Components and copies want more windows than these.
+    """
+    if settings.transform != "standardize":
+        return lambda vectors: vectors
+    plain = settings.untransformed().model_copy(
+        update={"transform": "standardize", "power": settings.exponent, "labels": "units"}
+    )
+    parts = shares(settings_lengths(settings), settings.factors)
+    return VectorTransform.fit(exact, plain, parts=parts).apply
+
+
 def _with(settings: FingerprintsSettings, precision: Precision) -> FingerprintsSettings:
     # Dense mode is judged by its windows one by one: the arithmetic is the same.
-    # What is made of the vectors is fitted later.
+    # What is made of the vectors is fitted to them.
     return settings.untransformed().model_copy(update={"precision": precision, "mode": "window"})
 
 

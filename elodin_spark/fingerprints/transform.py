@@ -11,7 +11,8 @@ What happens to the network's vector x of d_in components, in this order, each s
    (within-class covariance normalization, Hatch et al. 2006, softened, and of the
    :data:`DIRECTIONS` directions that copies vary most along);
 4. ``pca``: what is left is projected to its first principal components;
-5. ``whiten``: each of these is divided by its standard deviation (PCA whitening).
+5. ``whiten``: each of these is divided by its standard deviation (PCA whitening), that before step 3, which
+   would else be undone.
 
 Standard deviations are those of the population (divided by n). Two things keep a small divisor from
 blowing up what hardly varied in the sample: no deviation counts as less than a part of the root mean
@@ -167,6 +168,7 @@ class VectorTransform:
             values = (values - center) / scale
             fitted = replace(fitted, center=center.astype(np.float32), scale=scale.astype(np.float32))
         values = _raised(values, settings.exponent)
+        plain = values
         if settings.copies and copies is not None and len(copies.rows) and count >= FEWEST:
             fitted = fitted._bearing(values, copies)
             values = fitted._shortened(values)
@@ -174,6 +176,8 @@ class VectorTransform:
             mean = values.mean(axis=0)
             rows, variances, ratio = _components(values - mean, settings)
             if settings.transform == "whiten":
+                if fitted.directions is not None:
+                    variances = ((plain - plain.mean(axis=0)) @ rows.T).var(axis=0)
                 rows /= _deviations(variances, count, FLOOR_WHITENED)[:, None]
             fitted = replace(
                 fitted,

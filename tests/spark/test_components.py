@@ -155,7 +155,7 @@ def test_runs_that_append_keep_the_components_and_others_are_refused(make, small
         ({"pca": 7}, "components: 6, not 7"),
         ({"transform": "whiten"}, "kind: 'standardize', not 'whiten'"),
         ({"power": 1.0}, "power: 0.5, not 1.0"),
-        ({"labels": "units"}, "prototypes: 8, not None"),
+        ({"labels": "units"}, "prototypes: 8, not none"),
     ):
         other = settings.fingerprints.model_copy(update=change)
         with pytest.raises(CatalogError, match=rf"fingerprints\.transform\.{message}"):

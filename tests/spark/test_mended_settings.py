@@ -20,6 +20,7 @@ REFUSED = {
     "components": ({"transform": "standardize", "pca": 101}, "only 100 windows", {"pca": 20}),
     "windows": ({}, "4 x smaller_than_window", {"cutouts.generator.size": 64, "cutouts.generator.step": 32}),
     "dates": ({}, None, {"images.mjd": "null"}),
+    "quality": ({}, None, {"cutouts.quality.min_edge_px": 0, "fingerprints.input_px": 48}),
     "folder": ({}, "could be used", {}),
 }
 
@@ -33,6 +34,8 @@ def config(survey, small_settings, tmp_path, request) -> Path:
     sections["images"] = {"hdu": "IMAGE"}
     if wrong == "windows":
         sections["cutouts"] = {"generator": {"kind": "sliding_window", "size": 500, "step": 500}}
+    if wrong == "quality":  # all are rejected
+        sections["cutouts"] = {"quality": {"min_edge_px": 10_000}}
     if wrong == "dates":
         sections["images"]["mjd"] = [1.0, 2.0]
     if wrong == "folder":
@@ -49,7 +52,7 @@ def test_the_cure_that_a_refusal_advises_is_taken(config, survey, tmp_path, requ
     wrong = request.node.callspec.params["config"]
     _, said, mended = REFUSED[wrong]
     with pytest.raises(ElodinError, match=said) if said else nullcontext():
-        run_config(config)  # no image of these dates is no error
+        run_config(config)  # nothing to be fingerprinted is no error
     sets = [f"{name if '.' in name else f'fingerprints.{name}'}={value}" for name, value in mended.items()]
     if wrong == "folder":
         sets = [f"images.paths={survey.tiles[0].parent}"]

@@ -181,13 +181,14 @@ def test_differences_of_entries_of_a_list_name_the_entry():
         "fingerprints.networks.1.factor: 0.5, not 0.6"
     ]
     assert recipe_differences(networks(0.7), networks(0.7, 0.6)) == [
-        "fingerprints.networks.1: None, not {'weights': 'w', 'factor': 0.6}"
+        "fingerprints.networks.1: none, not {'weights': 'w', 'factor': 0.6}"
     ]
     (added,) = recipe_differences({"fingerprints": {}}, networks(0.7))
-    assert added.startswith("fingerprints.networks.0: None, not {'weights'")
+    assert added.startswith("fingerprints.networks.0: none, not {'weights'")
     sizes = [recipe(cutouts={"generator": {"size": size}}) for size in ([64, 32], [64, 48])]
     assert recipe_differences(*sizes) == ["cutouts.generator.size: [64, 32], not [64, 48]"]
-    assert recipe_differences({"steps": None}, {"steps": []}) == ["steps: None, not []"]
+    assert recipe_differences({"copies": 256}, {}) == ["copies: 256, not none"]
+    assert recipe_differences({"steps": None}, {"steps": []}) == ["steps: none, not []"]
 
 
 # ---- progress ----------------------------------------------------------------------------

@@ -267,13 +267,24 @@ class Store:
 
     @property
     def empty(self) -> bool:
-        """Whether no cutout is stored: whatever else is there can be had again."""
-        return not any(commit.rows.get("cutouts") for commit in self.commits())
+        """Whether no cutout is stored but rejected ones: whatever else is there can be had again."""
+        return not any(self._holds_cutouts(commit) for commit in self.commits())
+
+    def _holds_cutouts(self, commit: Commit) -> bool:
+        """Whether any cutout of a batch is not rejected by a rule of quality."""
+        if commit.rows.get("fingerprints") or not commit.rows.get("cutouts"):
+            return bool(commit.rows.get("cutouts"))
+        files = [
+            str(file) for part in commit.tables.get("cutouts", []) for file in self._checked(commit, part, ())
+        ]
+        rows = ds.dataset(files, schema=schema.TABLES["cutouts"], format="parquet")
+        return not files or rows.head(1, columns=[], filter=ds.field("rejected").is_null()).num_rows > 0
 
     def forget_refusals(self) -> None:
-        """Give up all batches where they left no cutout: their files are as new. Only with the lock held.
+        """Give up all batches where they left no cutout that counts: their files are as new.
 
-        With other settings than made them all useless, or mended, they may be of use.
+        With other settings than made them all useless, or mended, they may be of use. Only with the lock
+        held.
         """
         if self.empty and (commits := self.commits()):
             self._keep(batches=0)

@@ -19,7 +19,7 @@ from elodin_spark.fingerprints.runtimes import NetworkSpec, cpu, get_runtime
 from elodin_spark.fingerprints.runtimes.mixed import Sensitivity, quantized_operations
 from elodin_spark.fingerprints.runtimes.openvino import convert_network, load_openvino, read_model_file
 from elodin_spark.fingerprints.runtimes.quantize import _quantized, quantize
-from elodin_spark.fingerprints.weights.resolve import resolve_weights
+from elodin_spark.fingerprints.weights.resolve import resolve_settings, resolve_weights
 
 PX = 32
 #: As far as the networks of these tests go: of a whole one, each of many trials takes seconds to compile.
@@ -155,6 +155,26 @@ def test_a_precision_that_is_named_is_taken_with_a_warning_below_the_floor(weigh
     caplog.clear()
     settle(network("bf16", precision_floor=0.0), weights, windows)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_joined_networks_are_measured_as_a_catalog_joins_them(windows):
+    needs_bf16()
+    other = {"weights": "random:2", "input_px": PX, "layer": LAYER, "factor": 0.1}
+    settings = network("bf16", transform="standardize", power=0.5, networks=[other])
+    weights = resolve_settings(settings)
+    measured = settle(settings, weights, windows).rows[-1].agreement
+    plain = [gate._vectors(gate._with(settings, each), weights, windows[:40])[0] for each in ("f32", "bf16")]
+    halves = np.split(plain[0].astype(float), 2, axis=1)
+    spread = [np.sqrt(np.maximum(half.var(axis=0), 0.01 * half.var(axis=0).mean())) for half in halves]
+    even = [(half - half.mean(axis=0)) / some for half, some in zip(halves, spread, strict=True)]
+    first, second = (
+        np.abs(each).mean() for each in even
+    )  # after the power, squared distances are of this size
+    scale = np.concatenate([spread[0], spread[1] * second / first / 0.1**2])
+    joined = [(vectors - plain[0].mean(axis=0)) / scale for vectors in plain]
+    expected = compare(*(np.copysign(np.sqrt(np.abs(each)), each).astype(np.float32) for each in joined))
+    apart, off = (abs(measured.centerd_cosine - each.centerd_cosine) for each in (compare(*plain), expected))
+    assert off < 0.1 * apart
 
 
 def test_a_machine_without_faster_arithmetic_stays_with_float32(weights, windows, machine):

@@ -207,6 +207,16 @@ def test_whitened_vectors_have_unit_covariance():
     assert fit(vectors[:50], transform="whiten").dimension == 25
 
 
+def test_what_copies_change_counts_less_when_whitened_too():
+    vectors = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    vectors[:, 0] *= 30  # the first component, which copies change, see `fit`
+    alone, found = (fit(vectors, transform="whiten", pca=6, copies=count) for count in (0, 100))
+    np.testing.assert_allclose(alone.apply(vectors).astype(float).var(axis=0), 1, rtol=1e-3)
+    variances = found.apply(vectors).astype(float).var(axis=0)
+    assert found.kept[0] < 0.8
+    np.testing.assert_allclose(variances, [found.kept[0] ** 2, *np.ones(5)], rtol=0.01)
+
+
 def test_units_that_hardly_vary_do_not_blow_up():
     vectors = cloud(100)
     vectors[:, 7], vectors[:, 8] = 0, np.linspace(0, 1e-9, 100)

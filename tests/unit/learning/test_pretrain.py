@@ -90,6 +90,18 @@ def test_attributes_are_those_of_what_is_learned(tmp_path, capsys) -> None:
     assert "--attributes are those of --learn" in capsys.readouterr().err
 
 
+def test_a_catalog_is_learned_from_alone(tmp_path, capsys) -> None:
+    catalogs = [tmp_path / name for name in ("one", "two")]
+    for catalog in catalogs:
+        catalog.mkdir()
+        (catalog / "catalog.json").write_text("{}")
+    pq.write_table(pa.table({"jpeg": [b""]}), tmp_path / "cutouts.parquet")
+    for others in ([catalogs[1]], [tmp_path / "cutouts.parquet"]):
+        for given in ([catalogs[0], *others], [*others, catalogs[0]]):
+            assert run_command(["pretrain", *map(str, given), "--out", str(tmp_path / "out")]) != 0
+            assert "is a catalog, and a catalog is learned from alone" in capsys.readouterr().err
+
+
 def test_the_teacher_is_an_average_of_the_network_and_frozen_stages_stay() -> None:
     values = {"frozen": 2, "start": "survey", "teacher_decay": 0.75, "precision": "f32", "warmup_steps": 0}
     settings = PretrainSettings.model_validate({**values, "stretches": [{"px": 32, "steps": 9}]})

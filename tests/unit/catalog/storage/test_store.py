@@ -168,6 +168,28 @@ def test_files_that_were_all_refused_are_as_new_and_others_stay(refused):
     again.refresh_same()
 
 
+def test_a_cutout_counts_unless_it_is_rejected_and_its_table_is_whole(store):
+    def cut(batch: int, *reasons: str | None) -> Path:
+        part = store.new_part("cutouts", batch)
+        (store.path / part).mkdir(parents=True)
+        rows = [{"cutout_id": 10 * batch + i, "rejected": reason} for i, reason in enumerate(reasons)]
+        table = pa.Table.from_batches([schema.rows_to_batch(rows, schema.CUTOUTS)])
+        pq.write_table(table, store.path / part / "part-0.parquet")
+        store.commit(Commit(batch, (f"{batch}.fits",), {"cutouts": [part]}, {"cutouts": len(rows)}))
+        return store.path / part / "part-0.parquet"
+
+    rejected = cut(0, "no pixel of the window has data", "too near the edge")
+    assert store.empty
+    cut(1, "too near the edge", None)
+    assert not store.empty
+    (store.path / "commits" / "000001.json").unlink()
+    store._keep(batches=1)
+    assert store.empty
+    rejected.write_bytes(b"")
+    with pytest.raises(CatalogError, match="is damaged"):  # who knows what it held
+        Store(store.path).forget_refusals()
+
+
 def test_damage_is_named(store):
     (store.path / "commits" / "000000.json").write_text("{")
     with pytest.raises(CatalogError, match=r"000000\.json is damaged"):
