@@ -991,10 +991,10 @@ class Catalog:
         Returns
         -------
         pyarrow.Table
-            Of ``schema.PROJECTION``: `cutout_id` (int64, ascending), `x` and `y` (float32, in units of the map),
-            `placed` (False for the sample that was laid out, True for those placed among it), `doubtful` (True
-            where most neighbors on the map are not near by vector). Cutouts whose vectors are not finite, and
-            those that were removed, are not on it.
+            Of ``schema.PROJECTION``: `cutout_id` (int64, ascending), `x` and `y` (float32, in units of the
+            map), `placed` (False for the sample that was laid out, True for those placed among it),
+            `doubtful` (True where most neighbors on the map are not near by vector). Cutouts whose vectors
+            are not finite, and those that were removed, are not on it.
 
         Raises
         ------

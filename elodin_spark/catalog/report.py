@@ -202,7 +202,7 @@ def _distance_lines(record: dict[str, Any]) -> list[str]:
 
 def _map_lines(record: dict[str, Any]) -> list[str]:
     """How true the maps are."""
-    lines = []
+    lines: list[str] = []
     for method, found in record.get("quality", {}).items():
         doubtful = record["doubtful"][method]
         lines.append(

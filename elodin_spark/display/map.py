@@ -29,11 +29,12 @@ Floats = npt.NDArray[np.float64]
 #: How a projection is named on its axes.
 METHOD_NAMES: dict[Method, str] = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 
-#: How a map is to be read.
+# How a map is to be read.
+_NEAR = "Cutouts that lie near each other have similar fingerprints. Distances across the map mean little."
 _READ: dict[Method, str] = {
-    "tsne": "Cutouts that lie near each other have similar fingerprints. Distances across the map mean little.",
-    "umap": "Cutouts that lie near each other have similar fingerprints. Distances across the map mean little.",
-    "pca": "The two directions in which fingerprints differ most; cutouts that differ in others can lie together.",
+    "tsne": _NEAR,
+    "umap": _NEAR,
+    "pca": "The two directions in which fingerprints differ most; those that differ in others lie together.",
 }
 
 #: Side of a picture, of a cell's: some slack, so that neighboring cells can both have one.
@@ -323,8 +324,8 @@ def map_figure(
         said.append(f"{far.sum():,} that {lies} far from all others: diamonds, at the border.")
     if quality is not None:
         said.append(
-            f"Trustworthiness {quality['trustworthiness']:.3f}; {quality['neighbors_kept']:.0%} of the 10 nearest "
-            "by fingerprint are among the 10 nearest on the map."
+            f"Trustworthiness {quality['trustworthiness']:.3f}; {quality['neighbors_kept']:.0%} of the 10 "
+            "nearest by fingerprint are among the 10 nearest on the map."
         )
     if (marked := _marks(doubtful, count)).any():
         said.append(f"{marked.sum():,} whose neighbors on the map are not theirs: open circles.")

@@ -77,9 +77,9 @@ def square_thumbnail(
 def stretch_small(picture: Pixels) -> Pixels:
     """Stretch what is drawn small, so that what is faint and little in it is seen.
 
-    By asinh (Lupton et al. 1999) of the pixels as they are drawn: from 2 sigma of the sky below it, but no more
-    than the 1st percentile, to the 99.5th; linear up to 3 sigma. Colors keep their hue. Contrast grows at most
-    fivefold, and a picture without any stays as it is.
+    By asinh (Lupton et al. 1999) of the pixels as they are drawn, from just below the sky, or from the 1st
+    percentile where that is far below it, to the 99.5th, or 10 times the noise where that is more. Colors
+    keep their hue. Contrast grows at most fivefold, and a picture without any stays as it is.
 
     Parameters
     ----------
@@ -91,17 +91,17 @@ def stretch_small(picture: Pixels) -> Pixels:
     """
     colors = picture.astype(np.float32)
     light = colors.mean(axis=2)
-    sky, sigma = _sky(light)
-    low, white = (float(value) for value in np.percentile(light, (1.0, 99.5)))
-    if white - low < _FLAT:
+    low, sky, high = (float(value) for value in np.percentile(light, (1.0, 50.0, 99.5)))
+    if high - low < _FLAT:
         return picture
-    black = max(low, sky - 2 * sigma)
-    white = max(white, black + 255 / _MOST_GAIN)
+    noise = max(_noise(light), 0.5)
+    black = min(sky - 0.5 * noise, low + 2 * noise)  # of noise alone these are about the same
+    white = max(high, black + 10 * noise, black + 255 / _MOST_GAIN)
+    softening = max(3 * noise, (white - black) / 15)
     above = np.maximum(light - black, 0)
-    softening = 3 * sigma
     shown = 255 * np.arcsinh(above / softening) / np.arcsinh((white - black) / softening)
-    gain = shown / np.where(above > 0, above, 1.0)
-    stretched = np.clip((colors - black) * gain[..., np.newaxis], 0, 255)
+    gain = shown / np.maximum(light, 1.0)
+    stretched = np.clip(colors * gain[..., np.newaxis], 0, 255)
     return np.asarray(np.rint(stretched), np.uint8)
 
 
@@ -122,16 +122,16 @@ def shows_something(data: bytes) -> bool:
     ny, nx = (side // _CELLS for side in light.shape)
     if min(ny, nx) < 1:
         return True
-    noise = np.median(np.abs(np.diff(light, axis=1))) * 1.4826 / np.sqrt(2)
     cells = light[: ny * _CELLS, : nx * _CELLS].reshape(_CELLS, ny, _CELLS, nx).mean(axis=(1, 3))
     apart = np.abs(cells - np.median(cells)).max()
-    return bool(apart > max(_LEAST_SEEN, _TIMES_NOISE * noise / np.sqrt(ny * nx)))
+    return bool(apart > max(_LEAST_SEEN, _TIMES_NOISE * _noise(light) / np.sqrt(ny * nx)))
 
 
-def _sky(light: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """Median, and sigma by the median absolute deviation, half a step of 8 bits at least."""
-    sky = float(np.median(light))
-    return sky, max(0.5, 1.4826 * float(np.median(np.abs(light - sky))))
+def _noise(light: npt.NDArray[np.float32]) -> float:
+    """Sigma of the noise, by the differences of neighboring pixels."""
+    if light.shape[1] < 2:
+        return 0.0
+    return float(1.4826 / np.sqrt(2) * np.median(np.abs(np.diff(light, axis=1))))
 
 
 def _read(data: bytes, longest_px: int | None, means: bool = False) -> Pixels:

@@ -1,9 +1,9 @@
 """Cutouts placed among those of a sample that were laid out.
 
-By PCA a cutout has its place by the matrix. By t-SNE and UMAP it is placed where those of the sample are that its
-vector is like: of the 15 nearest by the scores on the principal components, the one from which the others are
-least far on the map, and the mean of those around it. A mean of all would lie between groups, where nothing is;
-what the libraries call transform moves the new points about for longer, depends on which come together, and
+By PCA a cutout has its place by the matrix. By t-SNE and UMAP it is placed where those of the sample are that
+its vector is like: of the 15 nearest by their scores on the principal components, the one from which the
+others are least far on the map, and the mean of those around it. A mean of all would lie between groups, where
+nothing is; what the libraries call transform takes longer, depends on which new cutouts come together, and
 keeps fewer neighbors (docs/performance.md).
 """
 
@@ -76,7 +76,7 @@ class Placement:
         np.savez(
             path, middle=axes.middle, usual=np.float64(axes.usual), mean=axes.mean, matrix=axes.matrix,
             ids=self.ids, scores=self.scores, reference=self.reference,
-            **{f"xy_{method}": places for method, places in self.places.items()},
+            **{f"xy_{method}": places for method, places in self.places.items()},  # type: ignore[arg-type]
         )  # fmt: skip
 
     @classmethod

@@ -2,8 +2,8 @@
 
 Both measures look at the 10 nearest of each point, on the map and by vector, among the points given:
 trustworthiness (Venna & Kaski 2001, "Neighborhood preservation in nonlinear projection methods") counts how
-far by vector those are that the map brings near, and the neighbors kept (Kobak & Berens 2019, "The art of using
-t-SNE for single-cell transcriptomics", there KNN) how many are the same.
+far by vector those are that the map brings near, and the neighbors kept (Kobak & Berens 2019, "The art of
+using t-SNE for single-cell transcriptomics", there KNN) how many are the same.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def map_quality(vectors: ArrayLike, places: ArrayLike, neighbors: int = NEIGHBOR
     -------
     dict
         `trustworthiness`: 1 where whatever is near on the map is near by vector, about 0.5 of places at
-        random; as of scikit-learn. `neighbors_kept`: the share of the nearest by vector that are among as many
-        nearest on the map.
+        random; as of scikit-learn. `neighbors_kept`: the share of the nearest by vector that are among as
+        many nearest on the map.
 
     Raises
     ------
@@ -74,9 +74,9 @@ def doubtful(
 ) -> NDArray[np.bool_]:
     """Which cutouts have neighbors on the map that are not their neighbors by vector.
 
-    A cutout is doubtful where, of the 10 cutouts of a reference that are nearest to it on the map, more than half
-    are not in the tenth of the reference that is nearest to it by vector. Of a reference of fewer than 300 cutouts
-    the nearest 30 stand for that tenth, and with one of fewer than 60 nothing is doubtful.
+    A cutout is doubtful where, of the 10 cutouts of a reference that are nearest to it on the map, more than
+    half are not in the tenth of the reference that is nearest to it by vector. Of a reference of fewer than
+    300 cutouts the nearest 30 stand for that tenth, and with one of fewer than 60 nothing is doubtful.
 
     Parameters
     ----------

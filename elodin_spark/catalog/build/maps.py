@@ -1,7 +1,7 @@
 """The maps of a catalog: a stable sample is laid out, and all other cutouts are placed among it.
 
-A map is one file of ``schema.PROJECTION``, or a folder of such files where executors placed the cutouts. What they
-are placed by is a file beside them.
+A map is one file of ``schema.PROJECTION``, or a folder of such files where executors placed the cutouts. What
+they are placed by is a file beside them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from elodin_spark.config.settings import Settings
 from elodin_spark.errors import CatalogError, InputError
 from elodin_spark.progress import Progress
 from elodin_spark.sampling.sample import stable_sample
+from elodin_spark.schema import PROJECTION
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -107,16 +108,17 @@ def read_map(store: Store, method: str) -> pa.Table:
     CatalogError
         No run has made it, or a file of it is damaged.
     """
-    record = store.product("projection")
-    made = record["methods"] if record else []
+    store.product_folder("projection")  # or says that there is none
+    made = (store.product("projection") or {})["methods"]
     if method not in made:
-        there = f"it has {', '.join(made)}" if made else "it has no map yet"
         raise CatalogError(
-            f"{store.path} has no map by {method}: {there}. Name it in projection.methods and run the catalog: "
-            f"{store.rerun}"
+            f"{store.path} has no map by {method}, but by {', '.join(made) or 'none'}: name it in "
+            f"projection.methods and run the catalog: {store.rerun}"
         )
     path = store.product_file("projection", f"{method}.parquet")
     table = ds.dataset(path, format="parquet").to_table()
+    if table.column_names != PROJECTION.names:
+        raise CatalogError(f"the maps of {store.path} were made by another version: run it again, {store.rerun}")
     if (gone := store.tombstones.cutouts).size:
         table = table.filter(~among("cutout_id", gone))
     return table.sort_by("cutout_id")

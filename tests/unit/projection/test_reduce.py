@@ -80,7 +80,7 @@ def test_principal_components_match_the_singular_value_decomposition(
 ) -> None:
     rng = np.random.default_rng(9)
     rows = (rng.normal(size=(n, d)) * 0.7 ** np.arange(d) + 5).astype(np.float32)
-    axes, scores = principal_axes(rows, pca)
+    _, scores = principal_axes(rows, pca)
     u, s, _ = np.linalg.svd(rows - rows.mean(axis=0, dtype=float), full_matrices=False)
     assert scores.shape == (n, kept)
     # Of either sign: compare the inner products of the rows.
