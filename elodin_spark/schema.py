@@ -205,12 +205,24 @@ def answer_schema(columns: Iterable[str] = ()) -> pa.Schema:
     return pa.schema([*NEIGHBORS, *MEASURES, *(field for field in MORE_ANSWERS if field.name in wanted)])
 
 
-#: One row per window of the sample that was projected to the plane.
+#: One row per window on a map.
 PROJECTION = pa.schema(
     [
         _field("cutout_id", pa.int64(), "the window", null=False),
-        _field("x", pa.float32(), "first coordinate of the map", null=False),
-        _field("y", pa.float32(), "second coordinate of the map", null=False),
+        _field("x", pa.float32(), "first coordinate of the map", "that of the map", null=False),
+        _field("y", pa.float32(), "second coordinate of the map", "that of the map", null=False),
+        _field(
+            "placed",
+            pa.bool_(),
+            "placed among those of the sample that was laid out; false for these",
+            null=False,
+        ),
+        _field(
+            "doubtful",
+            pa.bool_(),
+            "most of its neighbors on the map are not near to it by vector",
+            null=False,
+        ),
     ]
 )
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from elodin_spark.arrow import to_matrix
 from elodin_spark.catalog.build.crossmatch import PAIRS, UNMATCHED
 from elodin_spark.catalog.build.label_sheets import examples_of
+from elodin_spark.catalog.build.maps import read_map
 from elodin_spark.catalog.build.products import load_l2, thumbnails_of
 from elodin_spark.catalog.build.resolve import (
     begin,
@@ -50,7 +51,7 @@ from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.catalog.storage.tombstones import Tombstones
 from elodin_spark.config.load import load_config
-from elodin_spark.config.settings import Metric, Settings
+from elodin_spark.config.settings import Method, Metric, Settings
 from elodin_spark.errors import CatalogError, ConfigError, InputError
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.transform import load_transform
@@ -976,6 +977,39 @@ class Catalog:
         elodin_spark.errors.CatalogError: ...
         """
         return pq.read_table(self._store.product_file("positions", UNMATCHED))
+
+    def projection(self, method: Method = "tsne") -> pa.Table:
+        """The cutouts on a map.
+
+        How true the map is stands in ``info()["products"]["projection"]["quality"]``.
+
+        Parameters
+        ----------
+        method : {"tsne", "umap", "pca"}
+            One of ``projection.methods``.
+
+        Returns
+        -------
+        pyarrow.Table
+            Of ``schema.PROJECTION``: `cutout_id` (int64, ascending), `x` and `y` (float32, in units of the
+            map), `placed` (False for the sample that was laid out, True for those placed among it),
+            `doubtful` (True where most neighbors on the map are not near by vector). Cutouts whose vectors
+            are not finite, and those that were removed, are not on it.
+
+        Raises
+        ------
+        CatalogError
+            No run has made that map, or its file is damaged.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> places = catalog.projection("pca")
+        >>> places.num_rows, places.column_names
+        (100, ['cutout_id', 'x', 'y', 'placed', 'doubtful'])
+        """
+        return read_map(self._store, method)
 
     def figures(self) -> list[Path]:
         """The figures the last run drew.

@@ -115,6 +115,7 @@ def info_text(facts: dict[str, Any]) -> str:
     lines += _shard_lines(facts["shards"])
     lines += _distance_lines(facts["products"].get("index", {}))
     lines += _noise_lines(facts["products"].get("index", {}))
+    lines += _map_lines(facts["products"].get("projection", {}))
     lines += ["", f"{'stage':<30}{'wall time':>10}"]
     lines += [f"{stage:<30}{time:>8.1f} s" for stage, time in facts["seconds"].items()]
     if found := sky_lines(facts["sky"]):
@@ -197,6 +198,20 @@ def _distance_lines(record: dict[str, Any]) -> list[str]:
         f"distances  68 % of pairs of cutouts lie {low:.4g} to {high:.4g} apart by L2, a cutout and its "
         f"nearest {nearest_low:.4g} to {nearest_high:.4g}"
     ]
+
+
+def _map_lines(record: dict[str, Any]) -> list[str]:
+    """How true the maps are."""
+    lines: list[str] = []
+    for method, found in record.get("quality", {}).items():
+        doubtful = record["doubtful"][method]
+        lines.append(
+            f"{'' if lines else 'maps':<11}{method}: trustworthiness {found['trustworthiness']:.3f}, "
+            f"{found['neighbors_kept']:.1%} of the 10 nearest kept; {doubtful:,} doubtful"
+        )
+    if lines and record["placed"]:
+        lines.append(f"{'':<11}{record['sample']:,} cutouts laid out, {record['placed']:,} placed among them")
+    return lines
 
 
 def _shard_lines(shards: list[dict[str, Any]]) -> list[str]:

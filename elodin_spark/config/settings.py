@@ -556,17 +556,25 @@ class NeighborsSettings(Model):
     k: int = Field(9, ge=1, description="neighbors given when no number is asked for")
 
 
-Method = Literal["tsne", "umap"]
+Method = Literal["tsne", "umap", "pca"]
 
 
 class ProjectionSettings(Model):
-    """The maps of a sample of the archive."""
+    """The maps of the archive."""
 
-    methods: tuple[Method, ...] = Field(("tsne", "umap"), description="the maps; `[]` for none")
-    sample: int = Field(
-        5000, ge=10, le=200_000, description="cutouts that are projected: a stable sample of the catalog"
+    methods: tuple[Method, ...] = Field(
+        ("tsne", "umap"), description="the maps; `[]` for none. `pca`: the first two principal components"
     )
-    pca: int = Field(50, ge=2, description="components kept before t-SNE or UMAP")
+    sample: int = Field(
+        5000,
+        ge=10,
+        le=200_000,
+        description="cutouts that are laid out: a stable sample of the catalog. The others are placed among "
+        "them",
+    )
+    pca: int = Field(
+        50, ge=2, description="principal components that t-SNE, UMAP and the placing of the others see"
+    )
     perplexity: float = Field(30.0, gt=1, description="of t-SNE: about how many neighbors of a cutout count")
     n_neighbors: int = Field(15, ge=2, description="of UMAP: neighbors of a cutout that count")
     min_dist: float = Field(
@@ -636,9 +644,7 @@ class Settings(Model):
         description="the network that turns a window into a vector and a set of labels",
     )
     neighbors: NeighborsSettings = Field(NeighborsSettings(), description="which indices are built, and how")
-    projection: ProjectionSettings = Field(
-        ProjectionSettings(), description="the maps of a sample of the catalog"
-    )
+    projection: ProjectionSettings = Field(ProjectionSettings(), description="the maps of the catalog")
     run: RunSettings = Field(RunSettings(), description="how a run is cut into batches and when it gives up")
     spark: SparkSettings = Field(SparkSettings(), description="the Spark session")
 

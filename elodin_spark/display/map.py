@@ -7,7 +7,7 @@ as its points need: a few that lie far from all others are marked at its border.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 #: How a projection is named on its axes.
-METHOD_NAMES: dict[Method, str] = {"tsne": "t-SNE", "umap": "UMAP"}
+METHOD_NAMES: dict[Method, str] = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
+
+# How a map is to be read.
+_NEAR = "Cutouts that lie near each other have similar fingerprints. Distances across the map mean little."
+_READ: dict[Method, str] = {
+    "tsne": _NEAR,
+    "umap": _NEAR,
+    "pca": "The two directions in which fingerprints differ most; those that differ in others lie together.",
+}
 
 #: Side of a picture, of a cell's: some slack, so that neighboring cells can both have one.
 PICTURE_SIDE = 0.85
@@ -44,6 +52,7 @@ _GAP = 0.2  # of the width of the others: what lies beyond so much empty space i
 _FEWEST_CUT = 10  # points; all of fewer are shown
 _INSIDE = 0.02  # of the width: how far inside the border the marks stand
 _DOT = 12.0  # pt^2, of the points of pictures
+_OPEN = 10.0  # pt^2, of open circles, at least
 
 
 def choose_thumbnails(xy: npt.ArrayLike, available: npt.ArrayLike, *, cells: int) -> npt.NDArray[np.intp]:
@@ -135,8 +144,11 @@ def draw_map(
     size_px: int | None = None,
     title: str = "",
     labels: Sequence[str | None] | None = None,
+    doubtful: npt.ArrayLike | None = None,
 ) -> Axes:
     """Draw a projection as points with some of the cutouts on it.
+
+    Pictures are stretched for the size they are drawn at.
 
     Parameters
     ----------
@@ -145,7 +157,7 @@ def draw_map(
         Places on the map; finite.
     thumbnails : sequence of bytes or None, length n
         JPEG of each cutout; None draws the point alone.
-    method : {"tsne", "umap"}
+    method : {"tsne", "umap", "pca"}
         Names the axes.
     max_thumbnails : int
         Most pictures drawn; 0 draws points only.
@@ -154,6 +166,8 @@ def draw_map(
     title : str
     labels : sequence of str or None, length n, optional
         Group of each point, shown by color with a legend below the map.
+    doubtful : array_like of bool, shape (n,), optional
+        Points whose neighbors on the map are not theirs: open circles without a picture.
 
     Returns
     -------
@@ -184,7 +198,9 @@ def draw_map(
         return style.note_axes(ax, "no cutouts to show")
     groups = color_groups(labels, count)
     points, far = drawn_in(points)
-    chosen, side = _choose(ax, points, thumbnails, max_thumbnails, size_px)
+    marked = _marks(doubtful, count)
+    pictures = [None if mark else picture for picture, mark in zip(thumbnails, marked, strict=True)]
+    chosen, side = _choose(ax, points, pictures, max_thumbnails, size_px)
     center, half = _square(points)
     shape = _shape(points)
     reach = shape * (half * 1.03 + (side / 2 / shape.min() if len(chosen) else 0.0))
@@ -192,16 +208,29 @@ def draw_map(
     ax.set_xlim(center[0] - reach[0], center[0] + reach[0])
     ax.set_ylim(center[1] - reach[1], center[1] + reach[1])
     size = float(np.clip(3000.0 / count, 2.5, 22.0))
+    plain = ~marked
+    colors = np.array(groups.colors)
     ax.scatter(
-        points[:, 0],
-        points[:, 1],
+        points[plain, 0],
+        points[plain, 1],
         s=size,
-        c=list(groups.colors),
+        c=list(colors[plain]),
         alpha=0.6,
         linewidths=0,
         zorder=2,
         rasterized=count > 2000,
     )
+    if marked.any():
+        ax.scatter(
+            points[marked, 0],
+            points[marked, 1],
+            s=max(size, _OPEN),
+            facecolors="none",
+            edgecolors=list(colors[marked]),
+            linewidths=0.7,
+            zorder=2,
+            rasterized=count > 2000,
+        )
     if far.any():
         ax.scatter(
             points[far, 0],
@@ -253,15 +282,25 @@ def map_figure(
     labels: Sequence[str | None] | None = None,
     max_thumbnails: int = 300,
     size_px: int | None = None,
+    doubtful: npt.ArrayLike | None = None,
+    quality: Mapping[str, float] | None = None,
+    total: int | None = None,
+    note: str = "",
 ) -> Figure:
     """Draw a projection as a whole figure.
 
     Parameters
     ----------
-    xy, thumbnails, method, labels, max_thumbnails, size_px
+    xy, thumbnails, method, labels, max_thumbnails, size_px, doubtful
         As for :func:`draw_map`.
     subtitle : str
         Recipe and weights, written below the map.
+    quality : mapping of str to float, optional
+        `trustworthiness` and `neighbors_kept`, written above the map.
+    total : int, optional
+        Cutouts on the map, where these are some of them.
+    note : str
+        Written after what is said of the map.
 
     Returns
     -------
@@ -274,21 +313,48 @@ def map_figure(
     places, far = drawn_in(points)
     rows = -(-len(color_groups(labels, count).legend) // _LEGEND_COLUMNS)
     below = 0.3 + rows * 0.16 + (0.1 if rows else 0.0)
-    noun = "cutout" if count == 1 else "cutouts"
-    title = f"{METHOD_NAMES[method]} map of {count:,} {noun}"
-    note = "Cutouts that lie near each other have similar fingerprints. Distances across the map mean little."
+    whole = count if total is None else total
+    noun = "cutout" if whole == 1 else "cutouts"
+    title = f"{METHOD_NAMES[method]} map of {whole:,} {noun}"
+    said = [_READ[method]]
+    if whole > count:
+        said.append(f"{count:,} of them are drawn.")
     if far.any():
         lies = "lies" if far.sum() == 1 else "lie"
-        note += f" {far.sum():,} that {lies} far from all others: diamonds, at the border."
+        said.append(f"{far.sum():,} that {lies} far from all others: diamonds, at the border.")
+    if quality is not None:
+        said.append(
+            f"Trustworthiness {quality['trustworthiness']:.3f}; {quality['neighbors_kept']:.0%} of the 10 "
+            "nearest by fingerprint are among the 10 nearest on the map."
+        )
+    if (marked := _marks(doubtful, count)).any():
+        said.append(f"{marked.sum():,} whose neighbors on the map are not theirs: open circles.")
+    note = " ".join([*said, note]).strip()
     width, height = _MAP_IN * (_shape(places) if count else np.ones(2))
     page = style.new_page(
         width + 0.3, height + below, title=title, note=note if count else "", footer=subtitle
     )
     ax = page.axes(0.3, below, width, height)
     draw_map(
-        ax, points, thumbnails, method=method, labels=labels, max_thumbnails=max_thumbnails, size_px=size_px
+        ax,
+        points,
+        thumbnails,
+        method=method,
+        labels=labels,
+        max_thumbnails=max_thumbnails,
+        size_px=size_px,
+        doubtful=doubtful,
     )
     return page.figure
+
+
+def _marks(doubtful: npt.ArrayLike | None, count: int) -> npt.NDArray[np.bool_]:
+    if doubtful is None:
+        return np.zeros(count, bool)
+    marks = np.asarray(doubtful, bool)
+    if marks.shape != (count,):
+        raise InputError(f"{marks.shape} doubtful for {count} places; give one for each")
+    return marks
 
 
 def _choose(
@@ -343,7 +409,7 @@ def _paste(
         tile = canvas[top : top + size, left : left + size]
         tile[..., :3] = np.round(np.array(to_rgb(color)) * 255)
         tile[..., 3] = 255
-        tile[border:-border, border:-border, :3] = square_thumbnail(data, size - 2 * border)
+        tile[border:-border, border:-border, :3] = square_thumbnail(data, size - 2 * border, stretch=True)
     return canvas
 
 

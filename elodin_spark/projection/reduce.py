@@ -1,4 +1,4 @@
-"""Vectors to points of the plane: PCA, then t-SNE or UMAP."""
+"""Vectors to points of the plane: principal components, and of these t-SNE or UMAP."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,9 @@ from elodin_spark.errors import InputError
 
 #: Called with the step ("pca", "tsne" or "umap") and the part of it that is done, 0 to 1.
 Progress = Callable[[str, float], None]
+
+#: Of a map.
+METHODS: tuple[Method, ...] = get_args(Method)
 
 #: Fewer points than this have no map worth the name.
 MIN_POINTS = 5
@@ -48,10 +52,11 @@ def project(
     ----------
     vectors : array_like of float32, shape (n, d)
         At least 5 rows.
-    method : {"tsne", "umap"}
+    method : {"tsne", "umap", "pca"}
         openTSNE (Policar, Strazar & Zupan 2019; Barnes-Hut below 10,000 points, FFT
-        interpolation above) or UMAP (McInnes, Healy & Melville 2018). Both start from the first
-        two principal components, which keeps the global arrangement (Kobak & Linderman 2021).
+        interpolation above), UMAP (McInnes, Healy & Melville 2018), or the first two principal
+        components. The others start from these, which keeps the global arrangement
+        (Kobak & Linderman 2021).
     pca : int, optional
         Principal components kept beforehand, at most ``min(n - 1, d)``.
     perplexity : float, optional
@@ -74,22 +79,145 @@ def project(
     InputError
         Fewer than 5 vectors, NaN or infinite ones, or an unknown `method`.
     """
-    if method not in ("tsne", "umap"):
-        raise InputError(f"unknown projection {method!r}: one of tsne, umap")
-    rows = _checked(vectors)
+    if method not in METHODS:
+        raise InputError(f"unknown projection {method!r}: one of {', '.join(METHODS)}")
     report = progress or _silent
-    if (rows == rows[0]).all():
-        return np.zeros((len(rows), 2), np.float32)
-    components = _principal(_drawn_in(rows), pca, seed)
+    axes, scores = principal_axes(vectors, pca, seed)
+    if not axes.matrix.any():
+        return np.zeros((len(scores), 2), np.float32)
     report("pca", 1.0)
+    return lay_out(
+        scores, method, perplexity=perplexity, n_neighbors=n_neighbors, min_dist=min_dist, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalAxes:
+    """What brings vectors of `d` components to their scores on principal components.
+
+    Attributes
+    ----------
+    middle : ndarray of float64, shape (d,)
+        Median of the vectors it was fitted to.
+    usual : float
+        Their median distance from it.
+    mean : ndarray of float32, shape (d,)
+        Of them, about `middle` and in units near `usual`.
+    matrix : ndarray of float32, shape (c, d)
+        Of each row the component that is farthest from 0 is positive; all 0 where all vectors were equal.
+    """
+
+    middle: NDArray[np.float64]
+    usual: float
+    mean: NDArray[np.float32]
+    matrix: NDArray[np.float32]
+
+    def drawn_in(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Vectors about the middle in units near the usual distance from it, none beyond 20 times that.
+
+        The unit is a power of two: vectors of usual size keep all their digits.
+        """
+        wide, far = _about(rows, self.middle)
+        wide *= 2.0 ** -np.round(np.log2(self.usual))
+        wide *= np.minimum(1.0, _FARTHEST * self.usual / np.where(far > 0, far, self.usual))[:, np.newaxis]
+        return wide.astype(np.float32)
+
+    def scores(self, drawn_in: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of what :meth:`drawn_in` gives, shape (n, c), but for c = 1, where a column of 0 follows."""
+        return _two_wide((drawn_in - self.mean) @ self.matrix.T)
+
+
+def principal_axes(
+    vectors: ArrayLike, pca: int = 50, seed: int = 0
+) -> tuple[PrincipalAxes, NDArray[np.float32]]:
+    """Fit principal components.
+
+    Parameters
+    ----------
+    vectors : array_like of float32, shape (n, d)
+        At least 5 rows.
+    pca : int, optional
+        Components kept, at most ``min(n - 1, d)``.
+    seed : int, optional
+
+    Returns
+    -------
+    axes : PrincipalAxes
+    scores : ndarray of float32, shape (n, max(2, c))
+        Of the vectors.
+
+    Raises
+    ------
+    InputError
+        Fewer than 5 vectors, or NaN or infinite ones.
+    """
+    from sklearn.decomposition import PCA
+
+    rows = _checked(vectors)
+    kept = max(1, min(pca, len(rows) - 1, rows.shape[1]))
+    middle = np.median(rows.astype(np.float64), axis=0)
+    if (rows == rows[0]).all():
+        nothing = np.zeros(rows.shape[1], np.float32)
+        axes = PrincipalAxes(middle, 1.0, nothing, np.zeros((kept, rows.shape[1]), np.float32))
+        return axes, np.zeros((len(rows), max(2, kept)), np.float32)
+    _, far = _about(rows, middle)
+    nothing = np.empty(0, np.float32)
+    drawn_in = PrincipalAxes(middle, float(np.median(far[far > 0])), nothing, nothing)
+    fitted = PCA(n_components=kept, svd_solver=_solver(rows.shape, kept), random_state=seed)
+    inner = drawn_in.drawn_in(rows)
+    scores = _two_wide(fitted.fit_transform(inner))
+    axes = PrincipalAxes(
+        middle,
+        drawn_in.usual,
+        np.asarray(fitted.mean_, np.float32),
+        np.asarray(fitted.components_, np.float32),
+    )
+    return axes, scores
+
+
+def lay_out(
+    scores: NDArray[np.float32],
+    method: Method,
+    *,
+    perplexity: float = 30.0,
+    n_neighbors: int = 15,
+    min_dist: float = 0.1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """Places of vectors by their scores on principal components.
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (n, c)
+        Of :func:`principal_axes`.
+    method, perplexity, n_neighbors, min_dist, seed, progress
+        As of :func:`project`.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, 2)
+
+    Raises
+    ------
+    InputError
+        A place is not finite.
+    """
+    report = progress or _silent
+    if not scores.any():
+        return np.zeros((len(scores), 2), np.float32)
     if method == "tsne":
-        points = _tsne(components, perplexity, seed, report)
+        points = _tsne(scores, perplexity, seed, report)
+    elif method == "umap":
+        points = _umap(scores, n_neighbors, min_dist, seed)
     else:
-        points = _umap(components, n_neighbors, min_dist, seed)
+        points = scores[:, :2]
     points = np.ascontiguousarray(points, dtype=np.float32)
     if not np.isfinite(points).all():
         raise InputError(f"{method} gave places that are not finite for these vectors")
-    report(method, 1.0)
+    if method != "pca":
+        report(method, 1.0)
     return points
 
 
@@ -111,32 +239,21 @@ def _checked(vectors: ArrayLike) -> NDArray[np.float32]:
     return rows
 
 
-def _drawn_in(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors about their median in units near their usual distance from it, none beyond :data:`_FARTHEST`.
-
-    The unit is a power of two: vectors of usual size keep all their digits.
-    """
+def _about(
+    rows: NDArray[np.float32], middle: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Vectors about a middle, and how far from it they are."""
     wide = rows.astype(np.float64)
-    wide -= np.median(wide, axis=0)
+    wide -= middle
     largest = np.abs(wide).max(axis=1)
     # Scaled before they are squared: 1e38 squared is beyond half of what float64 holds, and 1e-38 vanishes.
     unit = np.where(largest > 0, largest, 1.0)
-    far = unit * np.linalg.norm(wide / unit[:, np.newaxis], axis=1)
-    usual = float(np.median(far[far > 0]))
-    wide *= 2.0 ** -np.round(np.log2(usual))
-    wide *= np.minimum(1.0, _FARTHEST * usual / np.where(far > 0, far, usual))[:, np.newaxis]
-    return wide.astype(np.float32)
+    return wide, unit * np.linalg.norm(wide / unit[:, np.newaxis], axis=1)
 
 
-def _principal(rows: NDArray[np.float32], pca: int, seed: int) -> NDArray[np.float32]:
-    """Scores on the first principal components, at least two columns wide."""
-    from sklearn.decomposition import PCA
-
-    kept = max(1, min(pca, len(rows) - 1, rows.shape[1]))
-    scores = PCA(n_components=kept, svd_solver=_solver(rows.shape, kept), random_state=seed).fit_transform(
-        rows
-    )
-    if kept < 2:
+def _two_wide(scores: NDArray[Any]) -> NDArray[np.float32]:
+    """Scores, at least two columns wide."""
+    if scores.shape[1] < 2:
         scores = np.hstack([scores, np.zeros_like(scores)])
     return np.ascontiguousarray(scores, dtype=np.float32)
 

@@ -96,7 +96,8 @@ def test_indices_maps_and_the_report_take_them(whole, small):
     assert (asked[0]["distance"], asked[0]["explain"][0]["label"][:10]) == (0, "prototype ")
     with pytest.raises(InputError, match="no label 'unit 3'; they are 'prototype 0' to 'prototype 7'"):
         small.neighbors(query, where="score('unit 3') > 0.5")
-    assert small._store.product("projection")["rows"] == 60
+    projection = small._store.product("projection")
+    assert (projection["sample"], projection["rows"]) == (60, len(ids))
     facts = small.info()
     transform = facts["transform"]
     assert (transform["length"], transform["components"], transform["sample"]) == (2048, 6, 40)

@@ -8,18 +8,27 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from elodin_spark.catalog.build.label_sheets import draw_sheet
+from elodin_spark.catalog.build.maps import read_map
 from elodin_spark.catalog.build.products import product_digest, thumbnails_of, tombstones_digest, up_to_date
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.config.settings import Settings
+from elodin_spark.config.settings import Method, Settings
 from elodin_spark.progress import Progress
+from elodin_spark.sampling.sample import stable_sample
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
+
+_FORMAT = "figures 1"
+_DRAWN = 200_000  # points of a map
+_PICTURES = 5000  # cutouts that its pictures are chosen from
 
 
 def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
@@ -32,24 +41,23 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
     """
     projection, examples = store.product("projection"), store.product("examples")
     digest = product_digest(
-        store, projection and projection["digest"], examples and examples["digest"], *tombstones_digest(store)
+        store,
+        _FORMAT,
+        projection and projection["digest"],
+        examples and examples["digest"],
+        *tombstones_digest(store),
     )
     if not settings.run.figures or not store.n_rows("cutouts") or up_to_date(store, "figures", digest):
         return False
     started = time.monotonic()
     folder = store.new_product("figures")
-    from elodin_spark.display.map import map_figure
     from elodin_spark.display.sky import sky_figure
     from elodin_spark.display.style import save_figure
 
     methods = projection["methods"] if projection else []
     with Progress(len(methods) + 2, "drawing", "figures") as progress:
         for method in methods:
-            points = pq.read_table(store.product_file("projection", f"{method}.parquet"))
-            thumbnails = thumbnails_of(store, points.column("cutout_id"))
-            xy = np.column_stack([points.column("x").to_numpy(), points.column("y").to_numpy()])
-            figure = map_figure(xy, thumbnails, method=method, subtitle=store.describe())
-            save_figure(figure, folder / f"map_{method}.png")
+            save_figure(_map_of(store, method), folder / f"map_{method}.png")
             progress.add()
         columns = ["ra", "dec", "cutout_id"]
         cutouts = store.dataset("cutouts", columns).to_table(columns=columns).sort_by("cutout_id")
@@ -65,3 +73,40 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
         "figures", folder, {"digest": digest, "seconds": round(time.monotonic() - started, 3)}
     )
     return True
+
+
+def _map_of(store: Store, method: Method) -> Figure:
+    """The figure of one map; of many cutouts some are drawn, and of fewer the pictures are looked at."""
+    from elodin_spark.display.map import map_figure
+    from elodin_spark.display.thumbnails import shows_something
+
+    record = store.product("projection") or {}
+    seed = record["seed"]
+    points = read_map(store, method)
+    total = points.num_rows
+    if total > _DRAWN:
+        points = _some(points, stable_sample(points.column("cutout_id").to_numpy(), _DRAWN, seed))
+    ids = points.column("cutout_id").to_numpy()
+    laid_out = ids[~points.column("placed").to_numpy()]
+    looked_at = stable_sample(laid_out, _PICTURES, seed)
+    found = thumbnails_of(store, pa.array(looked_at))
+    pictures = {
+        cutout: picture
+        for cutout, picture in zip(looked_at.tolist(), found, strict=True)
+        if picture is not None and shows_something(picture)
+    }
+    empty = sum(picture is not None for picture in found) - len(pictures)
+    return map_figure(
+        np.column_stack([points.column("x").to_numpy(), points.column("y").to_numpy()]),
+        [pictures.get(cutout) for cutout in ids.tolist()],
+        method=method,
+        subtitle=store.describe(),
+        doubtful=points.column("doubtful").to_numpy(),
+        quality=record["quality"].get(method),
+        total=total,
+        note="Pictures of empty sky are left out." if empty else "",
+    )
+
+
+def _some(points: pa.Table, ids: NDArray[np.int64]) -> pa.Table:
+    return points.filter(pc.is_in(points.column("cutout_id"), pa.array(ids)))

@@ -1,4 +1,4 @@
-"""What is made from the tables of a catalog: the indices, the maps, the figures.
+"""What is made from the tables of a catalog: the indices, and what all products share.
 
 Each product is made whole in a folder of its own and then recorded with a digest of what
 it was made from, so it is made again only when that has changed.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from elodin_spark import schema
 from elodin_spark.arrow import to_matrix
 from elodin_spark.catalog.build.labelindex import (
     COUNTS_FILE,
@@ -33,15 +30,13 @@ from elodin_spark.catalog.build.shardedindex import make_shards, open_shards, wa
 from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import Settings
-from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.errors import CatalogError
 from elodin_spark.neighbors.flat import L2Index
 from elodin_spark.neighbors.ivf.index import ApproximateL2Index
 from elodin_spark.progress import Progress
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-log = logging.getLogger(__name__)
 
 #: Of the index product.
 L2_FILE = "l2.index"
@@ -144,57 +139,6 @@ def _build_exact(dataset: ds.Dataset, dimension: int, count: int, folder: Path) 
         l2 = L2Index.build(vectors(), dimension, expected=count)
     l2.save(folder / L2_FILE)
     return len(l2)
-
-
-def make_projection(store: Store, settings: Settings, spark: Callable[[], SparkSession]) -> bool:
-    """Project a stable sample of the fingerprints to the plane, once per method.
-
-    Returns
-    -------
-    bool
-        False where the maps were up to date, or there are too few cutouts for one.
-    """
-    chosen = settings.projection
-    digest = product_digest(store, chosen.model_dump(mode="json"), settings.seed, *tombstones_digest(store))
-    count = store.n_rows("fingerprints")
-    if not chosen.methods or not count or up_to_date(store, "projection", digest):
-        return False
-    started = time.monotonic()
-    folder = store.new_product("projection")
-    from elodin_spark.projection.reduce import project
-    from elodin_spark.spark.batches import sample_vectors
-
-    parts, gone = store.parts("fingerprints"), store.removed_file
-    sample = sample_vectors(spark(), parts, chosen.sample, settings.seed, gone)
-    vectors = to_matrix(sample.column("vector").combine_chunks())
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        log.warning("%d vectors that are not finite are left out of the maps", int((~finite).sum()))
-        sample, vectors = sample.filter(pa.array(finite)), vectors[finite]
-    ids = sample.column("cutout_id")
-    made = []
-    with Progress(len(chosen.methods), f"projecting {len(ids)} of {count} cutouts", "maps") as progress:
-        for method in chosen.methods:
-            try:
-                xy = project(
-                    vectors,
-                    method,
-                    pca=chosen.pca,
-                    perplexity=chosen.perplexity,
-                    n_neighbors=chosen.n_neighbors,
-                    min_dist=chosen.min_dist,
-                    seed=settings.seed,
-                )
-            except InputError as error:
-                log.warning("no %s map: %s", method, error)
-                continue
-            columns = [ids.combine_chunks(), pa.array(xy[:, 0]), pa.array(xy[:, 1])]
-            pq.write_table(pa.table(columns, schema=schema.PROJECTION), folder / f"{method}.parquet")
-            made.append(method)
-            progress.add()
-    record: dict[str, Any] = {"digest": digest, "rows": len(ids), "methods": made, "seed": settings.seed}
-    store.commit_product("projection", folder, {**record, "seconds": _since(started)})
-    return True
 
 
 def thumbnails_of(store: Store, ids: pa.Array | pa.ChunkedArray) -> list[bytes | None]:

@@ -24,13 +24,14 @@ import pyarrow.parquet as pq
 from elodin_spark.catalog.build.crossmatch import make_positions, make_repeats
 from elodin_spark.catalog.build.figures import make_figures
 from elodin_spark.catalog.build.label_sheets import make_examples
+from elodin_spark.catalog.build.maps import make_projection
 from elodin_spark.catalog.build.pipeline import (
     cutting,
     fingerprinting,
     fingerprinting_windows,
     require_windows,
 )
-from elodin_spark.catalog.build.products import make_index, make_projection
+from elodin_spark.catalog.build.products import make_index
 from elodin_spark.catalog.build.shardedindex import retire
 from elodin_spark.catalog.build.transform import fit_to_cutouts, fit_to_files
 from elodin_spark.catalog.build.typical import measure_noise, measure_typical

@@ -167,6 +167,37 @@ def test_maps_of_hardly_any_cutouts_are_drawn(n: int) -> None:
     assert len(canvas_pictures(figure)) == min(n, 1)
 
 
+def test_doubtful_points_are_open_circles_without_pictures_and_are_counted() -> None:
+    xy = blob(60)
+    marks = np.arange(60) < 12
+    figure = map_figure(
+        xy, [jpeg()] * 60, method="tsne", doubtful=marks,
+        quality={"trustworthiness": 0.9312, "neighbors_kept": 0.408},
+    )  # fmt: skip
+    dots, circles, pictured = figure.axes[0].collections
+    assert np.asarray(dots.get_offsets()).tolist() == xy[~marks].tolist()
+    assert np.asarray(circles.get_offsets()).tolist() == xy[marks].tolist()
+    assert len(circles.get_facecolors()) == 0  # type: ignore[attr-defined]
+    assert len(circles.get_edgecolors()) > 0  # type: ignore[attr-defined]
+    offsets = np.asarray(pictured.get_offsets())
+    assert len(offsets) > 5
+    assert not (offsets[:, np.newaxis] == xy[marks]).all(axis=2).any()
+    words = " ".join(text for text, _ in drawn_texts(figure))
+    assert "12 whose neighbors on the map are not theirs: open circles." in words
+    assert "Trustworthiness 0.931; 41% of the 10 nearest" in words
+    with pytest.raises(InputError, match="59,"):
+        map_figure(xy, [None] * 60, method="tsne", doubtful=marks[1:])
+
+
+def test_a_map_of_some_of_many_cutouts_says_so() -> None:
+    figure = map_figure(blob(30), [None] * 30, method="pca", total=1_000_000, note="More of it.")
+    words = " ".join(text for text, _ in drawn_texts(figure))
+    assert "PCA map of 1,000,000 cutouts" in words
+    assert "30 of them are drawn." in words
+    assert "Distances across the map mean little" not in words
+    assert "More of it." in words
+
+
 def test_wrong_places_or_lengths_are_errors() -> None:
     with pytest.raises(InputError, match=r"shape \(n, 2\)"):
         map_figure(np.zeros((4, 3)), [None] * 4, method="tsne")

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from elodin_spark.config.settings import Method
 from elodin_spark.errors import InputError
-from elodin_spark.projection.reduce import _principal, project
+from elodin_spark.projection.reduce import principal_axes, project
 
-METHODS: tuple[Method, ...] = ("tsne", "umap")
+METHODS: tuple[Method, ...] = ("tsne", "umap", "pca")
 
 
 def clusters(n: int, d: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -34,7 +34,7 @@ def test_clusters_stay_apart_and_the_map_can_be_made_again_bit_by_bit(method: Me
     nearest = distances.argsort(axis=1)[:, :5]
     assert (label[nearest] == label[:, np.newaxis]).all()
     np.testing.assert_array_equal(project(vectors.copy(), method, seed=3), points)
-    assert (project(vectors, method, seed=4) != points).any()
+    assert method == "pca" or (project(vectors, method, seed=4) != points).any()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -65,6 +65,8 @@ def test_progress_grows_to_one(method: Method) -> None:
     project(clusters(30, 8)[0], method, progress=lambda step, part: heard.append((step, part)))
     assert heard[0] == ("pca", 1.0)
     assert heard[-1] == (method, 1.0)
+    if method == "pca":
+        return
     parts = [part for step, part in heard if step == method]
     assert parts == sorted(parts)
     assert method == "umap" or len(parts) > 5
@@ -78,7 +80,7 @@ def test_principal_components_match_the_singular_value_decomposition(
 ) -> None:
     rng = np.random.default_rng(9)
     rows = (rng.normal(size=(n, d)) * 0.7 ** np.arange(d) + 5).astype(np.float32)
-    scores = _principal(rows, pca, seed=0)
+    _, scores = principal_axes(rows, pca)
     u, s, _ = np.linalg.svd(rows - rows.mean(axis=0, dtype=float), full_matrices=False)
     assert scores.shape == (n, kept)
     # Of either sign: compare the inner products of the rows.
@@ -121,8 +123,8 @@ def test_the_unit_of_the_vectors_does_not_matter(size: float) -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(InputError, match="'pca'"):
-        project(clusters(10, 4)[0], "pca")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'isomap'"):
+        project(clusters(10, 4)[0], "isomap")  # type: ignore[arg-type]
 
 
 def test_what_is_compiled_of_umap_is_kept_for_the_next_process() -> None:

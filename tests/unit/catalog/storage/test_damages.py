@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import smallcatalog
 
-from elodin_spark import Catalog, schema
+from elodin_spark import Catalog
 from elodin_spark.catalog.report import info_text
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.cli.main import run_command
 from elodin_spark.errors import CatalogError, ElodinError
 from elodin_spark.fingerprints.transform import VectorTransform
+from elodin_spark.projection.stage import places_table
 
 ROWS = smallcatalog.tables(images=6, across=4)
 
@@ -35,8 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index["recipe_id"] = store.meta["recipe_id"]
     store.commit_product("index", store.product_folder("index"), index)
     made = store.new_product("projection")
-    xy = pa.table([ids, vectors[:, 0], vectors[:, 1]], schema=schema.PROJECTION)
-    pq.write_table(xy, made / "pca.parquet")
+    pq.write_table(places_table(ids, vectors[:, :2], ids % 2 == 0, placed=False), made / "pca.parquet")
     store.commit_product("projection", made, {"digest": "", "rows": len(ids), "methods": ["pca"]})
     catalog.remove(cutouts=[int(ids[0])])
     return folder
@@ -47,7 +47,7 @@ def everything(path: Path) -> str:
     catalog = Catalog.open(path)
     store = catalog._store
     ids, vectors = catalog.vectors()
-    points = pq.read_table(store.product_file("projection", "pca.parquet")).to_pydict()
+    points = catalog.projection("pca").to_pydict()
     assert store.transform is not None
     found = {
         "tables": {name: catalog.table(name).to_pylist() for name in ("images", "cutouts", "fingerprints")},
