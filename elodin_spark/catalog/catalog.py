@@ -50,7 +50,7 @@ from elodin_spark.catalog.storage.rowfilter import among
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.catalog.storage.tombstones import Tombstones
 from elodin_spark.config.load import load_config
-from elodin_spark.config.settings import Metric, Settings
+from elodin_spark.config.settings import Method, Metric, Settings
 from elodin_spark.errors import CatalogError, ConfigError, InputError
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.transform import load_transform
@@ -67,6 +67,7 @@ from elodin_spark.schema import ANSWERS, CUTOUTS, MEASURES, MORE_ANSWERS, NEIGHB
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.build.run import RunReport, RunStage
+    from elodin_spark.catalog.figures import ColorBy
     from elodin_spark.catalog.storage.compaction import Compaction
     from elodin_spark.learning.cutoutset import CutoutSet
 
@@ -749,6 +750,228 @@ class Catalog:
         found = self.neighbors(query, k, metric, **options)
         return draw(self._store, found, self.describe_cutouts(found.query.cutout_ids[:2]), path)
 
+    @with_search_options
+    def plot_on_image(
+        self,
+        query: int | Query | ResolvedQuery,
+        path: str | Path,
+        k: int | None = None,
+        metric: Metric = "l2",
+        **options: Any,
+    ) -> Path:
+        """Draw a query and its neighbors on the images that they were cut from, numbered by rank.
+
+        Parameters
+        ----------
+        query : int or Query or ResolvedQuery
+            Of one cutout or image.
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+        k, metric, **options
+            As of :meth:`neighbors`.
+
+        Returns
+        -------
+        Path
+            The file. Of more than 12 images it shows those of the query and of the nearest.
+
+        Raises
+        ------
+        InputError
+            There are several queries; none of the images can be read. Else as :meth:`neighbors`.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.plot_on_image(catalog.cutout_ids()[0], "where.png", k=4).name
+        'where.png'
+        """
+        from elodin_spark.catalog.figures import draw_on_images
+
+        found = self.neighbors(query, k, metric, **options)
+        asked = self.describe_cutouts(found.query.cutout_ids[:2])
+        return draw_on_images(self._store, self.settings, found, asked, self._image_ids, path)
+
+    def plot_contact_sheet(
+        self,
+        cutout_ids: Iterable[int],
+        path: str | Path,
+        *,
+        captions: Sequence[str] | None = None,
+        columns: int | None = None,
+        title: str = "",
+    ) -> Path:
+        """Draw cutouts in a grid, in the order given.
+
+        Parameters
+        ----------
+        cutout_ids : iterable of int
+            At most 2,500.
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+        captions : sequence of str, optional
+            Below each, of up to three lines; by default ID, image and window.
+        columns : int, optional
+        title : str
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        UnknownCutoutError
+            The catalog does not hold one of them.
+        InputError
+            There are too many, or not as many captions.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.plot_contact_sheet(catalog.cutout_ids()[:20], "sheet.pdf").name
+        'sheet.pdf'
+        """
+        from elodin_spark.catalog.figures import draw_contact_sheet
+
+        described = self.describe_cutouts(cutout_ids)
+        return draw_contact_sheet(self._store, described, path, captions, columns, title)
+
+    def plot_quality(self, path: str | Path) -> Path:
+        """Draw failures by kind, rejections by reason, and the quality of cutouts by image.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+
+        Returns
+        -------
+        Path
+            The file. Of more than 40 images it shows those of which most is rejected or without data.
+
+        Raises
+        ------
+        CatalogError
+            No run has cut anything yet.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").plot_quality("quality.png").name
+        'quality.png'
+        """
+        from elodin_spark.catalog.figures import draw_quality
+
+        self._look()
+        return draw_quality(self._store, path)
+
+    def plot_timings(self, path: str | Path) -> Path:
+        """Draw how long each stage of its runs took, and the rate of each batch.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        CatalogError
+            No run has done anything yet.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").plot_timings("timings.png").name
+        'timings.png'
+        """
+        from elodin_spark.catalog.figures import draw_timings
+
+        self._look()
+        return draw_timings(self._store, path)
+
+    def plot_map(
+        self, path: str | Path, method: Method | None = None, *, color_by: ColorBy | None = None
+    ) -> Path:
+        """Draw a map of its cutouts, some of them as pictures.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+        method : {"tsne", "umap"}, optional
+            By default the first that the last run made.
+        color_by : {"label", "image", "band"}, optional
+            What points are told apart by: their first label, or path or bands of their image.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        CatalogError
+            No run has made a map.
+        InputError
+            None by that method; points are to be told apart by something else.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").plot_map("map.png", color_by="image").name
+        'map.png'
+        """
+        from elodin_spark.catalog.figures import draw_map
+
+        self._look()
+        return draw_map(self._store, path, method, color_by)
+
+    def plot_sky(
+        self, path: str | Path, *, color_by: ColorBy | None = None, highlight: Iterable[int] = ()
+    ) -> Path:
+        """Draw where its cutouts lie on the sky.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+        color_by : {"label", "image", "band"}, optional
+            As of :meth:`plot_map`.
+        highlight : iterable of int, optional
+            Cutouts that have a ring.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        UnknownCutoutError
+            The catalog does not hold one to highlight.
+        InputError
+            Points are to be told apart by something else.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.plot_sky("sky.svg", highlight=catalog.cutout_ids()[:3]).name
+        'sky.svg'
+        """
+        from elodin_spark.catalog.figures import draw_sky
+
+        self._look()
+        return draw_sky(self._store, path, color_by, whole_ids(highlight))
+
     # ---- what it holds, as it was written ----------------------------------------------------
 
     @property
@@ -1137,6 +1360,11 @@ class Catalog:
     def _image_paths(self) -> dict[int, str]:
         images = self._store.dataset("images", ["path"]).to_table(columns=["image_id", "path"])
         return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
+
+    def _image_ids(self, cutout_ids: ArrayLike) -> NDArray[np.int64]:
+        """The images of cutouts, in their order."""
+        rows = rows_of(self.cutout_ids(), cutout_ids, source=str(self.path))
+        return self._windows.column("image_id").to_numpy()[rows]
 
     def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
         found = self._store.dataset("fingerprints", ["labels"]).to_table(
