@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -67,6 +67,7 @@ from elodin_spark.schema import ANSWERS, CUTOUTS, MEASURES, MORE_ANSWERS, NEIGHB
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.build.run import RunReport, RunStage
+    from elodin_spark.catalog.export.report import Export
     from elodin_spark.catalog.figures import ColorBy
     from elodin_spark.catalog.storage.compaction import Compaction
     from elodin_spark.learning.cutoutset import CutoutSet
@@ -353,6 +354,58 @@ class Catalog:
         """
         self._look()
         return self._windows.column("cutout_id").to_numpy()
+
+    def select(
+        self,
+        cutout_ids: Iterable[int] | None = None,
+        *,
+        ids_file: str | Path | None = None,
+        where: str | None = None,
+        sample: int | None = None,
+    ) -> NDArray[np.int64]:
+        """Choose cutouts: by IDs, a file of them, a condition, or a sample.
+
+        Parameters
+        ----------
+        cutout_ids : iterable of int, optional
+            All by default.
+        ids_file : str or Path, optional
+            In place of `cutout_ids`: text with an ID a line, or CSV or Parquet with a column `cutout_id` or
+            `neighbor_id`, such as :meth:`Neighbors.write <elodin_spark.Neighbors.write>` writes.
+        where : str, optional
+            Those that meet this condition.
+        sample : int, optional
+            Of more, a stable sample of so many.
+
+        Returns
+        -------
+        ndarray of int64, shape (n,)
+            In the order of the IDs given, each once, else ascending.
+
+        Raises
+        ------
+        UnknownCutoutError
+            The catalog does not hold one that is given.
+        InputError
+            The file or the condition cannot be understood, or nothing is left.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").select(where="nodata_fraction < 0.5", sample=10).shape
+        (10,)
+        """
+        from elodin_spark.catalog.selection import select_cutouts
+
+        return select_cutouts(
+            self._store,
+            self.cutout_ids(),
+            cutout_ids,
+            ids_file=ids_file,
+            where=where,
+            sample=sample,
+            seed=self.settings.seed,
+        )
 
     def resolve(self, query: int | Iterable[int] | Query | ResolvedQuery) -> ResolvedQuery:
         """Look up what neighbors are to be asked of, once for several searches.
@@ -971,6 +1024,84 @@ class Catalog:
 
         self._look()
         return draw_sky(self._store, path, color_by, whole_ids(highlight))
+
+    def export(
+        self,
+        path: str | Path,
+        format: Literal["embedding-atlas", "tensorboard"],
+        cutout_ids: Iterable[int] | None = None,
+        *,
+        ids_file: str | Path | None = None,
+        where: str | None = None,
+        sample: int | None = None,
+        method: Method | None = None,
+        neighbors: int = 10,
+        vectors: bool = False,
+    ) -> Export:
+        """Write cutouts, with their map, pictures and metadata, for another tool.
+
+        Parameters
+        ----------
+        path : str or Path
+            Of Embedding Atlas a ``.parquet`` file, which is replaced; of TensorBoard a folder that is new or
+            holds an earlier export.
+        format : {"embedding-atlas", "tensorboard"}
+        cutout_ids, ids_file, where, sample
+            As of :meth:`select`. For TensorBoard a sample of 10,000 is taken by default.
+        method : {"tsne", "umap"}, optional
+            The map; by default the first that the last run made, and for TensorBoard none.
+        neighbors : int
+            For Embedding Atlas: neighbors of each by L2 among what is exported; 0 for none.
+        vectors : bool
+            For Embedding Atlas: write the vectors too.
+
+        Returns
+        -------
+        Export
+            What was written, and the command that opens it.
+
+        Raises
+        ------
+        CatalogError
+            There is no map, or no index.
+        InputError
+            There is no such format or map; nothing is left to write; `path` cannot be written. Else as
+            :meth:`select`.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.export("projector", "tensorboard", where="nodata_fraction < 0.5").cutouts
+        100
+        """
+        from elodin_spark.catalog.export.embedding_atlas import export_embedding_atlas
+        from elodin_spark.catalog.export.tensorboard import USUAL_POINTS, export_tensorboard
+
+        if format not in ("embedding-atlas", "tensorboard"):
+            raise InputError(f"there is no format {format!r}; one of embedding-atlas, tensorboard")
+        if neighbors < 0:
+            raise InputError(f"neighbors is 0 or more, got {neighbors}")
+        if format == "tensorboard" and sample is None:
+            sample = USUAL_POINTS
+        ids = self.select(cutout_ids, ids_file=ids_file, where=where, sample=sample)
+        if format == "tensorboard":
+            return export_tensorboard(self._store, path, ids, method=method)
+        return export_embedding_atlas(
+            self._store,
+            path,
+            ids,
+            method=method,
+            nearest=(lambda among: self._searched_among(neighbors, among)) if neighbors else None,
+            vectors=vectors,
+        )
+
+    def _searched_among(self, k: int, ids: NDArray[np.int64]) -> NeighborSearch:
+        """The engine that answers with some cutouts alone, by L2."""
+        options = SearchOptions(k=k)
+        return NeighborSearch(
+            options, self._index("l2"), self._windows, str(self.path), ids, self._store.tombstones
+        )
 
     # ---- what it holds, as it was written ----------------------------------------------------
 

@@ -84,6 +84,7 @@ def overview(
             strip = to_uint8(picture.read(0, y0, width, y1))
             if factor > 1:
                 size = (math.ceil(width / factor), math.ceil((y1 - y0) / factor))
-                strip = cv2.resize(np.ascontiguousarray(strip), size, interpolation=cv2.INTER_AREA)
+                whole = np.ascontiguousarray(strip)
+                strip = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
             strips.append(strip)
     return Overview(np.concatenate(strips), width, height, is_fits(image["uri"]))

@@ -24,11 +24,11 @@ Measure: TypeAlias = Literal[
 #: How a measure is named on its axis.
 MEASURE_NAMES: dict[Measure, str] = {
     "cutouts": "cutouts",
-    "nodata_fraction": "without data",
-    "masked_fraction": "masked",
-    "saturated_fraction": "saturated",
-    "sky": "sky",
-    "sky_sigma": "sky sigma",
+    "nodata_fraction": "no data (fraction)",
+    "masked_fraction": "masked (fraction)",
+    "saturated_fraction": "saturated (fraction)",
+    "sky": "sky (image units)",
+    "sky_sigma": "sky sigma (image units)",
 }
 _MEASURES: tuple[Measure, ...] = ("nodata_fraction", "masked_fraction", "saturated_fraction", "sky_sigma")
 _FRACTIONS = ("nodata_fraction", "masked_fraction", "saturated_fraction")
@@ -146,7 +146,7 @@ def draw_quality(
     >>> images = [ImageQuality("a.fits", 100, 4, {"sky_sigma": (1.0, 1.1, 1.3)}), ImageQuality("b.fits", 90)]
     >>> ax = draw_quality(Figure(figsize=(6, 2)).add_subplot(), images, "sky_sigma")
     >>> ax.get_xlabel()
-    'sky sigma'
+    'sky sigma (image units)'
     """
     if measure not in MEASURE_NAMES:
         raise InputError(f"there is no measure {measure!r}; one of {', '.join(MEASURE_NAMES)}")
@@ -234,8 +234,11 @@ def quality_figure(
         )
     ):
         names_in = 1.7
-        ax = page.axes(at * (half + _GAP_IN) + names_in, top, half - names_in, counts_in)
-        draw_failures(ax, kinds)
+        if kinds:
+            ax = page.axes(at * (half + _GAP_IN) + names_in, top, half - names_in, counts_in)
+            draw_failures(ax, kinds)
+        else:
+            page.write(at * (half + _GAP_IN), top + counts_in - 0.12, "none", color=style.MUTED)
         page.write(at * (half + _GAP_IN), top + counts_in + 0.1, heading, weight="bold")
     columns: list[Measure] = ["cutouts", *measures]
     width = (_WIDTH_IN - _NAMES_IN - _GAP_IN * (len(columns) - 1)) / len(columns)
@@ -309,4 +312,4 @@ def _draw_spread(ax: Axes, images: Sequence[ImageQuality], rows: np.ndarray, mea
     elif np.nanmin(low) > 0 and np.nanmax(high) / np.nanmin(low) > _LOG_FROM:
         ax.set_xscale("log")
         return
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))
