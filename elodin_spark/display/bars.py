@@ -12,7 +12,8 @@ from elodin_spark.display import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NAME_IN = 2.1  # room for a name, inch
+_NAME_IN = 1.65  # most room for a name, inch
+_LEAST_NAME_IN = 0.5
 
 
 def draw_bars(
@@ -31,7 +32,7 @@ def draw_bars(
     ----------
     ax : matplotlib.axes.Axes
     names : sequence of str
-        Shortened to `name_in` inch.
+        Shortened to `name_in` inch, and to what is left of the figure.
     values : sequence of float
         From 0 up.
     texts : sequence of str
@@ -74,6 +75,8 @@ def draw_bars(
 
 def name_rows(ax: Axes, names: Sequence[str], name_in: float = _NAME_IN) -> None:
     """Write a name beside each row of `ax`, the first at 0."""
+    left_in = ax.get_window_extent().x0 / style.dpi_of(ax) - 0.08
+    name_in = max(min(name_in, left_in), _LEAST_NAME_IN)
     ax.set_yticks(np.arange(len(names)))
     ax.set_yticklabels([style.shorten(name, name_in, style.SMALL_PT) for name in names])
     ax.tick_params(axis="y", length=0.0)

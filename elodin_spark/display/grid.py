@@ -78,6 +78,8 @@ def draw_grid(
     for at, text in enumerate(captions):
         left, top = at % columns + GAP / 2, at // columns * pitch + 1.0 - GAP / 2
         for number, written in enumerate(text):
+            if not written:
+                continue
             style.write(
                 ax.text,
                 left,

@@ -71,6 +71,12 @@ class Panel:
         Best first; the first three are shown.
     label_pictures : sequence of bytes or None
         JPEG of what the first labels look like, drawn where labels have no names.
+
+    Examples
+    --------
+    >>> from elodin_spark.display import Panel
+    >>> Panel(7, "a.fits", 0, 0, 64, 64, ra=150.1, dec=2.2).x1
+    64
     """
 
     cutout_id: int | None
@@ -244,6 +250,14 @@ def neighbors_figure(
     ------
     ImageError
         A thumbnail cannot be decoded.
+
+    Examples
+    --------
+    >>> from elodin_spark.display import Panel, neighbors_figure
+    >>> query = Panel(7, "a.fits", 0, 0, 64, 64)
+    >>> near = Panel(8, "a.fits", 99, 0, 163, 64, rank=1, distance=12.5)
+    >>> [ax.get_label() for ax in neighbors_figure(query, [near], metric="l2").axes][1:]
+    ['query', 'neighbor']
     """
     count = len(neighbors)
     side = _QUERY_IN if count <= 2 else _SIDE_IN

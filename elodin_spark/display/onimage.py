@@ -39,6 +39,12 @@ class ImageWindow:
         Px, half-open; x is the column.
     rank : int or None
         Of a neighbor, 1 is nearest; None is the query.
+
+    Examples
+    --------
+    >>> from elodin_spark.display import ImageWindow
+    >>> ImageWindow(200, 100, 264, 164, rank=1).rank
+    1
     """
 
     x0: int
@@ -62,6 +68,12 @@ class SourceImage:
     windows : sequence of ImageWindow
     upwards : bool
         Row 0 is the bottom, as in FITS.
+
+    Examples
+    --------
+    >>> from elodin_spark.display import ImageWindow, SourceImage
+    >>> SourceImage("a.fits", None, 500, 300, [ImageWindow(0, 0, 64, 64)]).upwards
+    True
     """
 
     name: str

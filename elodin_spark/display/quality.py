@@ -61,6 +61,12 @@ class ImageQuality:
     spread : mapping of str to (float, float, float)
         Percentiles 16, 50 and 84 of a measure over the cutouts, such as ``sky_sigma``; a measure that is not
         known is left out.
+
+    Examples
+    --------
+    >>> from elodin_spark.display import ImageQuality
+    >>> ImageQuality("a.fits", 100, 4, {"sky_sigma": (1.0, 1.1, 1.3)}).rejected
+    4
     """
 
     name: str

@@ -61,7 +61,7 @@ def draw_timings(ax: Axes, seconds: Mapping[str, float], *, title: str = "") -> 
     texts = [
         f"{duration_text(time)} · {100 * time / total if total else 0:.0f} %" for time in seconds.values()
     ]
-    draw_bars(ax, list(seconds), list(seconds.values()), texts, empty="nothing was timed")
+    draw_bars(ax, list(seconds), list(seconds.values()), texts, empty="nothing was timed", name_in=_NAMES_IN)
     if seconds:
         style.name_axes(ax, "wall time (s)", "")
     return style.title_axes(ax, title) if title else ax

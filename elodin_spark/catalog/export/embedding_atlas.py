@@ -158,7 +158,7 @@ def _vectors(store: Store, ids: NDArray[np.int64], file: Path) -> NDArray[np.flo
 
 
 def _neighbors(ids: NDArray[np.int64], nearest: Nearest) -> pa.Array:
-    """Neighbors of each cutout, as rows of the file."""
+    """Neighbors of each cutout, as rows of the file; as many of each as the one with fewest has."""
     order = np.argsort(ids, kind="stable")
     found: list[dict[str, list]] = [{"ids": [], "distances": []} for _ in ids]
     with Progress(len(ids), "finding neighbors", "cutouts") as progress:
@@ -173,4 +173,6 @@ def _neighbors(ids: NDArray[np.int64], nearest: Nearest) -> pa.Array:
                 found[row]["ids"].append(neighbor)
                 found[row]["distances"].append(distance)
             progress.add(len(asked))
-    return pa.array(found, _NEIGHBORS)
+    # All of one length, or Embedding Atlas cannot stack them.
+    fewest = min(len(row["ids"]) for row in found)
+    return pa.array([{name: part[:fewest] for name, part in row.items()} for row in found], _NEIGHBORS)

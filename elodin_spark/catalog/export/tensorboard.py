@@ -1,7 +1,7 @@
 """A catalog as a folder that the projector of TensorBoard opens.
 
-Vectors are raw float32, little-endian; each column of a place is TSV, and so are the metadata. All pictures
-are one sprite, row by row, of at most 8,192 px a side, which is what browsers take.
+Vectors are raw float32, little-endian; a map is TSV, and so are the metadata. All pictures are one sprite,
+row by row, of at most 8,192 px a side, which is what browsers take.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def export_tensorboard(
     path : str or Path
         A folder that does not exist, is empty, or holds an earlier export, which is replaced.
     ids : ndarray of int64, shape (n,)
-        At most 100,000. Those whose vectors are not finite, and, with `method`, those that are not on the
-        map, are left out.
+        At most 100,000. Those without a vector and, with `method`, those that are not on the map, are left
+        out.
     method : {"tsne", "umap"}, optional
         Of a map that is written as a second tensor.
 
@@ -81,19 +81,19 @@ def export_tensorboard(
         _, places = read_map(store, method)
         ids = ids[np.isin(ids, places.column("cutout_id").to_numpy())]
     ids = np.sort(fingerprinted(store, ids))
-    ids = ids[_finite(store, ids)]
     if not ids.size:
         raise InputError(f"none of the {meant:,} cutouts has a vector to export: choose others")
     try:
         path.mkdir(parents=True, exist_ok=True)
         _remove_old(path)
         shape = (len(ids), vector_length(store))
-        tensors = [("vectors", _write_vectors(store, path, ids, shape), shape)]
+        tensors = [("fingerprints", _write_vectors(store, path, ids, shape), shape)]
         if places is not None and method is not None:
             at = np.searchsorted(places.column("cutout_id").to_numpy(), ids)
-            xy = np.column_stack([places.column(name).take(at).to_numpy() for name in ("x", "y")])
-            _write_tsv(path / f"map_{method}.tsv", xy)
-            tensors.append((f"map_{method}", f"map_{method}.tsv", xy.shape))
+            x, y = (places.column(name).take(at).to_numpy() for name in ("x", "y"))
+            # In a plane of three dimensions: of two the projector has no principal components.
+            _write_tsv(path / f"map_{method}.tsv", np.column_stack([x, y, np.zeros_like(x)]))
+            tensors.append((f"map_{method}", f"map_{method}.tsv", (len(ids), 3)))
         _write_metadata(path / _METADATA, facts_of(store, ids))
         side = _write_sprite(store, path / _SPRITE, ids)
         # Last: without it the folder is none of the projector's.
@@ -123,21 +123,21 @@ def _check_folder(path: Path) -> None:
 
 
 def _remove_old(path: Path) -> None:
-    for name in (_CONFIG, _METADATA, _SPRITE, "vectors.bytes", "vectors.tsv", "map_tsne.tsv", "map_umap.tsv"):
+    for name in (
+        _CONFIG,
+        _METADATA,
+        _SPRITE,
+        "fingerprints.bytes",
+        "fingerprints.tsv",
+        "map_tsne.tsv",
+        "map_umap.tsv",
+    ):
         (path / name).unlink(missing_ok=True)
-
-
-def _finite(store: Store, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the projector can compute with each vector."""
-    finite = np.zeros(len(ids), bool)
-    for rows, vectors in vectors_in_order(store, ids):
-        finite[rows] = np.isfinite(vectors).all(axis=1)
-    return finite
 
 
 def _write_vectors(store: Store, path: Path, ids: NDArray[np.int64], shape: tuple[int, int]) -> str:
     """Raw float32, or, where these would be taken for text, TSV; gives the name of the file."""
-    with replacing(path / "vectors.bytes") as temporary:
+    with replacing(path / "fingerprints.bytes") as temporary:
         matrix = np.memmap(temporary, np.dtype("<f4"), "w+", shape=shape)
         with Progress(len(ids), "writing vectors", "vectors") as progress:
             for rows, vectors in vectors_in_order(store, ids):
@@ -146,11 +146,11 @@ def _write_vectors(store: Store, path: Path, ids: NDArray[np.int64], shape: tupl
         matrix.flush()
         as_text = looks_like_text(temporary)
         if as_text:
-            _write_tsv(path / "vectors.tsv", matrix)
+            _write_tsv(path / "fingerprints.tsv", matrix)
     if not as_text:
-        return "vectors.bytes"
-    (path / "vectors.bytes").unlink()
-    return "vectors.tsv"
+        return "fingerprints.bytes"
+    (path / "fingerprints.bytes").unlink()
+    return "fingerprints.tsv"
 
 
 def looks_like_text(file: Path) -> bool:
