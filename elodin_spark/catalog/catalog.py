@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +68,8 @@ from elodin_spark.schema import ANSWERS, CUTOUTS, MEASURES, MORE_ANSWERS, NEIGHB
 
 if TYPE_CHECKING:
     from elodin_spark.catalog.build.run import RunReport, RunStage
+    from elodin_spark.catalog.export.report import Export
+    from elodin_spark.catalog.figures import ColorBy
     from elodin_spark.catalog.storage.compaction import Compaction
     from elodin_spark.learning.cutoutset import CutoutSet
 
@@ -353,6 +355,58 @@ class Catalog:
         """
         self._look()
         return self._windows.column("cutout_id").to_numpy()
+
+    def select(
+        self,
+        cutout_ids: Iterable[int] | None = None,
+        *,
+        ids_file: str | Path | None = None,
+        where: str | None = None,
+        sample: int | None = None,
+    ) -> NDArray[np.int64]:
+        """Choose cutouts: by IDs, a file of them, a condition, or a sample.
+
+        Parameters
+        ----------
+        cutout_ids : iterable of int, optional
+            All by default.
+        ids_file : str or Path, optional
+            In place of `cutout_ids`: text with an ID a line, or CSV or Parquet with a column `cutout_id` or
+            `neighbor_id`, such as :meth:`Neighbors.write <elodin_spark.Neighbors.write>` writes.
+        where : str, optional
+            Those that meet this condition.
+        sample : int, optional
+            Of more, a stable sample of so many.
+
+        Returns
+        -------
+        ndarray of int64, shape (n,)
+            In the order of the IDs given, each once, else ascending.
+
+        Raises
+        ------
+        UnknownCutoutError
+            The catalog does not hold one that is given.
+        InputError
+            The file or the condition cannot be understood, or nothing is left.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").select(where="nodata_fraction < 0.5", sample=10).shape
+        (10,)
+        """
+        from elodin_spark.catalog.selection import select_cutouts
+
+        return select_cutouts(
+            self._store,
+            self.cutout_ids(),
+            cutout_ids,
+            ids_file=ids_file,
+            where=where,
+            sample=sample,
+            seed=self.settings.seed,
+        )
 
     def resolve(self, query: int | Iterable[int] | Query | ResolvedQuery) -> ResolvedQuery:
         """Look up what neighbors are to be asked of, once for several searches.
@@ -749,6 +803,306 @@ class Catalog:
 
         found = self.neighbors(query, k, metric, **options)
         return draw(self._store, found, self.describe_cutouts(found.query.cutout_ids[:2]), path)
+
+    @with_search_options
+    def plot_on_image(
+        self,
+        query: int | Query | ResolvedQuery,
+        path: str | Path,
+        k: int | None = None,
+        metric: Metric = "l2",
+        **options: Any,
+    ) -> Path:
+        """Draw a query and its neighbors on the images that they were cut from, numbered by rank.
+
+        Parameters
+        ----------
+        query : int or Query or ResolvedQuery
+            Of one cutout or image.
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+        k, metric, **options
+            As of :meth:`neighbors`.
+
+        Returns
+        -------
+        Path
+            The file. Of more than 12 images it shows those of the query and of the nearest.
+
+        Raises
+        ------
+        InputError
+            There are several queries; none of the images can be read. Else as :meth:`neighbors`.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.plot_on_image(catalog.cutout_ids()[0], "where.png", k=4).name
+        'where.png'
+        """
+        from elodin_spark.catalog.figures import draw_on_images
+
+        found = self.neighbors(query, k, metric, **options)
+        asked = self.describe_cutouts(found.query.cutout_ids[:2])
+        return draw_on_images(self._store, self.settings, found, asked, self._image_ids, path)
+
+    def plot_contact_sheet(
+        self,
+        cutout_ids: Iterable[int],
+        path: str | Path,
+        *,
+        captions: Sequence[str] | None = None,
+        columns: int | None = None,
+        title: str = "",
+    ) -> Path:
+        """Draw cutouts in a grid, in the order given.
+
+        Parameters
+        ----------
+        cutout_ids : iterable of int
+            At most 2,500.
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+        captions : sequence of str, optional
+            Below each, of up to three lines; by default ID, image and window.
+        columns : int, optional
+        title : str
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        UnknownCutoutError
+            The catalog does not hold one of them.
+        InputError
+            There are too many, or not as many captions.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.plot_contact_sheet(catalog.cutout_ids()[:20], "sheet.pdf").name
+        'sheet.pdf'
+        """
+        from elodin_spark.catalog.figures import draw_contact_sheet
+
+        described = self.describe_cutouts(cutout_ids)
+        return draw_contact_sheet(self._store, described, path, captions, columns, title)
+
+    def plot_quality(self, path: str | Path) -> Path:
+        """Draw failures by kind, rejections by reason, and the quality of cutouts by image.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+
+        Returns
+        -------
+        Path
+            The file. Of more than 40 images it shows those of which most is rejected or without data.
+
+        Raises
+        ------
+        CatalogError
+            No run has cut anything yet.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").plot_quality("quality.png").name
+        'quality.png'
+        """
+        from elodin_spark.catalog.figures import draw_quality
+
+        self._look()
+        return draw_quality(self._store, path)
+
+    def plot_timings(self, path: str | Path) -> Path:
+        """Draw how long each stage of its runs took, and the rate of each batch.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        CatalogError
+            No run has done anything yet.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").plot_timings("timings.png").name
+        'timings.png'
+        """
+        from elodin_spark.catalog.figures import draw_timings
+
+        self._look()
+        return draw_timings(self._store, path)
+
+    def plot_map(
+        self, path: str | Path, method: Method | None = None, *, color_by: ColorBy | None = None
+    ) -> Path:
+        """Draw a map of its cutouts, some of them as pictures.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+        method : {"tsne", "umap"}, optional
+            By default the first that the last run made.
+        color_by : {"label", "image", "band"}, optional
+            What points are told apart by: their first label, or path or bands of their image.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        CatalogError
+            No run has made a map.
+        InputError
+            None by that method; points are to be told apart by something else.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> Catalog.open("runs/mine").plot_map("map.png", color_by="image").name
+        'map.png'
+        """
+        from elodin_spark.catalog.figures import draw_map
+
+        self._look()
+        return draw_map(self._store, path, method, color_by)
+
+    def plot_sky(
+        self, path: str | Path, *, color_by: ColorBy | None = None, highlight: Iterable[int] = ()
+    ) -> Path:
+        """Draw where its cutouts lie on the sky.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to write: PNG, PDF or SVG by its extension.
+        color_by : {"label", "image", "band"}, optional
+            As of :meth:`plot_map`.
+        highlight : iterable of int, optional
+            Cutouts that have a ring.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        UnknownCutoutError
+            The catalog does not hold one to highlight.
+        InputError
+            Points are to be told apart by something else.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.plot_sky("sky.svg", highlight=catalog.cutout_ids()[:3]).name
+        'sky.svg'
+        """
+        from elodin_spark.catalog.figures import draw_sky
+
+        self._look()
+        return draw_sky(self._store, path, color_by, whole_ids(highlight))
+
+    def export(
+        self,
+        path: str | Path,
+        format: Literal["embedding-atlas", "tensorboard"],
+        cutout_ids: Iterable[int] | None = None,
+        *,
+        ids_file: str | Path | None = None,
+        where: str | None = None,
+        sample: int | None = None,
+        method: Method | None = None,
+        neighbors: int = 10,
+        vectors: bool = False,
+    ) -> Export:
+        """Write cutouts, with their map, pictures and metadata, for another tool.
+
+        Parameters
+        ----------
+        path : str or Path
+            Of Embedding Atlas a ``.parquet`` file, which is replaced; of TensorBoard a folder that is new or
+            holds an earlier export.
+        format : {"embedding-atlas", "tensorboard"}
+        cutout_ids, ids_file, where, sample
+            As of :meth:`select`. For TensorBoard a sample of 10,000 is taken by default.
+        method : {"tsne", "umap"}, optional
+            The map; by default the first that the last run made, and for TensorBoard none.
+        neighbors : int
+            For Embedding Atlas: neighbors of each by L2 among what is exported; 0 for none.
+        vectors : bool
+            For Embedding Atlas: write the vectors too.
+
+        Returns
+        -------
+        Export
+            What was written, and the command that opens it.
+
+        Raises
+        ------
+        CatalogError
+            There is no map, or no index.
+        InputError
+            There is no such format or map; nothing is left to write; `path` cannot be written. Else as
+            :meth:`select`.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> catalog = Catalog.open("runs/mine")
+        >>> catalog.export("projector", "tensorboard", where="nodata_fraction < 0.5").cutouts
+        100
+        """
+        from elodin_spark.catalog.export.embedding_atlas import export_embedding_atlas
+        from elodin_spark.catalog.export.tensorboard import USUAL_POINTS, export_tensorboard
+
+        if format not in ("embedding-atlas", "tensorboard"):
+            raise InputError(f"there is no format {format!r}; one of embedding-atlas, tensorboard")
+        if neighbors < 0:
+            raise InputError(f"neighbors is 0 or more, got {neighbors}")
+        if format == "tensorboard" and sample is None:
+            sample = USUAL_POINTS
+        ids = self.select(cutout_ids, ids_file=ids_file, where=where, sample=sample)
+        if format == "tensorboard":
+            return export_tensorboard(self._store, path, ids, method=method)
+        return export_embedding_atlas(
+            self._store,
+            path,
+            ids,
+            method=method,
+            nearest=(lambda among: self._searched_among(neighbors, among)) if neighbors else None,
+            vectors=vectors,
+        )
+
+    def _searched_among(self, k: int, ids: NDArray[np.int64]) -> NeighborSearch:
+        """The engine that answers with some cutouts alone, by L2."""
+        options = SearchOptions(k=k)
+        return NeighborSearch(
+            options, self._index("l2"), self._windows, str(self.path), ids, self._store.tombstones
+        )
 
     # ---- what it holds, as it was written ----------------------------------------------------
 
@@ -1171,6 +1525,11 @@ class Catalog:
     def _image_paths(self) -> dict[int, str]:
         images = self._store.dataset("images", ["path"]).to_table(columns=["image_id", "path"])
         return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
+
+    def _image_ids(self, cutout_ids: ArrayLike) -> NDArray[np.int64]:
+        """The images of cutouts, in their order."""
+        rows = rows_of(self.cutout_ids(), cutout_ids, source=str(self.path))
+        return self._windows.column("image_id").to_numpy()[rows]
 
     def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
         found = self._store.dataset("fingerprints", ["labels"]).to_table(

@@ -44,15 +44,10 @@ def gather(store: Store) -> dict[str, Any]:
         (a few cutout IDs), `disk_bytes`.
     """
     commits = store.commits()
-    seconds: Counter[str] = Counter()
-    for commit in commits:
-        seconds.update(commit.seconds)
     products = {name: record for name in _PRODUCTS if (record := store.product(name)) is not None}
     if "distances" in products.get("index", {}):
         products["index"] = {**products["index"], "distances": typical_facts(store)}
-    seconds.update({name: record["seconds"] for name, record in products.items() if "seconds" in record})
-    if transform := store.transform_record:
-        seconds["fitting the transform"] = transform["seconds"]
+    transform = store.transform_record
     tables = ("images", "cutouts", "fingerprints", "failures")
     failures = store.dataset("failures").to_table().to_pylist()
     return {
@@ -73,13 +68,26 @@ def gather(store: Store) -> dict[str, Any]:
         "removed": {"cutouts": store.tombstones.cutouts.size, "images": store.tombstones.images.size},
         "products": products,
         "shards": shard_facts(store),
-        "seconds": {stage: round(time, 1) for stage, time in seconds.items()},
+        "seconds": {stage: round(time, 1) for stage, time in stage_seconds(store).items()},
         "sky": SkyCounts().add(store.dataset("images").to_table(columns=SKY_COLUMNS)).facts(),
         "failure_kinds": dict(Counter(row["kind"] for row in failures).most_common()),
         "failures": failures[:_FAILURES_SHOWN],
         "examples": store.dataset("fingerprints", ()).head(3, columns=["cutout_id"])["cutout_id"].to_pylist(),
         "disk_bytes": _bytes_below(store.path),
     }
+
+
+def stage_seconds(store: Store) -> dict[str, float]:
+    """Wall time of each stage of all runs, s: the transform, the batches, and the products there are."""
+    seconds: Counter[str] = Counter()
+    if transform := store.transform_record:
+        seconds["fitting the transform"] = transform["seconds"]
+    for commit in store.commits():
+        seconds.update(commit.seconds)
+    for name in _PRODUCTS:
+        if "seconds" in (record := store.product(name) or {}):
+            seconds[name] = record["seconds"]
+    return dict(seconds)
 
 
 def info_text(facts: dict[str, Any]) -> str:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from elodin_spark import __version__
-from elodin_spark.catalog.search.options import Cone, options_of_flags, search_flags
-from elodin_spark.cli import pretrain, weights
-from elodin_spark.errors import InputError
+from elodin_spark.catalog.search.options import options_of_flags
+from elodin_spark.cli import export, plot, pretrain, weights
+from elodin_spark.cli.search import query_of, with_search_flags
 from elodin_spark.exits import EXIT_CODES, guarded, without_pandas
 from elodin_spark.progress import counted, step
 from elodin_spark.terminal import plain
-
-if TYPE_CHECKING:
-    from elodin_spark.catalog.search.query import Query
 
 app = typer.Typer(
     name="elodin-spark",
@@ -40,28 +35,6 @@ class Format(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
-
-
-def with_search_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flags of all search options, in place of its ``**options``."""
-    signature = inspect.signature(command, eval_str=True)
-    of_words: Any = StrEnum  # whose members mypy cannot know
-    parameters = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    for flag in search_flags():
-        made: Any = tuple[float, float, float] if flag.kind is Cone else flag.kind
-        if flag.choices:
-            made = of_words(flag.name, {choice: choice for choice in flag.choices})
-        option = typer.Option(flag.flag, metavar=flag.metavar, help=flag.help)
-        annotation: Any = Annotated[made if flag.default is not None else made | None, option]
-        default = made(flag.default) if flag.choices else flag.default
-        parameters.append(
-            inspect.Parameter(
-                flag.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-            )
-        )
-    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
-    return command
 
 
 @app.callback(invoke_without_command=True)
@@ -317,34 +290,6 @@ def neighbors(
         typer.echo(f"{counted(len(found), 'neighbor')}: the catalog holds no more that answer", err=True)
 
 
-def query_of(
-    cutout_ids: list[int] | None,
-    position: tuple[float, float] | None,
-    radius: float | None,
-    at: str | None,
-    vector: Path | None,
-    image: str | None,
-) -> Query:
-    """The one query that was typed."""
-    from elodin_spark.catalog.search.query import Query
-
-    ways: dict[str, tuple[Any, Callable[[Any], Query]]] = {
-        "CUTOUT_ID": (cutout_ids, Query.from_id),
-        "--position": (position, lambda place: Query.from_position(place, radius)),
-        "--at": (at, Query.from_pixel),
-        "--vector": (vector, Query.from_vector),
-        "--image": (image, Query.from_image),
-    }
-    typed = [name for name, (value, _) in ways.items() if value is not None]
-    if len(typed) != 1:
-        got = f"{' and '.join(typed)} together" if typed else "nothing"
-        raise InputError(f"neighbors are asked of one of {', '.join(ways)}; got {got}")
-    if radius is not None and position is None:
-        raise InputError("--radius goes with --position")
-    value, make = ways[typed[0]]
-    return make(value)
-
-
 @app.command()
 def cutout(
     catalog: CatalogPath,
@@ -418,6 +363,8 @@ def compact(catalog: CatalogPath) -> None:
     typer.echo(compaction.text())
 
 
+app.add_typer(plot.app)
+app.command()(export.export)
 app.command()(pretrain.pretrain)
 app.add_typer(weights.app)
 

@@ -180,6 +180,16 @@ def draw_map(
         `xy` has another shape or holds a value that is not finite, or lengths differ.
     ImageError
         A thumbnail that is to be drawn cannot be decoded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from elodin_spark.display import draw_map
+    >>> xy = np.random.default_rng(0).normal(size=(200, 2))
+    >>> ax = draw_map(Figure(figsize=(4, 4)).add_subplot(), xy, [None] * 200, method="umap")
+    >>> ax.get_xlabel()
+    'UMAP 1'
     """
     points = _checked(xy)
     count = len(points)
@@ -305,6 +315,14 @@ def map_figure(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from elodin_spark.display import map_figure
+    >>> xy = np.random.default_rng(0).normal(size=(200, 2))
+    >>> len(map_figure(xy, [None] * 200, method="tsne").axes)
+    1
     """
     points = _checked(xy)
     count = len(points)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from elodin_spark.config.settings import Metric
 from elodin_spark.display import style
+from elodin_spark.display.grid import draw_grid
 from elodin_spark.display.thumbnails import decode_thumbnail
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ class Panel:
         Best first; the first three are shown.
     label_pictures : sequence of bytes or None
         JPEG of what the first labels look like, drawn where labels have no names.
+
+    Examples
+    --------
+    >>> from elodin_spark.display import Panel
+    >>> Panel(7, "a.fits", 0, 0, 64, 64, ra=150.1, dec=2.2).x1
+    64
     """
 
     cutout_id: int | None
@@ -163,10 +170,65 @@ def grid_columns(count: int) -> int:
     return min(range(2, count + 1), key=unfit)
 
 
+def draw_neighbors(
+    ax: Axes,
+    query: Panel,
+    neighbors: Sequence[Panel],
+    *,
+    metric: Metric = "l2",
+    columns: int | None = None,
+    title: str = "",
+) -> Axes:
+    """Draw a cutout, framed, and after it its neighbors with rank and distance.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    query : Panel
+    neighbors : sequence of Panel
+        In the order they are drawn: row by row.
+    metric : {"l2", "jaccard", "cosine", "label_scores", "rank_fusion"}
+        Tells how distances are written.
+    columns : int, optional
+        By default so many that pictures are largest.
+    title : str
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        `ax`.
+
+    Raises
+    ------
+    ImageError
+        A thumbnail cannot be decoded.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from elodin_spark.display import Panel, draw_neighbors
+    >>> query = Panel(7, "a.fits", 0, 0, 64, 64)
+    >>> near = Panel(8, "a.fits", 99, 0, 163, 64, rank=1, distance=0.25)
+    >>> ax = draw_neighbors(Figure(figsize=(4, 2)).add_subplot(), query, [near], metric="jaccard")
+    >>> [text.get_text() for text in ax.texts]
+    ['query', '1 · 0.250']
+    """
+    if title:
+        style.title_axes(ax, title)
+    captions = [("query",), *((_short_heading(panel, metric),) for panel in neighbors)]
+    thumbnails = [panel.thumbnail for panel in (query, *neighbors)]
+    return draw_grid(ax, thumbnails, captions, columns=columns, framed=(0,))
+
+
+def _short_heading(panel: Panel, metric: Metric) -> str:
+    number = "" if panel.distance is None else write_distance(panel.distance, metric).rsplit(" ", 1)[1]
+    return " · ".join(part for part in ("" if panel.rank is None else str(panel.rank), number) if part)
+
+
 def neighbors_figure(
     query: Panel, neighbors: Sequence[Panel], *, metric: Metric, note: str = "", subtitle: str = ""
 ) -> Figure:
-    """Draw a cutout, set apart, and its neighbors, nearest first, in a grid.
+    """Draw a cutout, set apart, and its neighbors, nearest first, in a grid, as a whole page.
 
     Parameters
     ----------
@@ -188,6 +250,14 @@ def neighbors_figure(
     ------
     ImageError
         A thumbnail cannot be decoded.
+
+    Examples
+    --------
+    >>> from elodin_spark.display import Panel, neighbors_figure
+    >>> query = Panel(7, "a.fits", 0, 0, 64, 64)
+    >>> near = Panel(8, "a.fits", 99, 0, 163, 64, rank=1, distance=12.5)
+    >>> [ax.get_label() for ax in neighbors_figure(query, [near], metric="l2").axes][1:]
+    ['query', 'neighbor']
     """
     count = len(neighbors)
     side = _QUERY_IN if count <= 2 else _SIDE_IN

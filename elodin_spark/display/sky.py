@@ -69,6 +69,14 @@ def draw_sky(
     ------
     InputError
         Lengths differ, a declination is out of range or a highlighted row does not exist.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from elodin_spark.display import draw_sky
+    >>> ax = draw_sky(Figure(figsize=(4, 4)).add_subplot(), [150.1, 150.2], [2.2, 2.3], highlight=[0])
+    >>> ax.get_xlabel()
+    'Right ascension (deg)'
     """
     longitude, latitude, known = _positions(ra, dec)
     _check(len(longitude), groups, highlight)
@@ -106,6 +114,14 @@ def draw_all_sky(
     -------
     matplotlib.axes.Axes
         `ax`.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from elodin_spark.display import draw_all_sky
+    >>> ax = Figure(figsize=(6, 3)).add_subplot(projection="aitoff")
+    >>> draw_all_sky(ax, [150.1, 10.0], [2.2, -60.0]) is ax
+    True
     """
     from matplotlib.projections.geo import GeoAxes
 
@@ -150,6 +166,12 @@ def sky_figure(
     -------
     matplotlib.figure.Figure
         Without any position: a figure that says so.
+
+    Examples
+    --------
+    >>> from elodin_spark.display import sky_figure
+    >>> len(sky_figure([150.1, 150.2], [2.2, 2.3], groups=["a.fits", "b.fits"]).axes)
+    2
     """
     longitude, latitude, known = _positions(ra, dec)
     count, missing = len(longitude), int((~known).sum())

@@ -15,13 +15,15 @@ from numpydoc.docscrape import FunctionDoc
 from pydantic import BaseModel
 
 import elodin_spark
-from elodin_spark import Catalog
+from elodin_spark import Catalog, display
 from elodin_spark.config.settings import STEPS, Blobs, FullImage, Positions, SlidingWindow, Sources
 
 
 def public() -> Iterator[tuple[str, Any]]:
     for name in elodin_spark.__all__:
         yield name, getattr(elodin_spark, name)
+    for name in display.__all__:
+        yield name, getattr(display, name)
     for model in (FullImage, SlidingWindow, Blobs, Positions, Sources, *STEPS.values()):
         yield model.__name__, model
     for module in ("cutouts.generators", "cutouts.steps"):

@@ -1,0 +1,1 @@
+"""A catalog in the form of other tools."""
