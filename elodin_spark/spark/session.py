@@ -41,6 +41,9 @@ class _Shared:
 
 
 _SHARED = _Shared()
+#: Applications whose executors have the package: a context takes a file of one name once.
+_SHIPPED: set[str] = set()
+_SHIPPING = threading.Lock()
 
 
 @contextmanager
@@ -186,7 +189,10 @@ def _prepare(spark: SparkSession, settings: SparkSettings, data_source: bool) ->
         spark.conf.set(TASKS_PER_GPU, settings.tasks_per_gpu)
     context = spark.sparkContext
     if not str(context.master).startswith("local"):
-        _ship_package(spark)
+        with _SHIPPING:
+            if context.applicationId not in _SHIPPED:
+                _ship_package(spark)
+                _SHIPPED.add(context.applicationId)
     if data_source:
         register_data_source(spark)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +127,42 @@ def test_the_data_source_needs_the_package_on_the_driver_only(cluster, survey, l
     rows = sorted(line.split()[1:] for line in done.stdout.splitlines() if line.startswith("row "))
     images = local.table("images").to_pylist()
     assert rows == sorted([str(image["image_id"]), image["path"], "ok"] for image in images)
+
+
+AGAIN = """
+import sys
+
+sys.path.insert(0, {root!r})
+from elodin_spark import Catalog, load_config, session
+from elodin_spark.spark.session import start_session
+
+settings = load_config({config!r})
+mine = start_session(settings.spark)
+catalog = Catalog.create({catalog!r}, settings)
+print(catalog.run(["cutouts"]).text())
+with session(settings.spark) as spark:
+    images = spark.read.format("survey-images").options(hdu="IMAGE").load({archive!r})
+    print(images.count(), "rows", len(mine.sparkContext._python_includes), "package")
+mine.stop()
+"""
+
+
+def test_a_session_that_runs_on_a_cluster_is_used_again(cluster, config, survey, tmp_path):
+    script, again = tmp_path / "again.py", tmp_path / "again.yaml"
+    spark = f"spark: {{master: '{cluster.url}', conf: {{spark.executor.memory: 1g}}}}\n"
+    kept = re.sub(r"(?ms)^spark:.*?(?=^\S|\Z)", "", config.read_text())
+    again.write_text(kept + spark)
+    names = {"root": str(ROOT), "config": str(again), "catalog": str(tmp_path / "catalog")}
+    script.write_text(AGAIN.format(**names, archive=str(survey.tiles[0].parent)))
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=cluster.environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "100 cutouts" in done.stdout
+    assert "4 rows 1 package" in done.stdout
