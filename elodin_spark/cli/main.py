@@ -12,7 +12,7 @@ import typer
 
 from elodin_spark import __version__
 from elodin_spark.catalog.search.options import options_of_flags
-from elodin_spark.cli import export, plot, pretrain, weights
+from elodin_spark.cli import explore, export, plot, pretrain, weights
 from elodin_spark.cli.search import query_of, with_search_flags
 from elodin_spark.exits import EXIT_CODES, guarded, without_pandas
 from elodin_spark.progress import counted, step
@@ -363,6 +363,7 @@ def compact(catalog: CatalogPath) -> None:
     typer.echo(compaction.text())
 
 
+app.command()(explore.explore)
 app.add_typer(plot.app)
 app.command()(export.export)
 app.command()(pretrain.pretrain)
