@@ -114,9 +114,11 @@ EXTRAS = {
     "s3fs": "s3",
     "sep": "sources",
     "skimage": "equalize",
+    "starlette": "explore",
     "tensorflow": "cpu",
     "tifffile": "pictures",
     "torch": "torch",
+    "uvicorn": "explore",
 }
 
 

@@ -47,6 +47,7 @@ from elodin_spark.catalog.search.query import (
 )
 from elodin_spark.catalog.storage.removal import Removal, remove, vanished_images
 from elodin_spark.catalog.storage.rowfilter import among
+from elodin_spark.catalog.storage.rowindex import RowIndex
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.catalog.storage.tombstones import Tombstones
 from elodin_spark.config.load import load_config
@@ -323,7 +324,7 @@ class Catalog:
 
     def _forget(self) -> None:
         """Read again what may have changed."""
-        for name in ("_l2", "_by_label", "_repeats", "_windows", "_image_paths", "places"):
+        for name in ("_l2", "_by_label", "_repeats", "windows", "_image_paths", "places", "_labeled"):
             self.__dict__.pop(name, None)
         self._filtered = {}
         self._taken_out = self._store.meta.get("tombstones")
@@ -351,7 +352,42 @@ class Catalog:
         (100,)
         """
         self._look()
-        return self._windows.column("cutout_id").to_numpy()
+        return self.windows.column("cutout_id").to_numpy()
+
+    def ids_where(self, condition: str, seconds: float | None = None) -> NDArray[np.int64]:
+        """IDs of the cutouts that meet a condition; those of the last one are remembered.
+
+        Parameters
+        ----------
+        condition : str
+            As the option `where` of :meth:`neighbors`.
+        seconds : float, optional
+            It is stopped after as many; by default a minute, and half a minute for a million cutouts.
+
+        Returns
+        -------
+        ndarray of int64, shape (m,)
+            Ascending.
+
+        Raises
+        ------
+        InputError
+            It is not a condition on this catalog, or takes too long.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> len(Catalog.open("runs/mine").ids_where("nodata_fraction < 0.5 and x0 < 64"))
+        40
+        """
+        self._look()
+        found = self._filtered.get(condition)
+        if found is None:
+            from elodin_spark.catalog.filters.where import Where
+
+            found = Where(self._store, condition).ids(seconds)
+            self._filtered = {condition: found}
+        return found
 
     def resolve(self, query: int | Iterable[int] | Query | ResolvedQuery) -> ResolvedQuery:
         """Look up what neighbors are to be asked of, once for several searches.
@@ -391,7 +427,7 @@ class Catalog:
         if query.way == "position":
             return by_position(self.places, query.value, query.radius_arcsec)
         if query.way == "pixel":
-            return by_pixel(self._store, self._windows, self._l2.contains, query.value)
+            return by_pixel(self._store, self.windows, self._l2.contains, query.value)
         if query.way == "vector":
             return by_vector(self._store, self.settings, query.value, self._l2.dimension)
         if query.way == "image":
@@ -488,10 +524,10 @@ class Catalog:
         self._look()
         if options.k is None:
             options = options.but(k=self.settings.neighbors.k)
-        kept = None if options.where is None else self._kept(options.where)
+        kept = None if options.where is None else self.ids_where(options.where)
         repeats = None if options.repeats == "keep" else self._repeats
         index, removed = self._index(options.metric), self._store.tombstones
-        return NeighborSearch(options, index, self._windows, str(self.path), kept, removed, repeats, self._l2)
+        return NeighborSearch(options, index, self.windows, str(self.path), kept, removed, repeats, self._l2)
 
     def answer(self, search: NeighborSearch, query: ResolvedQuery) -> pa.Table:
         """The neighbors of a query, not described.
@@ -589,7 +625,7 @@ class Catalog:
         self._look()
         ids = np.asarray(whole_ids(cutout_ids), dtype=np.int64)
         self._store.tombstones.refuse(ids, str(self.path))
-        rows = self._windows.take(rows_of(self.cutout_ids(), ids, source=str(self.path))).to_pylist()
+        rows = self.windows.take(rows_of(self.cutout_ids(), ids, source=str(self.path))).to_pylist()
         labels = self._labels_of(ids)
         return [
             {
@@ -627,9 +663,7 @@ class Catalog:
         """
         (row,) = self.describe_cutouts([cutout_id])
         images = self._store.dataset("images")
-        image_id = self._windows.column("image_id")[
-            int(rows_of(self.cutout_ids(), [cutout_id], source="")[0])
-        ]
+        image_id = self.windows.column("image_id")[int(rows_of(self.cutout_ids(), [cutout_id], source="")[0])]
         (image,) = images.to_table(filter=among("image_id", [image_id.as_py()])).to_pylist()
         (thumbnail,) = self._thumbnails([cutout_id])
         place = {name: row[name] for name in ("x0", "y0", "x1", "y1", "ra", "dec", "labels")}
@@ -1091,14 +1125,6 @@ class Catalog:
 
     # ---- what a query needs, loaded once ----------------------------------------------------
 
-    def _kept(self, condition: str) -> NDArray[np.int64]:
-        """The cutouts that a condition keeps; those of the last one are remembered."""
-        if condition not in self._filtered:
-            from elodin_spark.catalog.filters.where import Where
-
-            self._filtered = {condition: Where(self._store, condition).ids()}
-        return self._filtered[condition]
-
     def _index(self, metric: Metric) -> Index:
         return self._by_label.index_of(metric, self._l2)
 
@@ -1119,7 +1145,7 @@ class Catalog:
         InputError
             None has any.
         """
-        return Places(self._store, self._windows, self._l2.contains)
+        return Places(self._store, self.windows, self._l2.contains)
 
     @cached_property
     def _repeats(self) -> Repeats:
@@ -1129,7 +1155,12 @@ class Catalog:
         return Repeats(pairs.column("id_a").to_numpy(), pairs.column("id_b").to_numpy())
 
     @cached_property
-    def _windows(self) -> pa.Table:
+    def windows(self) -> pa.Table:
+        """Window and position of each cutout, by ascending ID; read once.
+
+        Its columns are `cutout_id`, `image_id`, `x0`, `y0`, `x1`, `y1`, `ra` and `dec`, as in
+        :data:`elodin_spark.schema.CUTOUTS`.
+        """
         cutouts = self._store.dataset("cutouts", WINDOW_COLUMNS)
         return cutouts.to_table(columns=WINDOW_COLUMNS).sort_by("cutout_id")
 
@@ -1139,15 +1170,25 @@ class Catalog:
         return dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
 
     def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
-        found = self._store.dataset("fingerprints", ["labels"]).to_table(
-            columns=["cutout_id", "labels"], filter=among("cutout_id", ids)
-        )
+        try:
+            return self._read_labels(ids)
+        except FileNotFoundError:  # another process has compacted the tables
+            self.__dict__.pop("_labeled", None)
+            return self._read_labels(ids)
+
+    def _read_labels(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
+        index = self._labeled
+        held = index.rows_of(ids)
+        indexed = held >= 0  # others were rejected, or have no fingerprint yet
+        lists = index.take(held[indexed], ["labels"]).column("labels").to_pylist()
         named: dict[int, list[str]] = {int(i): [] for i in ids}
-        for row in found.to_pylist():
-            named[row["cutout_id"]] = [
-                self._store.label_name(label) for label in row["labels"][:_LABELS_SHOWN]
-            ]
+        for cutout, labels in zip(ids[indexed].tolist(), lists, strict=True):
+            named[cutout] = [self._store.label_name(label) for label in labels[:_LABELS_SHOWN]]
         return named
+
+    @cached_property
+    def _labeled(self) -> RowIndex:
+        return RowIndex(self._store.files("fingerprints", ["labels"]), str(self.path))
 
 
 def open_or_create(path: str | Path, settings: Settings) -> Catalog:

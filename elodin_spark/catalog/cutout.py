@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 
+def plane_of(image: Mapping[str, Any]) -> tuple[str, int]:
+    """URI and HDU of the pixels of an image, a row of the images table: of color, of its reference band."""
+    uri, hdu = str(image["uri"]), image["hdu"] or 0
+    for plane in image.get("planes") or ():  # of a color image, whose own HDU is that of the group
+        hdu = plane["hdu"] if plane["uri"] == uri else hdu
+    return uri, int(hdu)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Cutout:
     """A window of an image of the archive.
@@ -67,9 +75,7 @@ class Cutout:
         """
         from elodin_spark.images.planes import open_plane
 
-        uri, hdu = self.image["uri"], self.image["hdu"] or 0
-        for plane in self.image.get("planes") or ():  # of a color image, whose own HDU is that of the group
-            hdu = plane["hdu"] if plane["uri"] == uri else hdu
+        uri, hdu = plane_of(self.image)
         try:
             with open_plane(uri, hdu, dict(self._storage)) as plane:
                 return np.array(plane.read(self.y0, self.y1, self.x0, self.x1))

@@ -14,7 +14,7 @@ import typer
 
 from elodin_spark import __version__
 from elodin_spark.catalog.search.options import Cone, options_of_flags, search_flags
-from elodin_spark.cli import pretrain, weights
+from elodin_spark.cli import explore, pretrain, weights
 from elodin_spark.errors import InputError
 from elodin_spark.exits import EXIT_CODES, guarded, without_pandas
 from elodin_spark.progress import counted, step
@@ -418,6 +418,7 @@ def compact(catalog: CatalogPath) -> None:
     typer.echo(compaction.text())
 
 
+app.command()(explore.explore)
 app.command()(pretrain.pretrain)
 app.add_typer(weights.app)
 

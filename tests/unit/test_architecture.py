@@ -38,6 +38,7 @@ LAYERS = (
     ("spark",),
     ("catalog",),
     ("planning",),
+    ("web",),
     ("cli",),
     ("__main__",),
 )

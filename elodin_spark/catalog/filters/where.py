@@ -51,13 +51,18 @@ class Where:
         # What DuckDB alone refuses, such as a malformed pattern, it does of no rows as well.
         run_query(self._query, {name: kind.empty_table() for name, kind in nothing.items()}, _SECONDS)
 
-    def ids(self) -> NDArray[np.int64]:
+    def ids(self, seconds: float | None = None) -> NDArray[np.int64]:
         """Cutouts that it keeps, those of which it is true; ascending, int64, shape (m,).
+
+        Parameters
+        ----------
+        seconds : float, optional
+            It is stopped after as many; by default a minute, and half a minute for a million cutouts.
 
         Raises
         ------
         InputError
-            It takes more than a minute and half a minute for a million cutouts, or too much memory.
+            It takes more than that, or too much memory.
         """
         tables = {
             name: self._store.dataset(name, columns)
@@ -65,8 +70,9 @@ class Where:
             .to_reader()
             for name, columns in self._columns().items()
         }
-        rows = sum(commit.rows.get("cutouts", 0) for commit in self._store.commits())
-        seconds = _SECONDS + _SECONDS_A_MILLION * rows / 1e6
+        if seconds is None:
+            rows = sum(commit.rows.get("cutouts", 0) for commit in self._store.commits())
+            seconds = _SECONDS + _SECONDS_A_MILLION * rows / 1e6
         return np.sort(run_query(self._query, tables, seconds).to_numpy())
 
     def _columns(self) -> dict[str, list[str]]:

@@ -449,19 +449,35 @@ class Store:
         CatalogError
             A file is missing or damaged, or one is there that is not of the catalog.
         """
-        used = None if columns is None else {*columns, "cutout_id", "image_id"}
-        files = [
-            str(file)
-            for commit in self.commits()
-            for part in commit.tables.get(table, [])
-            for file in self._checked(commit, part, used)
-        ]
+        files = [str(file) for file in self.files(table, columns)]
         fields = schema.TABLES[table]
         if table == "fingerprints":
             fields = with_storage(fields, self.meta["recipe"]["fingerprints"].get("storage", "float32"))
         rows = ds.dataset(files, schema=fields, format="parquet")
         kept = self.tombstones.kept(table)
         return rows if kept is None else rows.filter(kept)
+
+    def files(self, table: str, columns: Iterable[str] | None = None) -> list[Path]:
+        """The committed Parquet files of a table, in order, with the removed rows that are still in them.
+
+        Parameters
+        ----------
+        table : str
+        columns : iterable of str, optional
+            As of :meth:`dataset`.
+
+        Raises
+        ------
+        CatalogError
+            As :meth:`dataset`.
+        """
+        used = None if columns is None else {*columns, "cutout_id", "image_id"}
+        return [
+            file
+            for commit in self.commits()
+            for part in commit.tables.get(table, [])
+            for file in self._checked(commit, part, used)
+        ]
 
     def parts(self, table: str) -> list[Path]:
         """The committed folders of a table, whose files are of the right names, sizes and footers."""

@@ -1,0 +1,124 @@
+"""Where the rows of cutouts lie in the files of a table, so that a few are read without a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from elodin_spark.errors import UnknownCutoutError
+from elodin_spark.neighbors.base import ids_array, some_ids
+
+
+class RowIndex:
+    """From the IDs of cutouts to their rows in Parquet files; 16 bytes for each, and a footer for each file.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Of one table, with a column ``cutout_id``; rows are counted through all of them, in order.
+    source : str
+        What holds them, for messages.
+
+    Raises
+    ------
+    OSError, pyarrow.ArrowInvalid
+        A file is missing, or is none.
+    """
+
+    def __init__(self, files: Sequence[Path], source: str) -> None:
+        self._source = source
+        self._footers: list[tuple[Path, pq.FileMetaData]] = []
+        self._groups: list[tuple[int, int]] = []  # file, and row group within it
+        starts, ids = [0], [np.empty(0, np.int64)]
+        for number, file in enumerate(files):
+            with pq.ParquetFile(file) as opened:
+                footer = opened.metadata
+                self._footers.append((file, footer))
+                column = opened.read(columns=["cutout_id"]).column("cutout_id")
+            ids.append(column.to_numpy())
+            for group in range(footer.num_row_groups):
+                self._groups.append((number, group))
+                starts.append(starts[-1] + footer.row_group(group).num_rows)
+        whole = np.concatenate(ids)
+        self._starts = np.array(starts, np.int64)
+        self._rows = np.argsort(whole, kind="stable")
+        self._ids: NDArray[np.int64] = whole[self._rows]
+
+    def __len__(self) -> int:
+        return int(self._ids.size)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files, in order."""
+        return [file for file, _ in self._footers]
+
+    def empty_columns(self) -> set[str]:
+        """Paths of columns that hold nothing but nulls, such as ``source.mag``, by statistics of files."""
+        found: set[str] | None = None
+        for number, group in self._groups:
+            about = self._footers[number][1].row_group(group)
+            empty = set()
+            for each in range(about.num_columns):
+                column = about.column(each)
+                known = column.statistics
+                if known is not None and known.has_null_count and known.null_count == about.num_rows:
+                    empty.add(column.path_in_schema)
+            found = empty if found is None else found & empty
+        return found or set()
+
+    def rows_of(self, cutout_ids: ArrayLike) -> NDArray[np.int64]:
+        """Rows of cutouts, counted through all files, int64, shape (n,); -1 of those that have none."""
+        wanted = ids_array(cutout_ids)
+        if not self._ids.size:
+            return np.full(wanted.size, -1, np.int64)
+        at = np.minimum(np.searchsorted(self._ids, wanted), self._ids.size - 1)
+        return np.where(self._ids[at] == wanted, self._rows[at], -1)
+
+    def read(self, cutout_ids: ArrayLike, columns: Sequence[str]) -> pa.Table:
+        """Columns of cutouts, in the order of their IDs; of the files only the row groups that hold them.
+
+        Parameters
+        ----------
+        cutout_ids : array_like of int64, shape (n,)
+        columns : sequence of str
+
+        Raises
+        ------
+        UnknownCutoutError
+            One has no row.
+        """
+        wanted = ids_array(cutout_ids)
+        rows = self.rows_of(wanted)
+        if (rows < 0).any():
+            raise UnknownCutoutError(f"{self._source} holds no cutout {some_ids(wanted[rows < 0])}")
+        return self.take(rows, columns)
+
+    def take(self, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+        """Columns of rows, in their order."""
+        if not len(rows):
+            return self._nothing(columns)
+        group_of = np.searchsorted(self._starts, rows, side="right") - 1
+        # An empty row group begins where the next one does; the last of these holds the row.
+        order = np.argsort(group_of, kind="stable")
+        groups, firsts = np.unique(group_of[order], return_index=True)
+        parts = []
+        for group, some in zip(groups.tolist(), np.split(order, firsts[1:]), strict=True):
+            number, within = self._groups[group]
+            file, footer = self._footers[number]
+            with pq.ParquetFile(file, metadata=footer) as opened:
+                found = opened.read_row_group(within, columns=list(columns), use_threads=False)
+            parts.append(found.take(pa.array(rows[some] - self._starts[group])))
+        back = np.empty(len(rows), np.int64)
+        back[order] = np.arange(len(rows))
+        return pa.concat_tables(parts).select(list(columns)).take(pa.array(back))
+
+    def _nothing(self, columns: Sequence[str]) -> pa.Table:
+        """No rows, of the types that the files have."""
+        known = self._footers[0][1].schema.to_arrow_schema() if self._footers else pa.schema([])
+        kinds = {name: known.field(name).type if name in known.names else pa.null() for name in columns}
+        return pa.table({name: pa.array([], kind) for name, kind in kinds.items()})

@@ -1,0 +1,1 @@
+"""The explorer: a catalog in the browser, and the API under it."""
