@@ -30,6 +30,7 @@ test: java venv  ## run the tests of every day: under ten minutes on two cores
 	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 test-slow: java venv  ## run all other tests
+	@sh conf/check-browser.sh || true
 	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-all: test test-slow  ## run all tests: these two, one after the other

@@ -102,6 +102,7 @@ class MissingDependencyError(ElodinError):
 #: The extra of pyproject.toml that brings a package.
 EXTRAS = {
     "aiohttp": "http",
+    "anywidget": "notebooks",
     "galsim": "simulate",
     "jax": "jax",
     "keras": "cpu",

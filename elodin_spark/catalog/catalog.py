@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from elodin_spark.catalog.figures import ColorBy
     from elodin_spark.catalog.storage.compaction import Compaction
     from elodin_spark.learning.cutoutset import CutoutSet
+    from elodin_spark.web.notebook import CatalogExplorer
 
 _LABELS_SHOWN = 10
 _FILTERS_KEPT = 8  # conditions, whose IDs are remembered
@@ -1139,6 +1140,37 @@ class Catalog:
         return NeighborSearch(
             options, self._index("l2"), self._windows, str(self.path), ids, self._store.tombstones
         )
+
+    def explore(self, height: int = 720) -> CatalogExplorer:
+        """Look at it in a cell of a notebook: its map, and neighbors by click.
+
+        Parameters
+        ----------
+        height : int
+            Of the cell, px.
+
+        Returns
+        -------
+        CatalogExplorer
+            It shows itself; :attr:`CatalogExplorer.selection` is what was selected in it, as a DataFrame.
+
+        Raises
+        ------
+        MissingDependencyError
+            The extras ``explore`` and ``notebooks`` are not installed.
+        CatalogError
+            No run has made its fingerprints yet.
+
+        Examples
+        --------
+        >>> from elodin_spark import Catalog
+        >>> explorer = Catalog.open("runs/mine").explore()
+        >>> explorer.selection.columns[0]
+        'cutout_id'
+        """
+        from elodin_spark.web.notebook import CatalogExplorer  # the one way outward: see docs/architecture.md
+
+        return CatalogExplorer(self, height)
 
     # ---- what it holds, as it was written ----------------------------------------------------
 
