@@ -1138,7 +1138,7 @@ class Catalog:
         """The engine that answers with some cutouts alone, by L2."""
         options = SearchOptions(k=k)
         return NeighborSearch(
-            options, self._index("l2"), self._windows, str(self.path), ids, self._store.tombstones
+            options, self._index("l2"), self.windows, str(self.path), ids, self._store.tombstones
         )
 
     def explore(self, height: int = 720) -> CatalogExplorer:
@@ -1594,7 +1594,7 @@ class Catalog:
     def _image_ids(self, cutout_ids: ArrayLike) -> NDArray[np.int64]:
         """The images of cutouts, in their order."""
         rows = rows_of(self.cutout_ids(), cutout_ids, source=str(self.path))
-        return self._windows.column("image_id").to_numpy()[rows]
+        return self.windows.column("image_id").to_numpy()[rows]
 
     def _labels_of(self, ids: NDArray[np.int64]) -> dict[int, list[str]]:
         try:

@@ -10,7 +10,6 @@ import struct
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,9 +137,7 @@ def kept(address: str, name: str) -> set[int]:
         packed = answer.read()
     (length,) = struct.unpack_from("<I", packed)
     (column,) = json.loads(packed[4 : 4 + length])["columns"]
-    return set(
-        np.frombuffer(packed, "<i8", column["length"], 4 + length + column["offset"]).tolist()
-    )
+    return set(np.frombuffer(packed, "<i8", column["length"], 4 + length + column["offset"]).tolist())
 
 
 def drag(page: Page, corners: list[tuple[float, float]]) -> None:
@@ -198,7 +195,9 @@ def test_options_change_what_is_near(open_page, points, catalog) -> None:
     page.wait_for_function("() => document.querySelectorAll('.ex-tile').length === 4")
     page.get_by_text("Options and pictures").click()
     page.get_by_label("overlaps").check()
-    expected = [row["neighbor_id"] for row in catalog.neighbors(first, k=4, metric="jaccard", allow_overlap=True)]
+    expected = [
+        row["neighbor_id"] for row in catalog.neighbors(first, k=4, metric="jaccard", allow_overlap=True)
+    ]
     page.wait_for_function(
         "ids => [...document.querySelectorAll('.ex-tile')].map(t => /\\d+/.exec(t.title)[0]).join() === ids",
         arg=",".join(map(str, expected)),
@@ -225,9 +224,7 @@ def test_a_lasso_selects_what_it_encloses_and_zoom_and_filter_leave_it(open_page
     page.get_by_role("button", name="Lasso").click()
     drag(page, [(left, top), (right, top), (right, bottom), (left, bottom)])
     within = (x > left) & (x < right) & (y > top) & (y < bottom)
-    near_edge = np.minimum.reduce(
-        [np.abs(x - left), np.abs(x - right), np.abs(y - top), np.abs(y - bottom)]
-    )
+    near_edge = np.minimum.reduce([np.abs(x - left), np.abs(x - right), np.abs(y - top), np.abs(y - bottom)])
     page.locator(".ex-strip button").first.wait_for()
     page.get_by_label("Name of the selection").fill("enclosed")
     page.get_by_role("button", name="Keep").click()
@@ -298,7 +295,9 @@ def test_an_image_is_asked_with_and_a_bad_one_is_refused_in_words(open_page, sur
         }""",
         list((tmp_path / "piece.png").read_bytes()),
     )
-    page.wait_for_function("() => document.querySelector('.ex-what').innerText.includes('not in the catalog')")
+    page.wait_for_function(
+        "() => document.querySelector('.ex-what').innerText.includes('not in the catalog')"
+    )
     assert page.locator(".ex-veil").is_hidden()
 
     (tmp_path / "text.png").write_text("no picture")
@@ -367,7 +366,10 @@ def test_the_address_opened_again_shows_the_same(open_page, points) -> None:
     x, y = points.places(page)
     page.get_by_role("button", name="Lasso").click()
     middle = float(np.median(x)), float(np.median(y))
-    drag(page, [(middle[0] + dx, middle[1] + dy) for dx, dy in ((-150, -90), (160, -120), (130, 170), (-90, 110))])
+    drag(
+        page,
+        [(middle[0] + dx, middle[1] + dy) for dx, dy in ((-150, -90), (160, -120), (130, 170), (-90, 110))],
+    )
     page.keyboard.press("Escape")
     page.get_by_label("Color by").select_option("sky_sigma")
     page.get_by_label("Scale of the colors").select_option("percentile")
@@ -385,7 +387,9 @@ def test_the_address_opened_again_shows_the_same(open_page, points) -> None:
     assert int(before[1][0][1].split()[0]) > 3
     again = open_page(before[0][1:])
     wait_for_query(again, points.ids[5])
-    again.wait_for_function("() => document.querySelector('.ex-pane-image .ex-note').innerText.includes('px')")
+    again.wait_for_function(
+        "() => document.querySelector('.ex-pane-image .ex-note').innerText.includes('px')"
+    )
     assert again.evaluate(told) == before
     # And drawn the same, to the pixel.
     for each in (page, again):
@@ -499,7 +503,8 @@ def test_a_click_in_the_image_asks_from_the_nearest_window(open_page, points, ca
     x, y = (160, 32) if about["x0"] < 64 else (32, 160)
     canvas.click(position={"x": x / 192 * box["width"], "y": y / 192 * box["height"]})
     expected = [
-        row for row in catalog.describe_cutouts(catalog.cutout_ids().tolist())
+        row
+        for row in catalog.describe_cutouts(catalog.cutout_ids().tolist())
         if row["image"] == about["image"] and (row["x0"] + row["x1"], row["y0"] + row["y1"]) == (2 * x, 2 * y)
     ]
     wait_for_query(page, expected[0]["cutout_id"])

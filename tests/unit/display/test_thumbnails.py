@@ -67,7 +67,9 @@ def test_colors_keep_their_hue_and_a_bright_texture_its_range() -> None:
 def test_a_picture_of_one_value_stays_as_it_is(value: int) -> None:
     picture = np.full((20, 30, 3), value, np.uint8)
     np.testing.assert_array_equal(stretch_small(picture), picture)
-    assert square_thumbnail(jpeg((200, 30, 30)), 16, stretch=True)[8, 8] == pytest.approx([200, 30, 30], abs=3)
+    assert square_thumbnail(jpeg((200, 30, 30)), 16, stretch=True)[8, 8] == pytest.approx(
+        [200, 30, 30], abs=3
+    )
 
 
 def test_contrast_grows_at_most_fivefold() -> None:
