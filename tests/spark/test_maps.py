@@ -160,5 +160,7 @@ def test_info_says_how_true_the_maps_are_and_an_unknown_map_is_refused(catalog):
     text = info_text(info)
     assert f"tsne: trustworthiness {quality['tsne']['trustworthiness']:.3f}" in text
     assert "60 cutouts laid out, 25 placed among them" in text
-    with pytest.raises(CatalogError, match=r"no map by umap, but by tsne, pca: name it in projection.methods"):
+    with pytest.raises(
+        CatalogError, match=r"no map by umap, but by tsne, pca: name it in projection.methods"
+    ):
         catalog.projection("umap")

@@ -118,7 +118,9 @@ def read_map(store: Store, method: str) -> pa.Table:
     path = store.product_file("projection", f"{method}.parquet")
     table = ds.dataset(path, format="parquet").to_table()
     if table.column_names != PROJECTION.names:
-        raise CatalogError(f"the maps of {store.path} were made by another version: run it again, {store.rerun}")
+        raise CatalogError(
+            f"the maps of {store.path} were made by another version: run it again, {store.rerun}"
+        )
     if (gone := store.tombstones.cutouts).size:
         table = table.filter(~among("cutout_id", gone))
     return table.sort_by("cutout_id")
