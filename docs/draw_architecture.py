@@ -92,7 +92,7 @@ def data_flow() -> Figure:
 
     products = [
         Box(2.3, 1.15, 1.9, 0.7, "product", "index", "exact L2 and Jaccard"),
-        Box(5.05, 1.15, 1.9, 0.7, "product", "projection", "t-SNE, UMAP of a sample"),
+        Box(5.05, 1.15, 1.9, 0.7, "product", "projection", "t-SNE, UMAP: all cutouts"),
         Box(7.8, 1.15, 1.9, 0.7, "product", "figures", "maps, sky"),
     ]
     answer = Box(2.3, 0.3, 3.6, 0.36, "input", "neighbors of a cutout, by its ID")

@@ -630,7 +630,7 @@ class Settings(Model):
         None, description="folder of the catalog, on a file system that driver and executors share"
     )
     seed: int = Field(
-        0, ge=0, lt=2**31, description="of everything random: the sample that is projected, the maps"
+        0, ge=0, lt=2**31, description="of everything random: the sample that is laid out, the maps"
     )
     images: ImagesSettings = Field(
         description="which files, which HDU, and what is done to an image before it is cut"

@@ -12,10 +12,10 @@ from elodin_spark.errors import ImageError
 Pixels = npt.NDArray[np.uint8]
 
 # Of 255: contrast below which there is nothing to stretch, and above which something is seen.
-_FLAT, _LEAST_SEEN = 8.0, 3.0
+_FLAT, _LEAST_SEEN = 8.0, 5.0
 _MOST_GAIN = 5.0
 _CELLS = 16
-_TIMES_NOISE = 8.0  # JPEG makes the noise of neighboring pixels alike
+_TIMES_NOISE = 10.0  # JPEG makes the noise of neighboring pixels alike
 
 
 def decode_thumbnail(data: bytes) -> Pixels:

@@ -74,7 +74,8 @@ def plan_config(
         `megapixels`, `refused`, `messages`), `sky` (see
         :meth:`~elodin_spark.catalog.report.SkyCounts.facts`), `windows` (`count`, `fingerprinted`, `how`,
         `fingerprinted_how`), `tables` (rows and bytes of each), `index` (`rows`, `index_config`, bytes of
-        `l2`, `jaccard` and `labels`), `projection` (`points`, `methods`), `seconds` (see
+        `l2`, `jaccard` and `labels`), `projection` (`points` on each map, None
+        where not measured, of which `sample` are laid out, and `methods`), `seconds` (see
         :func:`~elodin_spark.planning.estimate.estimate_seconds`) and `rates` (both None without a
         sample), `dense` (None, or the `overrides`, `windows` and `seconds` of dense mode where the same
         windows could be had by it), `machines`, `memory` (see
@@ -191,7 +192,7 @@ def _facts(
         index["label_scores"] += index.pop("jaccard")  # which are of the sets
     if index and "label_scores" not in settings.neighbors.metrics:
         del index["label_scores"]
-    points = 0 if not settings.projection.methods else settings.projection.sample
+    sample = settings.projection.sample if settings.projection.methods else 0
     seconds = None
     if rates is not None:
         fits = settings.fingerprints.sampled and (store is None or store.transform is None)
@@ -226,7 +227,8 @@ def _facts(
         ),
         "index": index and {"rows": indexed, "index_config": config.describe(), **index},
         "projection": {
-            "points": points if indexed is None else min(points, indexed),
+            "points": indexed if settings.projection.methods else 0,
+            "sample": sample if indexed is None else min(sample, indexed),
             "methods": list(settings.projection.methods),
         },
         "seconds": seconds,

@@ -69,7 +69,9 @@ def _tables(facts: dict[str, Any]) -> list[str]:
     if index:
         lines.append(f"{'':<14}{index['index_config']}")
     if methods := facts["projection"]["methods"]:
-        lines.append(f"{'projection':<14}{facts['projection']['points']:>14,}  {', '.join(methods)}")
+        points, sample = facts["projection"]["points"], facts["projection"]["sample"]
+        shown = "not measured" if points is None else f"{points:,}"
+        lines.append(f"{'projection':<14}{shown:>14}  {', '.join(methods)}, laid out of {sample:,}")
     return lines
 
 

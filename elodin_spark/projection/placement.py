@@ -2,8 +2,8 @@
 
 By PCA a cutout has its place by the matrix. By t-SNE and UMAP it is placed where those of the sample are that
 its vector is like: of the 15 nearest by their scores on the principal components, the one from which the
-others are least far on the map, and the mean of those around it. A mean of all would lie between groups, where
-nothing is; what the libraries call transform takes longer, depends on which new cutouts come together, and
+others are least far on the map, and the mean of those around it. A mean of all would lie between groups,
+where nothing is; what the libraries call transform takes longer, depends on which cutouts come together, and
 keeps fewer neighbors (docs/performance.md).
 """
 

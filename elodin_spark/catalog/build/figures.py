@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from elodin_spark.catalog.build.label_sheets import draw_sheet
 from elodin_spark.catalog.build.maps import read_map
@@ -56,8 +56,9 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
 
     methods = projection["methods"] if projection else []
     with Progress(len(methods) + 2, "drawing", "figures") as progress:
+        pictures = _pictures(store, methods[0]) if methods else _Pictures({}, 0)
         for method in methods:
-            save_figure(_map_of(store, method), folder / f"map_{method}.png")
+            save_figure(_map_of(store, method, pictures), folder / f"map_{method}.png")
             progress.add()
         columns = ["ra", "dec", "cutout_id"]
         cutouts = store.dataset("cutouts", columns).to_table(columns=columns).sort_by("cutout_id")
@@ -75,38 +76,44 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
     return True
 
 
-def _map_of(store: Store, method: Method) -> Figure:
-    """The figure of one map; of many cutouts some are drawn, and of fewer the pictures are looked at."""
+def _map_of(store: Store, method: Method, pictures: _Pictures) -> Figure:
+    """The figure of one map; of many cutouts some are drawn."""
     from elodin_spark.display.map import map_figure
-    from elodin_spark.display.thumbnails import shows_something
 
     record = store.product("projection") or {}
-    seed = record["seed"]
     points = read_map(store, method)
     total = points.num_rows
     if total > _DRAWN:
-        points = _some(points, stable_sample(points.column("cutout_id").to_numpy(), _DRAWN, seed))
-    ids = points.column("cutout_id").to_numpy()
-    laid_out = ids[~points.column("placed").to_numpy()]
-    looked_at = stable_sample(laid_out, _PICTURES, seed)
-    found = thumbnails_of(store, pa.array(looked_at))
-    pictures = {
-        cutout: picture
-        for cutout, picture in zip(looked_at.tolist(), found, strict=True)
-        if picture is not None and shows_something(picture)
-    }
-    empty = sum(picture is not None for picture in found) - len(pictures)
+        some = stable_sample(points.column("cutout_id").to_numpy(), _DRAWN, record["seed"])
+        points = points.filter(pc.is_in(points.column("cutout_id"), pa.array(some)))
     return map_figure(
         np.column_stack([points.column("x").to_numpy(), points.column("y").to_numpy()]),
-        [pictures.get(cutout) for cutout in ids.tolist()],
+        [pictures.found.get(cutout) for cutout in points.column("cutout_id").to_pylist()],
         method=method,
         subtitle=store.describe(),
         doubtful=points.column("doubtful").to_numpy(),
         quality=record["quality"].get(method),
         total=total,
-        note="Pictures of empty sky are left out." if empty else "",
+        note="Pictures of empty sky are left out." if pictures.empty else "",
     )
 
 
-def _some(points: pa.Table, ids: NDArray[np.int64]) -> pa.Table:
-    return points.filter(pc.is_in(points.column("cutout_id"), pa.array(ids)))
+@dataclass(frozen=True)
+class _Pictures:
+    """Thumbnails of cutouts that show something, and how many of those looked at did not."""
+
+    found: dict[int, bytes]
+    empty: int
+
+
+def _pictures(store: Store, method: Method) -> _Pictures:
+    """Of cutouts that were laid out: these are the same on every map."""
+    from elodin_spark.display.thumbnails import shows_something
+
+    points = read_map(store, method)
+    laid_out = points.column("cutout_id").to_numpy()[~points.column("placed").to_numpy()]
+    looked_at = stable_sample(laid_out, _PICTURES, (store.product("projection") or {})["seed"])
+    thumbnails = zip(looked_at.tolist(), thumbnails_of(store, pa.array(looked_at)), strict=True)
+    there = {cutout: picture for cutout, picture in thumbnails if picture is not None}
+    found = {cutout: picture for cutout, picture in there.items() if shows_something(picture)}
+    return _Pictures(found, len(there) - len(found))

@@ -90,6 +90,13 @@ def test_none_is_its_own_neighbor() -> None:
     assert doubtful(rank[np.newaxis], at, places).tolist() == [False]
 
 
+def test_it_does_not_fill_a_place_among_the_nearest() -> None:
+    places = np.stack([np.arange(100.0), np.zeros(100)], axis=1)
+    rank = np.arange(100.0)
+    rank[5:10], rank[40:45] = rank[40:45].copy(), rank[5:10].copy()  # of 1 to 10 on the map five are far
+    assert doubtful(rank[np.newaxis], np.zeros((1, 2)), places, np.array([0])).tolist() == [False]
+
+
 def test_of_a_reference_of_few_nothing_is_said() -> None:
     vectors, places = two_groups()
     places = np.random.default_rng(1).permutation(places)
