@@ -111,10 +111,11 @@ def draw_on_images(
     images = [_source_image(names[image], settings, on_it) for image, on_it in shown.items()]
     if all(image.pixels is None for image in images):
         raise InputError(f"none of the images can be read: {names[next(iter(shown))]['uri']} for one")
-    count = len(found)
-    title = f"{found.query.name[:1].upper()}{found.query.name[1:]} and {counted(count, 'neighbor')}"
+    name = f"cutout {asked[0]['cutout_id']}" if asked else found.query.name
+    noun = "nearest neighbor" if len(found) == 1 else f"{len(found)} nearest neighbors"
+    title = f"{name[:1].upper()}{name[1:]} and its {noun} on their images"
     note = "" if len(windows) == len(shown) else f"{len(shown)} of {len(windows)} images."
-    figure = on_image_figure(images, title=f"{title} on their images", note=note, subtitle=store.describe())
+    figure = on_image_figure(images, title=title, note=note, subtitle=store.describe())
     return save_figure(figure, path)
 
 

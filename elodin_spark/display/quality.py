@@ -282,11 +282,41 @@ def _draw_cutouts(ax: Axes, images: Sequence[ImageQuality], rows: np.ndarray) ->
     out = np.array([image.rejected for image in images], float)
     ax.barh(rows, kept, height=0.66, color=style.PALETTE[0], linewidth=0)
     ax.barh(rows, out, left=kept, height=0.66, color=style.ACCENT, linewidth=0)
-    totals = kept + out
     from matplotlib.ticker import MaxNLocator
 
-    ax.set_xlim(0.0, max(float(totals.max()), 1.0) * 1.03)
+    totals = kept + out
+    texts = [
+        f"{image.cutouts:,}" + (f", {image.rejected:,} rejected" if image.rejected else "")
+        for image in images
+    ]
+    size_pt = style.SMALL_PT - 1
+    width_in = ax.get_window_extent().width / style.dpi_of(ax)
+    room = [1.0 - (style.text_width_in(text, size_pt) + 0.06) / width_in for text in texts]
+    end = max(total / max(share, 0.2) for total, share in zip(totals.tolist(), room, strict=True))
+    end = max(end, 1.0)
+    ax.set_xlim(0.0, end)
+    for row, text in enumerate(texts):
+        gap = 0.03 / width_in * end
+        style.write(
+            ax.text, float(totals[row]) + gap, row, text, size_pt=size_pt, color=style.MUTED, va="center"
+        )
     ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+
+
+def _scale_by_decades(ax: Axes, smallest: float, largest: float, *, zeros: bool) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    if not zeros:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(numticks=4))
+    else:
+        # Zero has a place of its own, left of the smallest.
+        lowest, highest = int(np.floor(np.log10(smallest))), int(np.floor(np.log10(largest)))
+        ax.set_xscale("symlog", linthresh=10.0**lowest, linscale=0.5)
+        step = max(1, -(-(highest - lowest) // 2))
+        ax.set_xlim(left=0.0)
+        ax.set_xticks([0.0, *(10.0**power for power in (highest - step, highest) if power > lowest)])
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def _draw_spread(ax: Axes, images: Sequence[ImageQuality], rows: np.ndarray, measure: Measure) -> None:
@@ -313,9 +343,10 @@ def _draw_spread(ax: Axes, images: Sequence[ImageQuality], rows: np.ndarray, mea
     if not known.any():
         ax.set_xticks([])
         return
+    positive = middle[known & (middle > 0)]
     if measure in _FRACTIONS:
         ax.set_xlim(0.0, max(1.05 * float(np.nanmax(high)), 0.01))
-    elif np.nanmin(low) > 0 and np.nanmax(high) / np.nanmin(low) > _LOG_FROM:
-        ax.set_xscale("log")
+    elif positive.size and np.nanmin(low) >= 0 and positive.max() / positive.min() > _LOG_FROM:
+        _scale_by_decades(ax, float(positive.min()), float(np.nanmax(high)), zeros=bool(np.nanmin(low) == 0))
         return
     ax.xaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))

@@ -86,7 +86,7 @@ def draw_sky(
     marked = _marked(highlight, known)
     view = choose_view(longitude, latitude, np.flatnonzero(known), marked)
     x, y = project(view, longitude, latitude)
-    colors = np.array(color_groups(groups, len(longitude)).colors, dtype=object)
+    colors = _colors(groups, known)
     _scatter(ax, x[view.inside], y[view.inside], colors[view.inside])
     _rings(ax, x[np.intersect1d(marked, view.inside)], y[np.intersect1d(marked, view.inside)])
     _frame(ax, view)
@@ -136,7 +136,7 @@ def draw_all_sky(
     marked = _marked(highlight, known)
     rows = np.flatnonzero(known)
     x, y = np.radians(-around(longitude, 0.0)), np.radians(latitude)
-    colors = np.array(color_groups(groups, len(longitude)).colors, dtype=object)
+    colors = _colors(groups, known)
     _scatter(ax, x[rows], y[rows], colors[rows])
     _rings(ax, x[marked], y[marked])
     return ax
@@ -258,6 +258,15 @@ def _describe(view: View, known: int) -> str:
         return f"At {sky_position(view.ra, view.dec)}"
     part = f"All {known:,}" if len(view.inside) == known else f"{len(view.inside):,} of {known:,}"
     return f"{part} near {sky_position(view.ra, view.dec)}"
+
+
+def _colors(groups: Sequence[str | None] | None, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.object_]:
+    """The color of each row; those without a position do not count, as in the legend."""
+    rows = np.flatnonzero(known)
+    shown = None if groups is None else [groups[row] for row in rows.tolist()]
+    colors = np.full(len(known), style.OTHER, dtype=object)
+    colors[rows] = color_groups(shown, len(rows)).colors
+    return colors
 
 
 def _scatter(ax: Axes, x: Floats, y: Floats, colors: npt.NDArray[np.object_]) -> None:

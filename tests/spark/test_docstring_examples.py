@@ -17,7 +17,7 @@ images: {paths: survey/tiles, hdu: IMAGE}
 cutouts:
   generator: {kind: sliding_window, size: 64, step: 32}   # px
 fingerprints: {weights: "random:0", input_px: 32, batch_size: 16}
-projection: {methods: [pca]}
+projection: {methods: [tsne, pca]}
 run: {repeats_arcsec: 1.0}
 spark: {master: "local[2]"}
 """

@@ -90,6 +90,16 @@ def test_the_figure_of_color_shows_every_window(tmp_path: Path) -> None:
     check(drawn.save_jpeg(page, tmp_path / "a.jpg", 40))
 
 
+def test_the_figure_of_neighbors_on_their_images(tmp_path: Path) -> None:
+    from helpers.picturedcatalog import pictured_catalog
+
+    catalog = pictured_catalog(tmp_path)
+    query = f"{catalog.images.column('path')[0].as_py()}:40,40"
+    file = module("draw_figures").draw_figures(catalog, tmp_path / "new", query)
+    assert file.name == "on_image.png"
+    check(file)
+
+
 def test_a_folder_without_a_field_is_refused(tmp_path: Path, shared_data: Path) -> None:
     with pytest.raises(InputError):
         module("draw_color").color_field(tmp_path)

@@ -80,7 +80,7 @@ def test_windows_are_drawn_on_the_images_they_were_cut_from_as_these_are_cut(cat
     assert images[0].name == asked["image"], "that of the query first"
     assert all(image.pixels.shape == (80, 80) and image.upwards for image in images)
     assert all(image.pixels.std() > 5 for image in images), "stretched"
-    assert f"Cutout {query} and 8 neighbors" in options["title"]
+    assert options["title"] == f"Cutout {query} and its 8 nearest neighbors on their images"
 
 
 def test_an_image_that_is_gone_is_an_outline_and_without_any_there_is_no_figure(tmp_path, seen):

@@ -62,6 +62,7 @@ def test_rejected_cutouts_are_set_on_those_that_were_kept() -> None:
     kept, out = ax.patches[:2], ax.patches[2:]
     assert [(patch.get_x(), patch.get_width()) for patch in kept] == [(0, 70), (0, 50)]
     assert [(patch.get_x(), patch.get_width()) for patch in out] == [(70, 30), (50, 0)]
+    assert [text.get_text() for text in ax.texts] == ["100, 30 rejected", "50"]
     assert out[0].get_facecolor() == to_rgba(style.ACCENT)
 
 
@@ -78,6 +79,10 @@ def test_a_measure_is_its_median_and_its_spread_and_what_is_not_known_says_so() 
 def test_a_measure_over_decades_has_a_scale_of_decades() -> None:
     shown = [ImageQuality(str(at), 9, 0, {"sky_sigma": (10.0**at,) * 3}) for at in range(4)]
     assert draw_quality(empty_figure().add_subplot(), shown, "sky_sigma").get_xscale() == "log"
+    shown.append(ImageQuality("blank", 9, 0, {"sky_sigma": (0.0, 0.0, 0.0)}))
+    ax = draw_quality(empty_figure().add_subplot(), shown, "sky_sigma")
+    assert ax.get_xscale() == "symlog"
+    assert ax.get_xlim()[0] == 0.0
 
 
 def test_an_unknown_measure_is_refused() -> None:

@@ -153,3 +153,20 @@ def test_wrong_positions_are_errors() -> None:
         sky_figure([1.0, 2.0], [1.0, 2.0], groups=["a"])
     with pytest.raises(InputError, match="highlighted row 2"):
         sky_figure([1.0, 2.0], [1.0, 2.0], highlight=[2])
+
+
+def test_the_legend_names_the_colors_that_are_drawn_where_positions_are_missing() -> None:
+    from matplotlib.colors import to_hex
+
+    # The most frequent group has no position: its color is not taken.
+    ra = [None] * 9 + [10.0, 10.1, 10.2, 11.0]
+    groups = ["lost"] * 9 + ["a", "a", "a", "b"]
+    figure = sky_figure(ra, [0.0] * 13, groups=groups)
+    legend = figure.axes[1].get_legend()
+    named = {
+        text.get_text(): to_hex(handle.get_color())
+        for text, handle in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    }
+    for ax in figure.axes:
+        colors = [to_hex(color[:3]) for color in ax.collections[0].get_facecolors()]
+        assert colors == [named["a"]] * 3 + [named["b"]]
