@@ -45,7 +45,7 @@ assert size_of[[row["neighbor_id"] for row in galaxies]].median() > 1.4 * size_o
 assert size_of[[row["neighbor_id"] for row in stars]].median() < 1.2 * size_of[queries[1]]
 magnitude_of = measured.set_index("cutout_id").mag
 assert magnitude_of[[row["neighbor_id"] for row in bright]].between(16, 20).all()
-assert catalog.images["bands"].to_pylist() == [["i", "r", "g"]]
+assert catalog.images["bands"].to_pylist() == ["i,r,g"]
 """,
     "filters_and_positions": """
 rows = cutouts.set_index("cutout_id")
