@@ -18,8 +18,8 @@ precision: share of the 10 nearest others of the same class, mean by class, mean
 over the first: how far above that of the first recipe, cutout by cutout.
 jaccard: the same by label sets. probe: a linear classifier, in 5 folds by object; balanced: mean over
 classes. found: copies (turned, noisy, blurred, shifted) that stand before all else, of up to 1,000
-cutouts. In brackets the 95 % intervals, by a bootstrap over objects. CPU, ms: what a cutout of 224 px in memory
-takes on the way to its vector, resizing and transform included; the recipes are timed by turns.
+cutouts. In brackets the 95 % intervals, by a bootstrap over objects. CPU, ms: what a cutout of 224 px in
+memory takes on the way to its vector, resizing and transform included; the recipes are timed by turns.
 
 Pictures and copies are read or made one by one; the peak of memory is printed at the end.
 """

@@ -314,26 +314,28 @@ class _FingerprintStage:
 
     def _take(self, batch: pa.RecordBatch, waiting: _Waiting) -> _Held:
         item = _Held(batch)
-        pixels, shapes = batch.column("pixels"), batch.column("pixel_shape")
-        failed = batch.column("failure").is_valid()
+        # Lists, where there are any: to take single values out of Arrow is slow.
+        pixels, shapes = batch.column("pixels"), batch.column("pixel_shape").to_pylist()
+        failed = batch.column("failure").is_valid().to_pylist()
         self._remember(batch.column("image"))
         known = self._spec.known_fingerprints(batch.column("cutout_id"), self._locate)
         for row in range(batch.num_rows):
-            if not pixels[row].is_valid or failed[row].as_py():
+            window = pixels[row]
+            if not window.is_valid or failed[row]:
                 continue
             if row in known:
                 item.results[row] = known[row]
                 continue
             try:
-                seen = window_of(pixels[row].as_buffer(), shapes[row].as_py())
+                seen = window_of(window.as_buffer(), shapes[row])
                 if self._spec.copied:
                     check_window(seen)
                     seen = learned_copy(seen, batch.column("cutout_id")[row].as_py())
-                window = self._fingerprinter.prepare(seen)
+                prepared = self._fingerprinter.prepare(seen)
             except ImageError as error:
                 item.results[row] = error
                 continue
-            waiting[window[0].ndim].append((item, row, window))
+            waiting[prepared[0].ndim].append((item, row, prepared))
             item.waited_for += 1
         if not self._spec.keep_pixels:
             # Here, not on the way out, so that held rows hold no pixels.

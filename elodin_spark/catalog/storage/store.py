@@ -274,9 +274,8 @@ class Store:
         """Whether any cutout of a batch is not rejected by a rule of quality."""
         if commit.rows.get("fingerprints") or not commit.rows.get("cutouts"):
             return bool(commit.rows.get("cutouts"))
-        files = [
-            str(file) for part in commit.tables.get("cutouts", []) for file in self._checked(commit, part, ())
-        ]
+        parts = commit.tables.get("cutouts", [])
+        files = [str(file) for part in parts for file in self._checked(commit, part, ())]
         rows = ds.dataset(files, schema=schema.TABLES["cutouts"], format="parquet")
         return not files or rows.head(1, columns=[], filter=ds.field("rejected").is_null()).num_rows > 0
 
