@@ -58,17 +58,18 @@ export class Marks {
   rename(number, name) {
     const slot = this.slots[number - 1];
     const before = slot.name;
-    slot.name = name.trim() || `class ${number}`;
+    slot.name = keepable(name) || `class ${number}`;
     if (slot.ids.size && before !== slot.name) {
-      this.api.dropSelection(PREFIX + keptName(before)).catch(() => {});
+      this.api.dropSelection(PREFIX + before).catch(() => {});
       this.send(slot);
     }
+    this.draw();
   }
 
   async send({ name, ids }) {
     try {
-      if (ids.size) await this.api.keepSelection(PREFIX + keptName(name), [...ids]);
-      else await this.api.dropSelection(PREFIX + keptName(name)).catch(() => {});
+      if (ids.size) await this.api.keepSelection(PREFIX + name, [...ids]);
+      else await this.api.dropSelection(PREFIX + name).catch(() => {});
     } catch (error) {
       this.calls.error(error);
     }
@@ -80,9 +81,9 @@ export class Marks {
     const kept = selections.filter(({ name }) => name.startsWith(PREFIX)).slice(0, SLOTS);
     const taken = new Set();
     for (const { name } of kept) {
-      const label = name.slice(PREFIX.length).replaceAll("_", " ");
+      const label = name.slice(PREFIX.length);
       let at = this.slots.findIndex((slot) => slot.name === label);
-      if (at < 0) at = this.slots.findIndex((slot, i) => !slot.ids.size && !taken.has(i) && !kept.some((each) => each.name === PREFIX + keptName(slot.name)));
+      if (at < 0) at = this.slots.findIndex((slot, i) => !slot.ids.size && !taken.has(i) && !kept.some((each) => each.name === PREFIX + slot.name));
       if (at < 0) continue;
       taken.add(at);
       this.slots[at].name = label;
@@ -92,6 +93,7 @@ export class Marks {
       }
     }
     this.draw();
+    this.calls.changed();
   }
 
   draw() {
@@ -111,7 +113,7 @@ export class Marks {
   }
 }
 
-/** A name as the server keeps one. */
-function keptName(name) {
-  return name.replace(/[^A-Za-z0-9.-]/g, "_");
+/** A name of the letters that the server keeps. */
+function keepable(name) {
+  return name.trim().replace(/[^A-Za-z0-9 _.-]/g, "_").replace(/[ .]+$/, "");
 }
