@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from elodin_spark.learning.cutoutset import CutoutSet
 
 _LABELS_SHOWN = 10
+_FILTERS_KEPT = 8  # conditions, whose IDs are remembered
 
 
 class Catalog:
@@ -355,7 +356,7 @@ class Catalog:
         return self.windows.column("cutout_id").to_numpy()
 
     def ids_where(self, condition: str, seconds: float | None = None) -> NDArray[np.int64]:
-        """IDs of the cutouts that meet a condition; those of the last one are remembered.
+        """IDs of the cutouts that meet a condition; those of the last ones are remembered.
 
         Parameters
         ----------
@@ -386,7 +387,8 @@ class Catalog:
             from elodin_spark.catalog.filters.where import Where
 
             found = Where(self._store, condition).ids(seconds)
-            self._filtered = {condition: found}
+            kept = list(self._filtered.items())[1 - _FILTERS_KEPT :]
+            self._filtered = dict([*kept, (condition, found)])
         return found
 
     def resolve(self, query: int | Iterable[int] | Query | ResolvedQuery) -> ResolvedQuery:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -64,6 +64,7 @@ _PREVIEW_BYTES = 32 << 20  # that are kept
 _LOOK_S = 1.0  # between looks for what another process changed
 _KEPT = {"cache-control": "private, max-age=3600"}
 
+_T = TypeVar("_T")
 Handler = Callable[["Request"], Awaitable["Response"]]
 
 
@@ -131,6 +132,14 @@ class Explorer:
                 self._state = state
             self._looked = time.monotonic()
             return self._view
+
+    def asked(self, work: Callable[[View], _T]) -> _T:
+        """What `work` makes of the catalog; once more where another process has just compacted it."""
+        try:
+            return work(self.view)
+        except FileNotFoundError:
+            self._looked = -_LOOK_S
+            return work(self.view)
 
 
 def make_app(explorer: Explorer, *, host: str = "127.0.0.1", token: str | None = None) -> App:
@@ -210,6 +219,9 @@ class _Answers:
     def __init__(self, explorer: Explorer) -> None:
         self._all = explorer
 
+    async def _ask(self, workers: Workers, work: Callable[[View], _T]) -> _T:
+        return await workers.run(self._all.asked, work)
+
     # ---- the page, and what describes the API -----------------------------------------------------
 
     async def page(self, request: Request) -> Response:
@@ -230,61 +242,61 @@ class _Answers:
     # ---- the catalog, its maps and columns ----------------------------------------------------------
 
     async def catalog(self, request: Request) -> Response:
-        def facts() -> bytes:
+        def facts(view: View) -> bytes:
             more = {"stretches": pictures.STRETCHES, "colormaps": pictures.COLORMAPS}
-            return json_bytes({**self._all.view.facts(), "options": options_schema(), **more})
+            return json_bytes({**view.facts(), "options": options_schema(), **more})
 
-        return _bytes(await self._all.reading.run(facts), "application/json")
+        return _bytes(await self._ask(self._all.reading, facts), "application/json")
 
     async def points(self, request: Request) -> Response:
         name = request.query_params.get("map")
-        return _bytes(await self._all.reading.run(lambda: self._all.view.points(name)))
+        return _bytes(await self._ask(self._all.reading, lambda view: view.points(name)))
 
     async def column(self, request: Request) -> Response:
         name, column = request.query_params.get("map"), _needed(request, "name")
-        return _bytes(await self._all.reading.run(lambda: self._all.view.column(name, column)))
+        return _bytes(await self._ask(self._all.reading, lambda view: view.column(name, column)))
 
     async def mask(self, request: Request) -> Response:
         name, condition = request.query_params.get("map"), _needed(request, "where")
-        return _bytes(await self._all.searching.run(lambda: self._all.view.mask(name, condition)))
+        return _bytes(await self._ask(self._all.searching, lambda view: view.mask(name, condition)))
 
     # ---- cutouts ------------------------------------------------------------------------------------
 
     async def cutouts(self, request: Request) -> Response:
         ids = checked_ids(_needed(request, "ids").split(","), _AT_ONCE)
-        found = await self._all.reading.run(lambda: self._all.view.describe(ids))
+        found = await self._ask(self._all.reading, lambda view: view.describe(ids))
         return _json({"cutouts": found})
 
     async def thumbnail(self, request: Request) -> Response:
         number = checked_id(request.path_params["id"])
-        (found,) = await self._all.reading.run(lambda: self._all.view.thumbnails([number]))
+        (found,) = await self._ask(self._all.reading, lambda view: view.thumbnails([number]))
         if not found:
             raise UnknownCutoutError(f"cutout {number} has no thumbnail")
         return _bytes(found, "image/jpeg", _KEPT)
 
     async def thumbnails(self, request: Request) -> Response:
         ids = checked_ids((await _body(request)).get("ids"), _MOST_THUMBNAILS)
-        return _bytes(await self._all.reading.run(lambda: self._all.view.packed_thumbnails(ids)))
+        return _bytes(await self._ask(self._all.reading, lambda view: view.packed_thumbnails(ids)))
 
     async def picture(self, request: Request) -> Response:
         number, asked = checked_id(request.path_params["id"]), request.query_params
         stretch, colormap = asked.get("stretch", "asinh"), asked.get("colormap", "gray")
         cut, size = _number(asked.get("cut", "99.5"), "cut"), int(_number(asked.get("size", "512"), "size"))
 
-        def draw() -> bytes:
-            cutout = self._all.view.catalog.cutout(number)
+        def draw(view: View) -> bytes:
+            cutout = view.catalog.cutout(number)
             return pictures.cutout_png(cutout, stretch, cut, colormap, size)
 
-        return _bytes(await self._all.drawing.run(draw), "image/png", _KEPT)
+        return _bytes(await self._ask(self._all.drawing, draw), "image/png", _KEPT)
 
     async def fits(self, request: Request) -> Response:
         number = checked_id(request.path_params["id"])
 
-        def write() -> bytes:
+        def write(view: View) -> bytes:
             with uploads.temporary_file(".fits") as file:
-                return self._all.view.catalog.cutout(number).write(file).read_bytes()
+                return view.catalog.cutout(number).write(file).read_bytes()
 
-        found = await self._all.drawing.run(write)
+        found = await self._ask(self._all.drawing, write)
         return _bytes(found, "application/fits", _attached(f"cutout_{number}.fits"))
 
     # ---- asking -------------------------------------------------------------------------------------
@@ -295,12 +307,12 @@ class _Answers:
         if not isinstance(asked, dict):
             raise InputError('the body reads {"query": {"ids": ["12"]}, "options": {"k": 9}}')
 
-        def find() -> bytes:
-            started, view = time.perf_counter(), self._all.view
+        def find(view: View) -> bytes:
+            started = time.perf_counter()
             found = view.neighbors(view.query(asked), options)
             return json_bytes({**found, "seconds": round(time.perf_counter() - started, 4)})
 
-        return _bytes(await self._all.searching.run(find), "application/json")
+        return _bytes(await self._ask(self._all.searching, find), "application/json")
 
     async def upload(self, request: Request) -> Response:
         extension = uploads.extension_of(request.headers.get("x-file-name"))
@@ -312,14 +324,14 @@ class _Answers:
             with uploads.temporary_file(extension) as file:
                 await _received(request, file, uploads.MOST_BYTES)
 
-                def find() -> bytes:
-                    started, view = time.perf_counter(), self._all.view
+                def find(view: View) -> bytes:
+                    started = time.perf_counter()
                     asked = uploads.ask_with(view.catalog, file)
                     found = view.neighbors(asked, options)
                     found["query"] |= uploads.query_facts(asked)
                     return json_bytes({**found, "seconds": round(time.perf_counter() - started, 4)})
 
-                return _bytes(await self._all.uploading.run(find), "application/json")
+                return _bytes(await self._ask(self._all.uploading, find), "application/json")
 
     async def download(self, request: Request) -> Response:
         name = checked_format(request.query_params.get("format"))
@@ -328,8 +340,7 @@ class _Answers:
             raise InputError('the body reads {"ids": ["12"]}, or {"query": {"ids": ["12"]}, "options": {}}')
         options = checked_options(body.get("options"))
 
-        def write() -> bytes:
-            view = self._all.view
+        def write(view: View) -> bytes:
             if "ids" in body:
                 return cutouts_file(view.cutouts_table(checked_ids(body["ids"], _IN_A_LIST)), name)
             if not isinstance(body["query"], dict):
@@ -338,20 +349,20 @@ class _Answers:
 
         extension, kind = FORMATS[name]
         called = f"{'cutouts' if 'ids' in body else 'neighbors'}{extension}"
-        return _bytes(await self._all.searching.run(write), kind, _attached(called))
+        return _bytes(await self._ask(self._all.searching, write), kind, _attached(called))
 
     # ---- images -------------------------------------------------------------------------------------
 
     async def images(self, request: Request) -> Response:
         text = request.query_params.get("text", "")[:500]
-        found = await self._all.reading.run(lambda: self._all.view.images_named(text))
+        found = await self._ask(self._all.reading, lambda view: view.images_named(text))
         return _json({"images": found})
 
     async def image(self, request: Request) -> Response:
         number = checked_id(request.path_params["id"])
 
-        def facts() -> dict[str, Any]:
-            row = self._all.view.image(number)
+        def facts(view: View) -> dict[str, Any]:
+            row = view.image(number)
             names = ("path", "hdu", "width", "height", "ra", "dec", "pixel_scale", "bands", "n_cutouts")
             preview = None
             if row["width"] is not None and row["height"] is not None:
@@ -359,19 +370,18 @@ class _Answers:
                 preview = {"width": width, "height": height}
             return {"image_id": str(number), **{name: row[name] for name in names}, "preview": preview}
 
-        return _json(await self._all.reading.run(facts))
+        return _json(await self._ask(self._all.reading, facts))
 
     async def preview(self, request: Request) -> Response:
         number = checked_id(request.path_params["id"])
         size = int(_number(request.query_params.get("size", str(_PREVIEW)), "size"))
 
-        def draw() -> bytes:
-            view = self._all.view
+        def draw(view: View) -> bytes:
             row, storage = view.image(number), view.catalog.settings.images.storage
             make = lambda: pictures.preview_jpeg(row, storage, size)[0]  # noqa: E731
             return self._all.previews.or_make((number, size), make)
 
-        return _bytes(await self._all.drawing.run(draw), "image/jpeg", _KEPT)
+        return _bytes(await self._ask(self._all.drawing, draw), "image/jpeg", _KEPT)
 
     # ---- selections -----------------------------------------------------------------------------------
 
@@ -386,13 +396,13 @@ class _Answers:
     async def keep_selection(self, request: Request) -> Response:
         name, body = request.path_params["name"], await _body(request, 4 * MOST_BYTES)
 
-        def keep() -> dict[str, Any]:
+        def keep(view: View) -> dict[str, Any]:
             ids = np.array(checked_ids(body.get("ids"), 2_000_000), np.int64)
             self._all.selections.check(name)
-            self._all.view.known(ids)
+            view.known(ids)
             return self._all.selections.keep(name, ids)
 
-        return _json(await self._all.reading.run(keep))
+        return _json(await self._ask(self._all.reading, keep))
 
     async def delete_selection(self, request: Request) -> Response:
         name = request.path_params["name"]

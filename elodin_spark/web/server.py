@@ -112,14 +112,14 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     if not 0 <= port <= 65535:
         raise InputError(f"a port is from 0 to 65535, got {port}")
     try:
-        family, kind, _, _, place = socket.getaddrinfo(
+        family, kind, protocol, _, place = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError) as error:
         raise InputError(
             f"there is no host {host!r}: {error}; give an address of this machine by --host"
         ) from None
-    with socket.socket(family, kind) as listener:
+    with socket.socket(family, kind, protocol) as listener:  # by which asyncio knows TCP, and sends at once
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(place)

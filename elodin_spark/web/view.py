@@ -230,7 +230,7 @@ class View:
         kept = {each: self._thumbnails.get(each) for each in ids}
         missing = [each for each, found in kept.items() if found is None]
         if missing:
-            read = self.cutout_rows.read(missing, ["thumbnail"]).column("thumbnail").to_pylist()
+            read = self.cutout_rows.read_bytes(missing, "thumbnail")
             for each, found in zip(missing, read, strict=True):
                 kept[each] = found or b""
                 self._thumbnails.put(each, found or b"")
@@ -329,8 +329,8 @@ class View:
             self.catalog.ids_where(options.where, _FILTER_S)
         with self._asking:
             resolved = self.catalog.resolve(query)
-            found = self.catalog.neighbors(resolved, **dict(options))
-        rows = list(found)
+            found = self.catalog.answer(self.catalog.search(options), resolved)
+        rows = found.to_pylist()
         asked = list(resolved.cutout_ids)
         described = self.describe([*asked, *(row["neighbor_id"] for row in rows)])
         near = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -29,12 +28,14 @@ class Workers:
     waiting : int
         How many requests may wait for them.
     seconds : float
-        How long a request may wait and be worked on together. Work that takes longer goes on, for nothing
-        can stop it, but nobody waits for it.
+        How long a request may be worked on. Work that takes longer goes on, for nothing can stop it, but
+        nobody waits for it.
+    patience : float
+        How many seconds it may wait before that.
     """
 
-    def __init__(self, threads: int, waiting: int, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, threads: int, waiting: int, seconds: float, patience: float = 120.0) -> None:
+        self.seconds, self.patience = seconds, patience
         self._jobs: queue.Queue[_Job] = queue.Queue(waiting)
         for number in range(threads):
             # Daemons: a process that is to end does not wait for them.
@@ -49,11 +50,16 @@ class Workers:
             Too many wait, or it takes longer than it may.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(work, arguments, time.monotonic() + self.seconds, loop, loop.create_future())
+        job = _Job(work, arguments, loop)
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
             raise BusyError("too many requests wait for an answer: ask again in a moment") from None
+        try:
+            await asyncio.wait_for(job.begun.wait(), self.patience)
+        except TimeoutError:
+            job.future.cancel()
+            raise BusyError(f"others were answered for {self.patience:g} s: ask again in a moment") from None
         try:
             return await asyncio.wait_for(job.future, self.seconds)
         except TimeoutError:
@@ -68,24 +74,20 @@ class Workers:
 
 class _Job:
     def __init__(
-        self,
-        work: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        until: float,
-        loop: asyncio.AbstractEventLoop,
-        future: asyncio.Future[Any],
+        self, work: Callable[..., Any], arguments: tuple[Any, ...], loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._work, self._arguments, self._until, self._loop = work, arguments, until, loop
-        self.future = future
+        self._work, self._arguments, self._loop = work, arguments, loop
+        self.begun, self.future = asyncio.Event(), loop.create_future()
 
     def do(self) -> None:
-        if self.future.cancelled() or time.monotonic() > self._until:
+        if self.future.cancelled():
             return  # nobody waits for it
-        try:
-            found, error = self._work(*self._arguments), None
-        except BaseException as raised:  # given to whoever waits
-            found, error = None, raised
         with suppress(RuntimeError):  # the loop is closed: the process ends
+            self._loop.call_soon_threadsafe(self.begun.set)
+            try:
+                found, error = self._work(*self._arguments), None
+            except BaseException as raised:  # given to whoever waits
+                found, error = None, raised
             self._loop.call_soon_threadsafe(self._settle, found, error)
 
     def _settle(self, found: Any, error: BaseException | None) -> None:
