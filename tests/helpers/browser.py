@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+
 from helpers.limits import HANG_S
 
 if TYPE_CHECKING:

@@ -216,7 +216,10 @@ export class ScatterMap {
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
     if (this.look.pictures) this.drawPictures(context);
+    this.written = [];
     for (const ring of this.rings) this.drawRing(context, ring);
+    // The nearest are written first, where numbers would lie on each other.
+    for (const ring of [...this.rings].reverse()) if (ring.text) this.writeNumber(context, ring);
     if (this.hovered >= 0) this.drawRing(context, { index: this.hovered, kind: "hover" });
     if (this.cross) {
       const [px, py] = [this.width / 2, this.height / 2];
@@ -241,7 +244,7 @@ export class ScatterMap {
     }
   }
 
-  drawRing(context, { index, text, kind, focused }) {
+  drawRing(context, { index, kind, focused }) {
     const [px, py] = this.toPixel(this.points.x[index], this.points.y[index]);
     if (px < -20 || py < -20 || px > this.width + 20 || py > this.height + 20) return;
     const ink = this.look.dark ? "#fff" : "#000";
@@ -255,7 +258,14 @@ export class ScatterMap {
       context.arc(px, py, radius, 0, 2 * Math.PI);
       context.stroke();
     }
-    if (!text) return;
+  }
+
+  writeNumber(context, { index, text }) {
+    const [px, py] = this.toPixel(this.points.x[index], this.points.y[index]);
+    if (this.written.some(([x, y]) => Math.abs(x - px) < 13 && Math.abs(y - py) < 11)) return;
+    this.written.push([px, py]);
+    const [paper, color] = this.look.dark ? ["#000", "#fff"] : ["#fff", "#000"];
+    const radius = 7;
     context.font = "600 11px system-ui, sans-serif";
     context.lineWidth = 3.5;
     context.strokeStyle = paper;

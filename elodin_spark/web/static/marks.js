@@ -1,10 +1,9 @@
 /** Labels that people give with the keys 1 to 9; kept on the server as selections `label-NAME`. */
 
 import { debounce, el, saveFile } from "./dom.js";
-import { labelsCsv } from "./selection.js";
+import { LABEL_PREFIX as PREFIX, labelsCsv } from "./selection.js";
 
 const SLOTS = 9;
-const PREFIX = "label-";
 const FIRST_SHOWN = 3;
 
 export class Marks {
@@ -13,7 +12,7 @@ export class Marks {
     this.root = root;
     this.api = api;
     this.calls = calls;
-    this.slots = Array.from({ length: SLOTS }, (_, i) => ({ name: `class ${i + 1}`, ids: new Set() }));
+    this.slots = Array.from({ length: SLOTS }, (_, i) => ({ name: `class ${i + 1}`, ids: new Set(), keptAs: null }));
     this.slotOf = new Map();
     this.save = this.slots.map((slot) => debounce(600, () => this.send(slot)));
     this.rows = el("div");
@@ -57,19 +56,17 @@ export class Marks {
 
   rename(number, name) {
     const slot = this.slots[number - 1];
-    const before = slot.name;
     slot.name = keepable(name) || `class ${number}`;
-    if (slot.ids.size && before !== slot.name) {
-      this.api.dropSelection(PREFIX + before).catch(() => {});
-      this.send(slot);
-    }
+    if (slot.ids.size) this.send(slot);
     this.draw();
   }
 
-  async send({ name, ids }) {
+  async send(slot) {
+    const [before, now] = [slot.keptAs, slot.ids.size ? PREFIX + slot.name : null];
+    slot.keptAs = now;
     try {
-      if (ids.size) await this.api.keepSelection(PREFIX + name, [...ids]);
-      else await this.api.dropSelection(PREFIX + name).catch(() => {});
+      if (now) await this.api.keepSelection(now, [...slot.ids]);
+      if (before && before !== now) await this.api.dropSelection(before);
     } catch (error) {
       this.calls.error(error);
     }
@@ -87,6 +84,7 @@ export class Marks {
       if (at < 0) continue;
       taken.add(at);
       this.slots[at].name = label;
+      this.slots[at].keptAs = name;
       for (const id of (await this.api.selection(name)).id) {
         this.slots[at].ids.add(String(id));
         this.slotOf.set(String(id), at + 1);
