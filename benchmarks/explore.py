@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import re
 import subprocess
 import sys
@@ -164,6 +165,11 @@ class Server:
             raise SystemExit(f"{path}: {answer.status} {found[:200]!r}")
         return found
 
+    def cpu_ms(self) -> float:
+        """CPU time it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") * 1000
+
     def peak_mib(self) -> float:
         """Most memory it has held, MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -181,26 +187,32 @@ def timed(times: int, work: Callable[[int], Any]) -> list[float]:
 
 
 def measure(catalog: Path, clicks: int, filters: int) -> list[dict[str, Any]]:
-    """Rows of the report: what is done, median, 95th percentile, and what more there is to say."""
+    """Rows of the report: what is done, median, 95th percentile, CPU of the server, and what else to say."""
     from elodin_spark.web.binary import unpack
 
     rows: list[dict[str, Any]] = []
 
-    def add(what: str, times: list[float], note: str = "") -> None:
-        half, most = np.percentile(times, [50, 95])
-        rows.append({"what": what, "n": len(times), "p50": float(half), "p95": float(most), "note": note})
+    def add(what: str, times: list[float], cpu: float, note: str = "") -> None:
+        half, most = (float(each) for each in np.percentile(times, [50, 95]))
+        rows.append({"what": what, "n": len(times), "p50": half, "p95": most, "CPU": cpu, "note": note})
+
+    def each(what: str, times: int, work: Callable[[int], Any], note: str = "") -> None:
+        before = server.cpu_ms()
+        taken = timed(times, work)
+        add(what, taken, (server.cpu_ms() - before) / times, note)
 
     rng = np.random.default_rng(1)
     with Server(catalog) as server:
-        add("start", [server.seconds * 1000], f"{server.peak_mib():,.0f} MiB at the peak")
+        add("start", [server.seconds * 1000], server.cpu_ms(), f"{server.peak_mib():,.0f} MiB at the peak")
         points = b""
 
         def take(turn: int) -> None:
             nonlocal points
             points = server.ask("/api/points")
 
-        add("catalog", timed(1, lambda turn: server.ask("/api/catalog")))
-        add("points", timed(5, take), f"{len(points) / 1e6:.1f} MB")
+        each("catalog", 1, lambda turn: server.ask("/api/catalog"))
+        each("points", 5, take)
+        rows[-1]["note"] = f"{len(points) / 1e6:.1f} MB"
         ids = unpack(points)[2]["id"]
         clicked = rng.choice(ids, clicks + 5, replace=False)
 
@@ -211,37 +223,45 @@ def measure(catalog: Path, clicks: int, filters: int) -> list[dict[str, Any]]:
             assert len(near) == 9
             server.ask("/api/thumbnails", {"ids": near})
 
-        add("first click", timed(1, click))
-        add("click to nine pictures", timed(clicks, lambda turn: click(turn + 5)))
+        each("first click", 1, click)
+        each("click to nine pictures", clicks, lambda turn: click(turn + 5))
 
         def pictures(turn: int) -> None:
             some = rng.choice(ids, 100, replace=False)
             server.ask("/api/thumbnails", {"ids": [str(each) for each in some]})
 
-        add("100 pictures from anywhere", timed(20, pictures))
+        each("100 pictures from anywhere", 20, pictures)
 
         def keep(turn: int) -> None:
             pattern = CONDITIONS[turn % len(CONDITIONS)]
             value = round(40 + turn / 100, 3) if "edge_px" in pattern else round(0.3 + turn / 1000, 3)
             server.ask(f"/api/mask?where={quote(pattern.format(value))}")
 
-        add("filter to mask", timed(filters, keep))
-        add("column, first", timed(1, lambda turn: server.ask("/api/column?name=sky_sigma")))
-        add("column, again", timed(5, lambda turn: server.ask("/api/column?name=sky_sigma")))
-        add("top label, first", timed(1, lambda turn: server.ask("/api/column?name=top_label")))
-        add("score of a label", timed(1, lambda turn: server.ask("/api/column?name=score:unit%205")))
+        each("filter to mask", filters, keep)
+        each("column, first", 1, lambda turn: server.ask("/api/column?name=sky_sigma"))
+        each("column, again", 5, lambda turn: server.ask("/api/column?name=sky_sigma"))
+        each("top label, first", 1, lambda turn: server.ask("/api/column?name=top_label"))
+        each("score of a label", 1, lambda turn: server.ask("/api/column?name=score:unit%205"))
         some = [str(each) for each in rng.choice(ids, min(LASSO, ids.size), replace=False)]
         called = f"{len(some):,} cutouts"
-        add(
+        each(
             "selection kept",
-            timed(3, lambda turn: server.ask("/api/selections/lasso", {"ids": some}, "PUT")),
+            3,
+            lambda turn: server.ask("/api/selections/lasso", {"ids": some}, "PUT"),
             called,
         )
-        add("selection read", timed(3, lambda turn: server.ask("/api/selections/lasso")), called)
-        add("list as CSV", timed(1, lambda turn: server.ask("/api/list?format=csv", {"ids": some})), called)
+        each("selection read", 3, lambda turn: server.ask("/api/selections/lasso"), called)
+        each("list as CSV", 1, lambda turn: server.ask("/api/list?format=csv", {"ids": some}), called)
         server.ask("/api/selections/lasso", method="DELETE")
         rows.append(
-            {"what": "memory at the peak, MiB", "n": 1, "p50": server.peak_mib(), "p95": "", "note": ""}
+            {
+                "what": "memory at the peak, MiB",
+                "n": 1,
+                "p50": server.peak_mib(),
+                "p95": "",
+                "CPU": "",
+                "note": "",
+            }
         )
     return rows
 
