@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,7 +39,7 @@ CONDITIONS = (
     "path like 'field_7/%' and edge_px >= {}",
     "score('unit 3') > {} and nodata_fraction = 0",
 )
-LASSO = 100_000
+LASSO, AT_ONCE = 100_000, 200
 
 
 def write(folder: Path, cutouts: int) -> None:
@@ -129,7 +130,7 @@ def write(folder: Path, cutouts: int) -> None:
     store.commit(Commit(0, ("0.fits",), parts, counts))
     assert make_index(store, wanted, lambda: None)  # type: ignore[arg-type, return-value]
     made = store.new_product("projection")
-    table = pa.table([ids, xy[:, 0], xy[:, 1]], schema=schema.PROJECTION)
+    table = pa.table({"cutout_id": ids, "x": xy[:, 0], "y": xy[:, 1]})
     pq.write_table(table, made / "tsne.parquet")
     record = {"digest": "synthetic", "rows": cutouts, "methods": ["tsne"], "seed": 0, "seconds": 0}
     store.commit_product("projection", made, record)
@@ -147,7 +148,8 @@ class Server:
         if found is None:
             raise SystemExit("the server did not start")
         self.seconds, self.address = time.perf_counter() - started, found[0]
-        self._connection = http.client.HTTPConnection(found[1], int(found[2]), timeout=60)
+        self._place = found[1], int(found[2])
+        self._connection = self._connect()
 
     def __enter__(self) -> Server:
         return self
@@ -156,15 +158,25 @@ class Server:
         self.process.terminate()
         self.process.wait()
 
-    def ask(self, path: str, body: Any = None, method: str | None = None) -> bytes:
-        """What it answers; JSON where a body is given."""
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self._place[0], self._place[1], timeout=600)
+
+    def ask(self, path: str, body: Any = None, method: str | None = None, alone: bool = False) -> bytes:
+        """What it answers; JSON where a body is given. By a connection of its own, or that of all."""
         content = None if body is None else json.dumps(body).encode()
-        self._connection.request(method or ("GET" if body is None else "POST"), path, content)
-        answer = self._connection.getresponse()
+        connection = self._connect() if alone else self._connection
+        connection.request(method or ("GET" if body is None else "POST"), path, content)
+        answer = connection.getresponse()
         found = answer.read()
         if answer.status != 200:
             raise SystemExit(f"{path}: {answer.status} {found[:200]!r}")
         return found
+
+    def neighbors(self, cutout: int, alone: bool = False) -> list[str]:
+        """IDs of the nine nearest."""
+        query = {"query": {"ids": [str(cutout)]}, "options": {"k": 9}}
+        found = json.loads(self.ask("/api/neighbors", query, alone=alone))
+        return [row["id"] for row in found["neighbors"]]
 
     def cpu_ms(self) -> float:
         """CPU time it has used."""
@@ -218,14 +230,20 @@ def measure(catalog: Path, clicks: int, filters: int) -> list[dict[str, Any]]:
         clicked = rng.choice(ids, clicks + 5, replace=False)
 
         def click(turn: int) -> None:
-            query = {"query": {"ids": [str(clicked[turn])]}, "options": {"k": 9}}
-            found = json.loads(server.ask("/api/neighbors", query))
-            near = [row["id"] for row in found["neighbors"]]
+            near = server.neighbors(int(clicked[turn]))
             assert len(near) == 9
             server.ask("/api/thumbnails", {"ids": near})
 
         each("first click", 1, click)
         each("click to nine pictures", clicks, lambda turn: click(turn + 5))
+
+        def at_once(turn: int) -> None:
+            asked = rng.choice(ids, AT_ONCE, replace=False)
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                answers = list(pool.map(lambda each: server.neighbors(int(each), alone=True), asked))
+            assert all(len(found) == 9 for found in answers)
+
+        each(f"{AT_ONCE} queries at once, all", 1, at_once)
 
         def pictures(turn: int) -> None:
             some = rng.choice(ids, 100, replace=False)

@@ -69,6 +69,7 @@ def serve(
             lifespan="off",
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=2,
             ws="none",
         )

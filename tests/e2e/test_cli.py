@@ -75,6 +75,7 @@ def typed(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         "plan",
         "neighbors",
         "cutout",
+        "explore",
         "info",
         "remove",
         "compact",

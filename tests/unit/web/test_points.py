@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.smallcatalog import DIMENSION, tables, write_catalog
 
-from elodin_spark import Catalog, schema
+from elodin_spark import Catalog
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.errors import CatalogError
 from elodin_spark.web.binary import unpack
@@ -33,7 +33,7 @@ def add_map(catalog: Catalog, table: pa.Table, **record: object) -> Store:
 def test_a_map_keeps_its_order_and_its_longer_side_is_two(catalog) -> None:
     ids = catalog.cutout_ids()[::-1]
     xy = np.random.default_rng(0).normal(5, (20, 3), (ids.size, 2)).astype(np.float32)
-    store = add_map(catalog, pa.table([ids, xy[:, 0], xy[:, 1]], schema=schema.PROJECTION))
+    store = add_map(catalog, pa.table({"cutout_id": ids, "x": xy[:, 0], "y": xy[:, 1]}))
     assert map_names(store) == ["umap"]
     found = read_map(store, "umap", catalog.cutout_ids())
     assert (found.title, found.quality) == ("UMAP", None)
@@ -61,10 +61,23 @@ def test_marks_and_quality_are_read_where_they_are(catalog) -> None:
     assert not found.xy.any(), "all points are one"
 
 
+def test_a_map_may_be_a_folder_of_files(catalog) -> None:
+    ids, store = catalog.cutout_ids(), Store(catalog.path)
+    xy = np.arange(2 * ids.size, dtype=np.float32).reshape(-1, 2)
+    table = pa.table({"cutout_id": ids, "x": xy[:, 0], "y": xy[:, 1]})
+    folder = store.new_product("projection")
+    (folder / "tsne.parquet").mkdir()
+    for number in range(2):
+        file = folder / "tsne.parquet" / f"part-{number:05d}.parquet"
+        pq.write_table(table.slice(10 * number, 10 + 90 * number), file)
+    store.commit_product("projection", folder, {"digest": "", "methods": ["tsne"]})
+    assert read_map(store, "tsne", ids).ids.tolist() == ids.tolist()
+
+
 def test_what_was_removed_is_on_no_map(catalog) -> None:
     ids = catalog.cutout_ids()
     xy = np.arange(2 * ids.size, dtype=np.float32).reshape(-1, 2)
-    store = add_map(catalog, pa.table([ids, xy[:, 0], xy[:, 1]], schema=schema.PROJECTION))
+    store = add_map(catalog, pa.table({"cutout_id": ids, "x": xy[:, 0], "y": xy[:, 1]}))
     catalog.remove(cutouts=[int(ids[3])])
     found = read_map(store, "umap", catalog.cutout_ids())
     assert found.ids.tolist() == np.delete(ids, 3).tolist()
@@ -74,7 +87,7 @@ def test_what_was_removed_is_on_no_map(catalog) -> None:
 def test_a_damaged_map_is_said(catalog) -> None:
     ids = catalog.cutout_ids()
     xy = np.zeros(ids.size, np.float32)
-    store = add_map(catalog, pa.table([ids, xy, xy], schema=schema.PROJECTION))
+    store = add_map(catalog, pa.table({"cutout_id": ids, "x": xy, "y": xy}))
     next((catalog.path / "products").glob("projection-*/umap.parquet")).write_bytes(b"")
     with pytest.raises(CatalogError, match=r"umap\.parquet is missing or truncated"):
         read_map(store, "umap", ids)
