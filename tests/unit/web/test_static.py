@@ -75,3 +75,14 @@ def test_the_page_holds_no_script_and_no_style_of_its_own() -> None:
 
 def test_the_page_is_small() -> None:
     assert sum(file.stat().st_size for file in STATIC.rglob("*") if file.is_file()) < MOST_BYTES / 4
+
+
+def test_the_docs_list_the_keys_of_the_page() -> None:
+    keys = re.findall(
+        r'^    \["([^"]+)", "([^"]+)"\],$', (STATIC / "keys.js").read_text(encoding="utf-8"), re.M
+    )
+    assert len(keys) > 20
+    docs = Path(__file__).resolve().parents[3] / "docs" / "explorer.md"
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", docs.read_text(encoding="utf-8"), re.MULTILINE)
+    first = rows.index(("key", "does"))
+    assert rows[first + 1 : first + 1 + len(keys)] == keys
