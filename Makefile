@@ -80,6 +80,7 @@ figures: demo  ## draw the pictures of the README and the docs again
 	@$(BIN)/python docs/draw_architecture.py docs/images
 	@$(BIN)/python docs/draw_examples.py $(DEMO) docs/images
 	@$(BIN)/python docs/draw_figures.py $(DEMO) docs/images
+	@$(BIN)/python docs/draw_explorer.py $(DEMO)/catalog docs/images $(DEMO)/survey/truth.csv
 	@$(BIN)/python docs/draw_quality.py docs/images
 	@if [ -n "$(FIELD)" ]; then \
 		$(BIN)/python docs/draw_color.py "$(FIELD)" docs/images && \

@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 import numpy as np
 from checkouts import ROOT
+from explore_page import measure_page
 from machine import machine, report
 
 IMAGE_CUTOUTS, LABELS, KEPT_LABELS, DIMENSION = 1000, 1000, 10, 64
@@ -276,6 +277,7 @@ def measure(catalog: Path, clicks: int, filters: int) -> list[dict[str, Any]]:
         each("selection read", 3, lambda turn: server.ask("/api/selections/lasso"), called)
         each("list as CSV", 1, lambda turn: server.ask("/api/list?format=csv", {"ids": some}), called)
         server.ask("/api/selections/lasso", method="DELETE")
+        rows += measure_page(server.address, unpack(points)[2], LASSO)
         rows.append(
             {
                 "what": "memory at the peak, MiB",

@@ -110,6 +110,7 @@ EXTRAS = {
     "mocpy": "moc",
     "nncf": "openvino",
     "openvino": "openvino",
+    "playwright": "browser",
     "pyavm": "pictures",
     "reproject": "color",
     "s3fs": "s3",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
+import os
 import re
 import struct
+import subprocess
+import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,6 +21,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from helpers.browser import Watched, chromium, explorer_of
+from helpers.limits import HANG_S
+from helpers.paths import ROOT
 from PIL import Image
 
 from elodin_spark import Catalog
@@ -614,3 +620,17 @@ def test_nothing_overlaps_or_is_cut_off(open_page, points, width, height, dark) 
         }"""
     )
     assert cut == []
+
+
+def test_the_picture_of_the_docs_is_drawn(browser, catalog, survey, tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    drawn = importlib.import_module("draw_explorer")
+    # In a process of its own, as one playwright is at work in this one.
+    code = "import sys, draw_explorer as d; from pathlib import Path as P; d.draw_explorer(*map(P, sys.argv[1:]))"
+    command = [sys.executable, "-c", code, str(catalog.path), str(tmp_path), str(survey.truth)]
+    paths = os.pathsep.join([str(ROOT / "docs"), str(ROOT)])
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": paths}, timeout=HANG_S)
+    with Image.open(tmp_path / "explorer.png") as picture:
+        assert picture.size == (drawn.WIDTH, drawn.HEIGHT)
+        assert np.asarray(picture.convert("L")).std() > 20
+    assert (tmp_path / "explorer.png").stat().st_size < 400_000

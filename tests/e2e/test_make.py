@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import browser
 from helpers.limits import HANG_S
 from helpers.order import EVERY_DAY, SECONDS
 from helpers.paths import ROOT
@@ -229,3 +230,20 @@ def test_an_environment_that_is_up_to_date_is_left_alone(checkout: Path, bare_pa
 def test_every_target_is_made_of_commands_that_make_understands(target: str) -> None:
     done = make("--dry-run", target)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_missing_chromium_is_named_and_any_of_its_names_is_taken(bare_path: Path) -> None:
+    command = [str(bare_path / "sh"), str(ROOT / "conf" / "check-browser.sh")]
+
+    def check() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env={"PATH": str(bare_path)}, capture_output=True, text=True)
+
+    done = check()
+    assert done.returncode == 4
+    assert done.stderr.startswith("There is no Chromium on PATH")
+    assert "sudo apt install chromium" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    for name in browser.NAMES:
+        (bare_path / name).symlink_to("/bin/true")
+        assert check().returncode == 0
+        (bare_path / name).unlink()

@@ -545,7 +545,8 @@ export class Explorer {
     this.sky.show(answer);
     this.showRings();
     const query = answer?.query.cutouts[0];
-    if (query) this.map.show(this.points.indexOf(query.id));
+    // A camera of the address stays; later the query is brought into view.
+    if (query && (this.root.dataset.ready === "all" || !this.state.get("camera"))) this.map.show(this.points.indexOf(query.id));
     if (answer) this.onanswer(answer);
     this.root.dataset.query = answer ? query?.id || "upload" : "";
   }

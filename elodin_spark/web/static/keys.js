@@ -54,7 +54,7 @@ export function listenForKeys(target, acts) {
       acts.escape();
       return;
     }
-    if (node.matches?.("textarea, select, input:not([type=checkbox])") || node.closest?.("dialog")) return;
+    if (node.matches?.("textarea, select, input:not([type=checkbox])") || node.closest?.("dialog[open]")) return;
     if (run(event, node, acts)) event.preventDefault();
   };
   target.addEventListener("keydown", listener);

@@ -80,14 +80,14 @@ export class ScatterMap {
   /** Rings with numbers: `[{index, text, kind}]`, kind "query" or "neighbor". */
   setRings(rings) {
     this.rings = rings;
-    this.redraw();
+    this.redrawMarks();
   }
 
   setLasso(on) {
     this.lassoing = on;
     this.outline = null;
     this.root.classList.toggle("ex-lassoing", on);
-    this.redraw();
+    this.redrawMarks();
   }
 
   get scale() {
@@ -175,11 +175,18 @@ export class ScatterMap {
     this.draw();
   }
 
+  /** Draw points and marks at the next frame. */
   redraw() {
-    if (this.frame) return;
-    this.frame = requestAnimationFrame(() => {
+    this.stale = true;
+    this.redrawMarks();
+  }
+
+  /** Draw pictures, rings and the lasso at the next frame; a million points take a while, and stay. */
+  redrawMarks() {
+    this.frame ||= requestAnimationFrame(() => {
       this.frame = 0;
-      this.draw();
+      if (this.stale) this.draw();
+      else if (this.points && !this.closed) this.drawOver();
     });
   }
 
@@ -191,6 +198,7 @@ export class ScatterMap {
 
   draw() {
     if (!this.points || this.closed) return;
+    this.stale = false;
     const { markDoubtful, someSelected } = this.look;
     const n = this.points.n;
     this.layer.draw(
@@ -208,7 +216,6 @@ export class ScatterMap {
       },
     );
     this.drawOver();
-    this.drawn = (this.drawn || 0) + 1;
   }
 
   drawOver() {
@@ -216,7 +223,10 @@ export class ScatterMap {
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
     if (this.look.pictures) this.drawPictures(context);
+    this.written = [];
     for (const ring of this.rings) this.drawRing(context, ring);
+    // The nearest are written first, where numbers would lie on each other.
+    for (const ring of [...this.rings].reverse()) if (ring.text) this.writeNumber(context, ring);
     if (this.hovered >= 0) this.drawRing(context, { index: this.hovered, kind: "hover" });
     if (this.cross) {
       const [px, py] = [this.width / 2, this.height / 2];
@@ -241,7 +251,7 @@ export class ScatterMap {
     }
   }
 
-  drawRing(context, { index, text, kind, focused }) {
+  drawRing(context, { index, kind, focused }) {
     const [px, py] = this.toPixel(this.points.x[index], this.points.y[index]);
     if (px < -20 || py < -20 || px > this.width + 20 || py > this.height + 20) return;
     const ink = this.look.dark ? "#fff" : "#000";
@@ -255,7 +265,14 @@ export class ScatterMap {
       context.arc(px, py, radius, 0, 2 * Math.PI);
       context.stroke();
     }
-    if (!text) return;
+  }
+
+  writeNumber(context, { index, text }) {
+    const [px, py] = this.toPixel(this.points.x[index], this.points.y[index]);
+    if (this.written.some(([x, y]) => Math.abs(x - px) < 13 && Math.abs(y - py) < 11)) return;
+    this.written.push([px, py]);
+    const [paper, color] = this.look.dark ? ["#000", "#fff"] : ["#fff", "#000"];
+    const radius = 7;
     context.font = "600 11px system-ui, sans-serif";
     context.lineWidth = 3.5;
     context.strokeStyle = paper;
@@ -316,7 +333,7 @@ export class ScatterMap {
     try {
       const url = await this.api.thumbnail(id);
       if (!url) return;
-      image.onload = () => this.redraw();
+      image.onload = () => this.redrawMarks();
       image.src = url;
     } catch {
       this.images.delete(id);
@@ -327,7 +344,7 @@ export class ScatterMap {
     if (index === this.hovered) return;
     this.hovered = index;
     this.calls.hover(index, place);
-    this.redraw();
+    this.redrawMarks();
   }
 
   /** What keys ask: the point under the cross in the middle. */
@@ -388,7 +405,7 @@ export class ScatterMap {
       if (this.outline) {
         if (Math.hypot(px - this.outline.at(-2), py - this.outline.at(-1)) > 3) {
           this.outline.push(px, py);
-          this.redraw();
+          this.redrawMarks();
         }
       } else {
         if (far > 3) this.setHovered(-1, null);
@@ -403,7 +420,7 @@ export class ScatterMap {
       if (this.outline) {
         const outline = this.outline;
         this.outline = null;
-        this.redraw();
+        this.redrawMarks();
         if (outline.length >= 6 && event.type === "pointerup") this.calls.lasso(this.polygonOf(outline), this.mode);
       } else if (far <= 3 && event.type === "pointerup" && event.button === 0) {
         const index = this.at(px, py);
@@ -417,7 +434,7 @@ export class ScatterMap {
     });
     over.addEventListener("blur", () => {
       this.cross = false;
-      this.redraw();
+      this.redrawMarks();
     });
     over.addEventListener(
       "wheel",

@@ -1,10 +1,9 @@
 /** Labels that people give with the keys 1 to 9; kept on the server as selections `label-NAME`. */
 
 import { debounce, el, saveFile } from "./dom.js";
-import { labelsCsv } from "./selection.js";
+import { LABEL_PREFIX as PREFIX, labelsCsv } from "./selection.js";
 
 const SLOTS = 9;
-const PREFIX = "label-";
 const FIRST_SHOWN = 3;
 
 export class Marks {
@@ -13,7 +12,7 @@ export class Marks {
     this.root = root;
     this.api = api;
     this.calls = calls;
-    this.slots = Array.from({ length: SLOTS }, (_, i) => ({ name: `class ${i + 1}`, ids: new Set() }));
+    this.slots = Array.from({ length: SLOTS }, (_, i) => ({ name: `class ${i + 1}`, ids: new Set(), keptAs: null }));
     this.slotOf = new Map();
     this.save = this.slots.map((slot) => debounce(600, () => this.send(slot)));
     this.rows = el("div");
@@ -57,18 +56,17 @@ export class Marks {
 
   rename(number, name) {
     const slot = this.slots[number - 1];
-    const before = slot.name;
-    slot.name = name.trim() || `class ${number}`;
-    if (slot.ids.size && before !== slot.name) {
-      this.api.dropSelection(PREFIX + keptName(before)).catch(() => {});
-      this.send(slot);
-    }
+    slot.name = keepable(name) || `class ${number}`;
+    if (slot.ids.size) this.send(slot);
+    this.draw();
   }
 
-  async send({ name, ids }) {
+  async send(slot) {
+    const [before, now] = [slot.keptAs, slot.ids.size ? PREFIX + slot.name : null];
+    slot.keptAs = now;
     try {
-      if (ids.size) await this.api.keepSelection(PREFIX + keptName(name), [...ids]);
-      else await this.api.dropSelection(PREFIX + keptName(name)).catch(() => {});
+      if (now) await this.api.keepSelection(now, [...slot.ids]);
+      if (before && before !== now) await this.api.dropSelection(before);
     } catch (error) {
       this.calls.error(error);
     }
@@ -80,18 +78,20 @@ export class Marks {
     const kept = selections.filter(({ name }) => name.startsWith(PREFIX)).slice(0, SLOTS);
     const taken = new Set();
     for (const { name } of kept) {
-      const label = name.slice(PREFIX.length).replaceAll("_", " ");
+      const label = name.slice(PREFIX.length);
       let at = this.slots.findIndex((slot) => slot.name === label);
-      if (at < 0) at = this.slots.findIndex((slot, i) => !slot.ids.size && !taken.has(i) && !kept.some((each) => each.name === PREFIX + keptName(slot.name)));
+      if (at < 0) at = this.slots.findIndex((slot, i) => !slot.ids.size && !taken.has(i) && !kept.some((each) => each.name === PREFIX + slot.name));
       if (at < 0) continue;
       taken.add(at);
       this.slots[at].name = label;
+      this.slots[at].keptAs = name;
       for (const id of (await this.api.selection(name)).id) {
         this.slots[at].ids.add(String(id));
         this.slotOf.set(String(id), at + 1);
       }
     }
     this.draw();
+    this.calls.changed();
   }
 
   draw() {
@@ -111,7 +111,7 @@ export class Marks {
   }
 }
 
-/** A name as the server keeps one. */
-function keptName(name) {
-  return name.replace(/[^A-Za-z0-9.-]/g, "_");
+/** A name of the letters that the server keeps. */
+function keepable(name) {
+  return name.trim().replace(/[^A-Za-z0-9 _.-]/g, "_").replace(/[ .]+$/, "");
 }

@@ -8,6 +8,8 @@ import { HIDDEN, SELECTED } from "./pointset.js";
 
 const LONGEST_TEXT = 6000;
 const SHOWN = 12;
+/** Of the names of selections that are labels. */
+export const LABEL_PREFIX = "label-";
 export const FORMATS = [
   ["csv", "CSV"],
   ["ecsv", "ECSV"],
@@ -181,7 +183,8 @@ export class SelectionPanel {
   async list() {
     const { selections } = await this.api.selections();
     this.kept.replaceChildren(
-      ...selections.map(({ name, count }) =>
+      // Labels have a panel of their own.
+      ...selections.filter(({ name }) => !name.startsWith(LABEL_PREFIX)).map(({ name, count }) =>
         el(
           "div",
           { class: "ex-row" },
