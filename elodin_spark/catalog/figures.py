@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.build.products import thumbnails_of
-from elodin_spark.catalog.maps import read_map
+from elodin_spark.catalog.build.figures import draw_map_of, map_pictures
+from elodin_spark.catalog.maps import map_or_first
 from elodin_spark.catalog.report import stage_seconds
 from elodin_spark.catalog.search.figures import panels_of
 from elodin_spark.catalog.storage.rowfilter import among
@@ -181,19 +181,11 @@ def draw_timings(store: Store, path: str | Path) -> Path:
 
 def draw_map(store: Store, path: str | Path, method: str | None, color_by: ColorBy | None) -> Path:
     """Draw a map of the catalog, its points colored by their label, image or band."""
-    from elodin_spark.display.map import map_figure
     from elodin_spark.display.style import save_figure
 
-    chosen, places = read_map(store, method)
-    xy = np.column_stack([places.column("x").to_numpy(), places.column("y").to_numpy()])
-    ids = places.column("cutout_id")
-    figure = map_figure(
-        xy,
-        thumbnails_of(store, ids),
-        method=chosen,
-        labels=groups_of(store, ids, color_by),
-        subtitle=store.describe(),
-    )
+    chosen, _ = map_or_first(store, method)
+    pictures = map_pictures(store, chosen)
+    figure = draw_map_of(store, chosen, pictures, lambda ids: groups_of(store, ids, color_by))
     return save_figure(figure, path)
 
 

@@ -45,14 +45,22 @@ def write_map(store: Store, ids: list[int], method: str = "tsne", **columns: Any
     """Record a map of some cutouts; gives the place of each."""
     places = np.random.default_rng(len(ids)).normal(size=(len(ids), 2)).astype(np.float32)
     folder = store.new_product("projection")
-    table = pa.table([pa.array(ids), *map(pa.array, places.T)], schema=schema.PROJECTION)
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values))
+    marks = {"placed": [False] * len(ids), "doubtful": [False] * len(ids), **columns}
+    table = pa.table(
+        [pa.array(ids), *map(pa.array, places.T), *map(pa.array, marks.values())], schema=schema.PROJECTION
+    )
     pq.write_table(table, folder / f"{method}.parquet")
     store.commit_product(
         "projection",
         folder,
-        {"digest": product_digest(store), "rows": len(ids), "methods": [method], "seconds": 1.5},
+        {
+            "digest": product_digest(store),
+            "rows": len(ids),
+            "methods": [method],
+            "seconds": 1.5,
+            "seed": 0,
+            "quality": {},
+        },
     )
     return dict(zip(ids, places.tolist(), strict=True))
 

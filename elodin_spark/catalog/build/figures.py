@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,9 +56,9 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
 
     methods = projection["methods"] if projection else []
     with Progress(len(methods) + 2, "drawing", "figures") as progress:
-        pictures = _pictures(store, methods[0]) if methods else _Pictures({}, 0)
+        pictures = map_pictures(store, methods[0]) if methods else MapPictures({}, 0)
         for method in methods:
-            save_figure(_map_of(store, method, pictures), folder / f"map_{method}.png")
+            save_figure(draw_map_of(store, method, pictures), folder / f"map_{method}.png")
             progress.add()
         columns = ["ra", "dec", "cutout_id"]
         cutouts = store.dataset("cutouts", columns).to_table(columns=columns).sort_by("cutout_id")
@@ -76,8 +76,13 @@ def make_figures(store: Store, settings: Settings, spark: Callable[[], SparkSess
     return True
 
 
-def _map_of(store: Store, method: Method, pictures: _Pictures) -> Figure:
-    """The figure of one map; of many cutouts some are drawn."""
+def draw_map_of(
+    store: Store,
+    method: Method,
+    pictures: MapPictures,
+    groups: Callable[[pa.ChunkedArray], Sequence[str | None] | None] = lambda ids: None,
+) -> Figure:
+    """The figure of one map; of many cutouts some are drawn, colored by groups where these are given."""
     from elodin_spark.display.map import map_figure
 
     record = store.product("projection") or {}
@@ -93,20 +98,21 @@ def _map_of(store: Store, method: Method, pictures: _Pictures) -> Figure:
         subtitle=store.describe(),
         doubtful=points.column("doubtful").to_numpy(),
         quality=record["quality"].get(method),
+        labels=groups(points.column("cutout_id")),
         total=total,
         note="Pictures of empty sky are left out." if pictures.empty else "",
     )
 
 
 @dataclass(frozen=True)
-class _Pictures:
+class MapPictures:
     """Thumbnails of cutouts that show something, and how many of those looked at did not."""
 
     found: dict[int, bytes]
     empty: int
 
 
-def _pictures(store: Store, method: Method) -> _Pictures:
+def map_pictures(store: Store, method: Method) -> MapPictures:
     """Of cutouts that were laid out: these are the same on every map."""
     from elodin_spark.display.thumbnails import shows_something
 
@@ -116,4 +122,4 @@ def _pictures(store: Store, method: Method) -> _Pictures:
     thumbnails = zip(looked_at.tolist(), thumbnails_of(store, pa.array(looked_at)), strict=True)
     there = {cutout: picture for cutout, picture in thumbnails if picture is not None}
     found = {cutout: picture for cutout, picture in there.items() if shows_something(picture)}
-    return _Pictures(found, len(there) - len(found))
+    return MapPictures(found, len(there) - len(found))

@@ -24,7 +24,7 @@ from elodin_spark.catalog.export.rows import (
     vector_length,
     vectors_in_order,
 )
-from elodin_spark.catalog.maps import read_map
+from elodin_spark.catalog.maps import map_or_first
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.diskfiles import replacing
 from elodin_spark.errors import InputError
@@ -81,7 +81,7 @@ def export_embedding_atlas(
         raise InputError(f"{path.name} does not end in .parquet, which Embedding Atlas opens")
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} to")
-    _, places = read_map(store, method)
+    _, places = map_or_first(store, method)
     on_map = places.column("cutout_id").to_numpy()
     kept = fingerprinted(store, ids[np.isin(ids, on_map)])
     if not kept.size:

@@ -24,7 +24,7 @@ from elodin_spark.catalog.export.rows import (
     vector_length,
     vectors_in_order,
 )
-from elodin_spark.catalog.maps import read_map
+from elodin_spark.catalog.maps import map_or_first
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.diskfiles import replacing
 from elodin_spark.errors import InputError
@@ -78,7 +78,7 @@ def export_tensorboard(
     places = None
     meant = len(ids)
     if method is not None:
-        _, places = read_map(store, method)
+        _, places = map_or_first(store, method)
         ids = ids[np.isin(ids, places.column("cutout_id").to_numpy())]
     ids = np.sort(fingerprinted(store, ids))
     if not ids.size:

@@ -13,7 +13,7 @@ from helpers.smallcatalog import write_catalog
 
 from elodin_spark import Catalog
 from elodin_spark.catalog.export import rows as export_rows
-from elodin_spark.catalog.maps import read_map
+from elodin_spark.catalog.maps import map_or_first
 from elodin_spark.cli.main import run_command
 from elodin_spark.errors import CatalogError, InputError
 
@@ -49,7 +49,7 @@ def test_every_cutout_has_its_place_picture_labels_and_facts(catalog, tmp_path):
     prints = {row["cutout_id"]: row for row in catalog.table("fingerprints").to_pylist()}
     cutouts = {row["cutout_id"]: row for row in catalog.table("cutouts").to_pylist()}
     images = {row["image_id"]: row for row in catalog.images.to_pylist()}
-    places = {row["cutout_id"]: row for row in read_map(catalog._store)[1].to_pylist()}
+    places = {row["cutout_id"]: row for row in map_or_first(catalog._store)[1].to_pylist()}
     assert {int(row["cutout_id"]) for row in found} == set(prints)
     for row in found:
         cutout = int(row["cutout_id"])

@@ -77,9 +77,9 @@ def test_vectors_metadata_and_pictures_are_of_the_same_rows(catalog, tmp_path):
     assert places["tensor_name"] == "map_tsne"
     assert on_map.shape == (len(ids), 3) == tuple(places["shape"])
     assert (on_map[:, 2] == 0).all()
-    from elodin_spark.catalog.maps import read_map
+    from elodin_spark.catalog.maps import map_or_first
 
-    at = {row["cutout_id"]: (row["x"], row["y"]) for row in read_map(catalog._store)[1].to_pylist()}
+    at = {row["cutout_id"]: (row["x"], row["y"]) for row in map_or_first(catalog._store)[1].to_pylist()}
     assert (on_map[:, :2] == np.array([at[i] for i in ids.tolist()], np.float32)).all()
     with Image.open(tmp_path / "out" / "sprite.png") as picture:
         sprite = np.asarray(picture).astype(int)
