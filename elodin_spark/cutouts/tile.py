@@ -163,7 +163,10 @@ class TileStage:
         pixels = PixelBuffer()
         for batch in batches:
             for image in batch.to_pylist():
-                for row in self._rows(image, pixels):
+                for row in self._rows(image):
+                    # Here, not where they are cut: the batch may have ended between the two.
+                    if (cut := row.get("pixels")) is not None:
+                        row["pixels"] = pixels.add(cut)
                     pending.append(row)
                     if len(pending) >= ROWS or len(pixels) >= BATCH_BYTES:
                         yield _batch(pending, pixels, self.output_schema)
@@ -171,13 +174,11 @@ class TileStage:
         if pending:
             yield _batch(pending, pixels, self.output_schema)
 
-    def cut(
-        self, image: Row, picture: Picture, plane: Plane, layout: Layout, pixels: PixelBuffer
-    ) -> Iterator[Row]:
+    def cut(self, image: Row, picture: Picture, plane: Plane, layout: Layout) -> Iterator[Row]:
         """Rows of the windows of an image; raises before the first where none can be had."""
-        return Cutting(self._spec, image, picture, plane, layout, pixels).rows()
+        return Cutting(self._spec, image, picture, plane, layout).rows()
 
-    def _rows(self, image: Row, pixels: PixelBuffer) -> Iterator[Row]:
+    def _rows(self, image: Row) -> Iterator[Row]:
         """All rows of one image. Nothing it does to a library goes further than its own rows."""
         targets = image.pop("targets", None) or ()
         if image["status"] != "ok":
@@ -201,7 +202,7 @@ class TileStage:
                 picture, plane = stack.enter_context(opened)
                 stage = "cutouts"
                 layout = lay_windows(spec.generator, picture, plane, image, targets, spec.quality)
-                rows = self.cut(image, picture, plane, layout, pixels)
+                rows = self.cut(image, picture, plane, layout)
                 first = next(rows, None)
             except Exception as error:
                 problem = _as_image_error(error)
@@ -225,8 +226,8 @@ class Cutting:
     picture : Picture
     plane : Plane
     layout : Layout
-    pixels : PixelBuffer, optional
-        Where the pixels go, to which rows refer; without one, rows have none.
+    keep_pixels : bool
+        Whether rows have the pixels of their windows, uint8 arrays of shape (h, w) or (h, w, 3).
     """
 
     def __init__(
@@ -236,10 +237,10 @@ class Cutting:
         picture: Picture,
         plane: Plane,
         layout: Layout,
-        pixels: PixelBuffer | None,
+        keep_pixels: bool = True,
     ) -> None:
         self._spec, self._image, self._picture, self._plane = spec, image, picture, plane
-        self._layout, self._pixels = layout, pixels
+        self._layout, self._keep_pixels = layout, keep_pixels
         self._upwards = is_fits(image["uri"])
         self._windows: list[list[int]] = layout.windows.tolist()
         ra, dec = self._sky()
@@ -329,9 +330,9 @@ class Cutting:
             row[kind] = texture(cut, kind)
         if side := self._spec.thumbnail_px:
             row["thumbnail"] = thumbnail(cut, side, self._upwards)
-        if self._pixels is None:
+        if not self._keep_pixels:
             return row
-        return row | {"pixel_shape": list(cut.shape), "pixels": self._pixels.add(cut)}
+        return row | {"pixel_shape": list(cut.shape), "pixels": cut}
 
     def _sky(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """ICRS positions of the centers of all windows, deg; NaN where there are none."""

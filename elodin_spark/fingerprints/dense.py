@@ -22,7 +22,6 @@ from elodin_spark.arrow import to_value
 from elodin_spark.config.settings import CELL_PX
 from elodin_spark.cutouts.layout import Layout
 from elodin_spark.cutouts.picture import Picture
-from elodin_spark.cutouts.pixelbuffer import PixelBuffer
 from elodin_spark.cutouts.pixels import to_uint8
 from elodin_spark.cutouts.tile import Cutting, TileSpec, TileStage, failure_row
 from elodin_spark.errors import ImageError
@@ -234,9 +233,7 @@ class DenseStage(TileStage):
         """The network of this process."""
         return self._dense.network.load(self._locate)[0]
 
-    def cut(
-        self, image: Row, picture: Picture, plane: Plane, layout: Layout, pixels: PixelBuffer
-    ) -> Iterator[Row]:
+    def cut(self, image: Row, picture: Picture, plane: Plane, layout: Layout) -> Iterator[Row]:
         """Rows of the windows with their fingerprints."""
         spec = self._dense
         features = FeatureMap(
@@ -246,7 +243,7 @@ class DenseStage(TileStage):
             spec.block_px,
             spec.halo_px,
         )
-        kept = pixels if spec.network.keep_pixels else None
+        kept = spec.network.keep_pixels
         for number, group in enumerate(features.groups(layout.windows)):
             part = layout.take(group)
             fingerprints: Mapping[tuple[int, ...], Fingerprint | ImageError] | None = None

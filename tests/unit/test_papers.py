@@ -168,7 +168,10 @@ def test_pictures_are_small_and_shown_somewhere() -> None:
     ("name", "left_out"),
     [
         ("requirements", {"gpu", "torch", "petastorm"}),
-        ("petastorm", {"gpu", "torch", "openvino", "jax", "s3", "texture", "notebooks", "docs"}),
+        (
+            "petastorm",
+            {"gpu", "torch", "openvino", "jax", "s3", "texture", "explore", "browser", "notebooks", "docs"},
+        ),
     ],
 )
 def test_a_lock_holds_all_that_is_asked_of_it_and_names_no_index(name: str, left_out: set[str]) -> None:

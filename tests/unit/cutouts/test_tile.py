@@ -60,6 +60,20 @@ def test_rows_hold_an_image_then_its_windows_in_small_batches(archive: Path) -> 
             assert row["failure"] is None
 
 
+@pytest.mark.parametrize("before", range(ROWS - 2, ROWS + 3))
+def test_each_window_has_its_own_pixels_wherever_a_batch_ends(tmp_path: Path, before: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (8, 8 * before), np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")  # as many windows
+    Image.fromarray(values[::-1, : 8 * 70]).save(tmp_path / "b.png")
+    table = run(tmp_path, TileSpec(SlidingWindow(size=8, step=8)))
+    table.validate(full=True)
+    for path, pixels in (("a.png", values), ("b.png", values[::-1])):
+        rows = cutouts(table, path)
+        assert len(rows) == (before if path == "a.png" else min(70, before))
+        for row in rows:
+            np.testing.assert_array_equal(pixels_of(row), pixels[:, row["x0"] : row["x1"]])
+
+
 def test_pixels_are_slices_of_the_processed_image(archive: Path) -> None:
     table = run(archive, TileSpec(WINDOW))
     processed = to_uint8(apply_steps(stars(), [step("AsinhStretch")])[0])
