@@ -67,8 +67,8 @@ def export(
     """Write cutouts for Embedding Atlas or TensorBoard.
 
     With their map, pictures and metadata. embedding-atlas: one Parquet file. tensorboard: a folder for its
-    projector, at most 100,000 cutouts. The
-    tools are not part of elodin_spark: pip install embedding-atlas, or tensorboard.
+    projector, at most 100,000 cutouts. The tools are not part of elodin_spark: pip install embedding-atlas,
+    or tensorboard.
 
     Example: elodin-spark export runs/coadds --format embedding-atlas -o coadds.parquet --map umap
 
