@@ -64,10 +64,11 @@ def export(
         bool, typer.Option("--vectors", help="Write the vectors too, for embedding-atlas.")
     ] = False,
 ) -> None:
-    """Write cutouts, with their map, pictures and metadata, for another tool.
+    """Write cutouts for Embedding Atlas or TensorBoard.
 
-    embedding-atlas: one Parquet file. tensorboard: a folder for its projector, at most 100,000 cutouts. The
-    tools are not part of elodin_spark: pip install embedding-atlas, or tensorboard.
+    With their map, pictures and metadata. embedding-atlas: one Parquet file. tensorboard: a folder for its
+    projector, at most 100,000 cutouts. The tools are not part of elodin_spark: pip install embedding-atlas,
+    or tensorboard.
 
     Example: elodin-spark export runs/coadds --format embedding-atlas -o coadds.parquet --map umap
 

@@ -57,7 +57,7 @@ def sheet(
     catalog: CatalogPath,
     out: Out,
     cutout_ids: Annotated[
-        list[int] | None, typer.Argument(metavar="[CUTOUT_ID]...", help="The cutouts, in this order.")
+        list[int] | None, typer.Argument(metavar="CUTOUT_ID", help="The cutouts, in this order.")
     ] = None,
     ids: Annotated[
         Path | None,
@@ -84,7 +84,7 @@ def sheet(
 def on_image(
     catalog: CatalogPath,
     out: Out,
-    cutout_ids: Annotated[list[int] | None, typer.Argument(metavar="[CUTOUT_ID]", help="The query.")] = None,
+    cutout_ids: Annotated[list[int] | None, typer.Argument(metavar="CUTOUT_ID", help="The query.")] = None,
     position: Annotated[
         tuple[float, float] | None,
         typer.Option(metavar="RA DEC", help="Ask with the cutout whose center is nearest; ICRS, deg."),

@@ -77,6 +77,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             NETWORKS + SPARK + ("astropy", "scipy", "sklearn", "matplotlib"),
         ),
         ("plan {place}/run.yaml --headers-only", 0, NETWORKS),
+        ("plot quality {place}/catalog -o {place}/quality.png", 0, NETWORKS + SPARK),
+        ("export {place}/catalog --format tensorboard -o {place}/projector", 0, NETWORKS + SPARK),
     ],
 )
 def test_a_command_imports_no_more_than_it_needs(folder, command, code, unneeded):

@@ -99,6 +99,14 @@ def test_a_figure_is_written_whole_and_the_same_each_time(tmp_path: Path, kind: 
         assert kind != "png" or word not in path.read_bytes()
 
 
+def test_letters_stay_letters_in_pdf() -> None:
+    from elodin_spark.display.style import figure_bytes, new_page
+
+    written = figure_bytes(new_page(2.0, 1.0, title="A title").figure, "pdf")
+    assert b"/Type3" not in written, "which journals refuse"
+    assert b"/FontFile2" in written, "embedded"
+
+
 def test_writing_again_replaces_the_file(tmp_path: Path) -> None:
     path = tmp_path / "map.png"
     path.write_bytes(b"old")
