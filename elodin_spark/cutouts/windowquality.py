@@ -54,7 +54,7 @@ class BoxQuality:
         window : tuple of int
             ``x0, y0, x1, y1`` within the box.
         """
-        if self.bad is None or self.verdicts[place] != Verdict.FILL:
+        if self.verdicts[place] != Verdict.FILL or self.bad is None:
             return cut
         x0, y0, x1, y1 = window
         filled = fill_nodata(cut.astype(np.float32), self.bad[y0:y1, x0:x1])

@@ -314,28 +314,26 @@ class _FingerprintStage:
 
     def _take(self, batch: pa.RecordBatch, waiting: _Waiting) -> _Held:
         item = _Held(batch)
-        # Lists, where there are any: to take single values out of Arrow is slow.
-        pixels, shapes = batch.column("pixels"), batch.column("pixel_shape").to_pylist()
-        failed = batch.column("failure").is_valid().to_pylist()
+        pixels, shapes = batch.column("pixels"), batch.column("pixel_shape")
+        failed = batch.column("failure").is_valid()
         self._remember(batch.column("image"))
         known = self._spec.known_fingerprints(batch.column("cutout_id"), self._locate)
         for row in range(batch.num_rows):
-            window = pixels[row]
-            if not window.is_valid or failed[row]:
+            if not pixels[row].is_valid or failed[row].as_py():
                 continue
             if row in known:
                 item.results[row] = known[row]
                 continue
             try:
-                seen = window_of(window.as_buffer(), shapes[row])
+                seen = window_of(pixels[row].as_buffer(), shapes[row].as_py())
                 if self._spec.copied:
                     check_window(seen)
                     seen = learned_copy(seen, batch.column("cutout_id")[row].as_py())
-                prepared = self._fingerprinter.prepare(seen)
+                window = self._fingerprinter.prepare(seen)
             except ImageError as error:
                 item.results[row] = error
                 continue
-            waiting[prepared[0].ndim].append((item, row, prepared))
+            waiting[window[0].ndim].append((item, row, window))
             item.waited_for += 1
         if not self._spec.keep_pixels:
             # Here, not on the way out, so that held rows hold no pixels.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from helpers.benchmarks import result
@@ -24,6 +25,15 @@ def test_a_worker_builds_one_network_whatever_it_is_given() -> None:
     (row,) = found["rows"]
     assert (row["windows"], row["tasks"], row["workers"], row["networks built"]) == (2, 2, 1, 1)
     assert row["peak of a worker, MiB"] > 100
+
+
+def test_a_run_in_one_process_is_measured_with_other_instructions() -> None:
+    arguments = ["--precision", "f32", "--across", "2", "--repeats", "1", "--isa", "default", "SSE41"]
+    plain, old = result("fingerprint_fused.py", *arguments)["rows"]
+    assert (plain["instructions"], old["instructions"]) == ("default", "SSE41")
+    assert 0 < plain["rest, ms"] < plain["run, ms"]
+    if "avx2" in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+        assert old["loop, ms"] > 1.3 * plain["loop, ms"]  # oneDNN heeds it
 
 
 def test_the_network_on_a_device_gives_each_batch_its_vectors(monkeypatch: pytest.MonkeyPatch) -> None:

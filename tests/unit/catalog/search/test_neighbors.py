@@ -214,9 +214,7 @@ def test_what_is_shown_in_a_notebook_is_escaped_and_has_pictures(catalog, ids, f
     assert "nearest neighbors of cutout" in repr(found)
     many = catalog.neighbors(ids, 10, allow_overlap=True)
     assert f"and {len(many) - 20} more" in repr(many)
-    assert repr(catalog) == (
-        f"<Catalog {catalog.path}: 18 cutouts of 2 images, ResNet50, random weights (seed 0): not trained>"
-    )
+    assert repr(catalog) == (f"<Catalog {catalog.path}: 18 cutouts of 2 images, ResNet50, w.h5>")
 
 
 # ---- cutouts -----------------------------------------------------------------------------------
