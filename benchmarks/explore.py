@@ -149,7 +149,7 @@ class Server:
             raise SystemExit("the server did not start")
         self.seconds, self.address = time.perf_counter() - started, found[0]
         self._place = found[1], int(found[2])
-        self._connection = self._connect()
+        self.connect()
 
     def __enter__(self) -> Server:
         return self
@@ -160,6 +160,10 @@ class Server:
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self._place[0], self._place[1], timeout=600)
+
+    def connect(self) -> None:
+        """Open the connection of those who ask one after another."""
+        self._connection = self._connect()
 
     def ask(self, path: str, body: Any = None, method: str | None = None, alone: bool = False) -> bytes:
         """What it answers; JSON where a body is given. By a connection of its own, or that of all."""
@@ -210,6 +214,7 @@ def measure(catalog: Path, clicks: int, filters: int) -> list[dict[str, Any]]:
         rows.append({"what": what, "n": len(times), "p50": half, "p95": most, "CPU": cpu, "note": note})
 
     def each(what: str, times: int, work: Callable[[int], Any], note: str = "") -> None:
+        server.connect()  # one that was idle for long is closed
         before = server.cpu_ms()
         taken = timed(times, work)
         add(what, taken, (server.cpu_ms() - before) / times, note)

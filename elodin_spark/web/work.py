@@ -80,7 +80,7 @@ class _Job:
         self.begun, self.future = asyncio.Event(), loop.create_future()
 
     def do(self) -> None:
-        if self.future.cancelled():
+        if self.future.done():
             return  # nobody waits for it
         with suppress(RuntimeError):  # the loop is closed: the process ends
             self._loop.call_soon_threadsafe(self.begun.set)

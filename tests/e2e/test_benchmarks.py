@@ -93,6 +93,14 @@ def test_filters_keep_the_same_in_each_checkout() -> None:
     assert all(row["kept"] > 0 and row["before, s"] > 0 for row in found["rows"])
 
 
+def test_the_explorer_is_asked_as_a_page_asks(tmp_path) -> None:
+    arguments = ["--cutouts", "5000", "--clicks", "5", "--filters", "8", "--catalog", str(tmp_path / "c")]
+    rows = {row["what"]: row for row in result("explore.py", *arguments)["rows"]}
+    assert rows["click to nine pictures"]["n"] == 5
+    assert 0 < rows["filter to mask"]["p50"] <= rows["filter to mask"]["p95"]
+    assert rows["memory at the peak, MiB"]["p50"] > 100
+
+
 def test_a_checkout_is_timed_against_another() -> None:
     found = result(
         "against_checkout.py", str(ROOT), "--size", "tiny", "--rounds", "1", "--only", "cutting", "imported"
