@@ -257,7 +257,7 @@ def test_a_lasso_selects_what_it_encloses_and_zoom_and_filter_leave_it(
     assert kept(address, "later") == first
 
     # What the filter hides is not enclosed.
-    page.get_by_role("button", name="Fit").click()
+    page.get_by_role("button", name="Fit", exact=True).click()
     page.get_by_role("button", name="Select view").click()
     page.get_by_text(f"{len(catalog.ids_where('x0 > 0'))} selected").wait_for()
 
@@ -297,18 +297,19 @@ def test_an_image_is_asked_with_and_a_bad_one_is_refused_in_words(open_page, sur
 
     gray = np.clip(pixels - pixels.min(), 0, 255).astype(np.uint8)
     Image.fromarray(gray).save(tmp_path / "piece.png")
-    page.evaluate(
-        """bytes => {
-            const carried = new DataTransfer();
-            carried.items.add(new File([new Uint8Array(bytes)], "piece.png"));
-            const about = {dataTransfer: carried, bubbles: true, cancelable: true};
-            const made = (name) => new DragEvent(name, about);
-            const map = document.querySelector(".ex-over");
-            map.dispatchEvent(made("dragenter"));
-            map.dispatchEvent(made("drop"));
-        }""",
-        list((tmp_path / "piece.png").read_bytes()),
-    )
+    with page.expect_response(lambda answer: "/api/upload" in answer.url):
+        page.evaluate(
+            """bytes => {
+                const carried = new DataTransfer();
+                carried.items.add(new File([new Uint8Array(bytes)], "piece.png"));
+                const about = {dataTransfer: carried, bubbles: true, cancelable: true};
+                const made = (name) => new DragEvent(name, about);
+                const map = document.querySelector(".ex-over");
+                map.dispatchEvent(made("dragenter"));
+                map.dispatchEvent(made("drop"));
+            }""",
+            list((tmp_path / "piece.png").read_bytes()),
+        )
     page.wait_for_function(
         "() => document.querySelector('.ex-what').innerText.includes('not in the catalog')"
     )
