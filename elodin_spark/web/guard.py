@@ -71,7 +71,9 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message.get("headers", [])}
-                more = {"cache-control": "no-store", **HEADERS}
+                # Files of the page need not be sent again while they are the same.
+                kept = "no-cache" if scope["path"].startswith("/static/") else "no-store"
+                more = {"cache-control": kept, **HEADERS}
                 message["headers"] = [
                     *message.get("headers", []),
                     *((n.encode(), v.encode()) for n, v in more.items() if n.encode() not in given),

@@ -30,6 +30,7 @@ class Asked:
         self, path: str, body: bytes | list[bytes] = b"", method: str = "GET", **headers: str
     ) -> tuple[int, Any]:
         chunks, sent = list(body) if isinstance(body, list) else [body], []
+        self.unread = chunks
 
         async def receive() -> Any:
             if not chunks:
@@ -143,9 +144,10 @@ def test_a_body_that_does_not_come_is_given_up(ask, monkeypatch) -> None:
 def test_of_too_much_no_more_is_held_than_is_taken(ask, monkeypatch) -> None:
     monkeypatch.setattr(application, "_DRAINED", 3)
     chunk = b" " * (1 << 20)
-    for count in (17, 47, 60):
+    for count, unread in ((17, 0), (47, 0), (60, 60 - 49)):
         status, found = ask("/api/thumbnails", [chunk] * count, "POST")
         assert (status, "16 MB" in found["error"]["message"]) == (413, True)
+        assert len(ask.unread) == unread
 
 
 def test_a_defect_is_told_without_its_traceback(ask, monkeypatch, caplog) -> None:

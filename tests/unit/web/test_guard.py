@@ -35,6 +35,7 @@ def test_every_answer_has_the_headers_that_it_does_not_have_already() -> None:
     status, headers = ask(Guard(_app), host="localhost:1")
     assert (status, headers["cache-control"], headers["content-security-policy"]) == (200, "private", POLICY)
     assert headers["x-frame-options"] == "DENY"
+    assert ask(Guard(_app), "/static/x.js", host="evil")[1]["cache-control"] == "no-cache"
     status, headers = ask(Guard(_app), host="evil")
     assert (status, headers["cache-control"], headers["content-security-policy"]) == (421, "no-store", POLICY)
 
