@@ -222,7 +222,9 @@ def test_pictures_are_read_again_with_another_stretch(open_page, points) -> None
     page.wait_for_function(f"before => ({size})() > before", arg=before)
 
 
-def test_a_lasso_selects_what_it_encloses_and_zoom_and_filter_leave_it(open_page, points, address) -> None:
+def test_a_lasso_selects_what_it_encloses_and_zoom_and_filter_leave_it(
+    open_page, points, address, catalog
+) -> None:
     page = open_page("pictures=0")
     x, y = points.places(page)
     left, right = np.percentile(x, 15) + 0.31, np.percentile(x, 70) + 0.31
@@ -253,6 +255,11 @@ def test_a_lasso_selects_what_it_encloses_and_zoom_and_filter_leave_it(open_page
     page.get_by_role("button", name="Keep").click()
     page.get_by_title("Take the selection later").wait_for()
     assert kept(address, "later") == first
+
+    # What the filter hides is not enclosed.
+    page.get_by_role("button", name="Fit", exact=True).click()
+    page.get_by_role("button", name="Select view").click()
+    page.get_by_text(f"{len(catalog.ids_where('x0 > 0'))} selected").wait_for()
 
 
 def test_a_filter_counts_and_its_mistakes_are_shown_under_it(open_page, catalog) -> None:
@@ -290,18 +297,19 @@ def test_an_image_is_asked_with_and_a_bad_one_is_refused_in_words(open_page, sur
 
     gray = np.clip(pixels - pixels.min(), 0, 255).astype(np.uint8)
     Image.fromarray(gray).save(tmp_path / "piece.png")
-    page.evaluate(
-        """bytes => {
-            const carried = new DataTransfer();
-            carried.items.add(new File([new Uint8Array(bytes)], "piece.png"));
-            const about = {dataTransfer: carried, bubbles: true, cancelable: true};
-            const made = (name) => new DragEvent(name, about);
-            const map = document.querySelector(".ex-over");
-            map.dispatchEvent(made("dragenter"));
-            map.dispatchEvent(made("drop"));
-        }""",
-        list((tmp_path / "piece.png").read_bytes()),
-    )
+    with page.expect_response(lambda answer: "/api/upload" in answer.url):
+        page.evaluate(
+            """bytes => {
+                const carried = new DataTransfer();
+                carried.items.add(new File([new Uint8Array(bytes)], "piece.png"));
+                const about = {dataTransfer: carried, bubbles: true, cancelable: true};
+                const made = (name) => new DragEvent(name, about);
+                const map = document.querySelector(".ex-over");
+                map.dispatchEvent(made("dragenter"));
+                map.dispatchEvent(made("drop"));
+            }""",
+            list((tmp_path / "piece.png").read_bytes()),
+        )
     page.wait_for_function(
         "() => document.querySelector('.ex-what').innerText.includes('not in the catalog')"
     )
@@ -626,10 +634,8 @@ def test_the_picture_of_the_docs_is_drawn(browser, catalog, survey, tmp_path, mo
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     drawn = importlib.import_module("draw_explorer")
     # In a process of its own, as one playwright is at work in this one.
-    code = "import sys, draw_explorer as d; from pathlib import Path as P; d.draw_explorer(*map(P, sys.argv[1:]))"
-    command = [sys.executable, "-c", code, str(catalog.path), str(tmp_path), str(survey.truth)]
-    paths = os.pathsep.join([str(ROOT / "docs"), str(ROOT)])
-    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": paths}, timeout=HANG_S)
+    command = [sys.executable, drawn.__file__, str(catalog.path), str(tmp_path), str(survey.truth)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=HANG_S)
     with Image.open(tmp_path / "explorer.png") as picture:
         assert picture.size == (drawn.WIDTH, drawn.HEIGHT)
         assert np.asarray(picture.convert("L")).std() > 20

@@ -109,7 +109,7 @@ def explorer_of(catalog: Path, **environment: str) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGINT)
         try:
-            server.communicate(timeout=30)
+            server.communicate(timeout=HANG_S)
         except subprocess.TimeoutExpired:
             server.kill()
             server.communicate()
