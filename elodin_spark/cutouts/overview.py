@@ -70,9 +70,27 @@ def overview(
     ImageError
         The image is not there, cannot be read, or has changed since it was cut.
     """
+    try:
+        return _overview(image, steps, color, storage or {}, blank, longest_px)
+    except ImageError as error:
+        if error.kind != "needs_stretch" or steps == "auto":
+            raise
+    # The steps of its windows, not those of the image, give it a black and a white.
+    stretch = Step(type="AsinhStretch")
+    return _overview(image, (*steps, stretch), color, storage or {}, blank, longest_px)
+
+
+def _overview(
+    image: Mapping[str, Any],
+    steps: Literal["auto"] | Sequence[Step],
+    color: ColorSettings | None,
+    storage: Mapping[str, Any],
+    blank: Blank,
+    longest_px: int,
+) -> Overview:
     import cv2
 
-    with open_picture(image, steps, color, storage or {}, as_bytes=True, blank=blank) as (picture, _):
+    with open_picture(image, steps, color, storage, as_bytes=True, blank=blank) as (picture, _):
         height, width = picture.shape[:2]
         if not height or not width:
             raise ImageError("the image has no pixels")

@@ -28,6 +28,7 @@ from elodin_spark.errors import (
     UnknownCutoutError,
     import_extra,
 )
+from elodin_spark.images.uris import is_fits
 from elodin_spark.redaction import without_secrets
 from elodin_spark.web import openapi, pictures, uploads
 from elodin_spark.web.binary import MEDIA_TYPE, json_bytes, pack
@@ -363,12 +364,10 @@ class _Answers:
 
         def facts(view: View) -> dict[str, Any]:
             row = view.image(number)
-            names = ("path", "hdu", "width", "height", "ra", "dec", "pixel_scale", "bands", "n_cutouts")
-            preview = None
-            if row["width"] is not None and row["height"] is not None:
-                width, height = pictures.preview_size(row["width"], row["height"], _PREVIEW)
-                preview = {"width": width, "height": height}
-            return {"image_id": str(number), **{name: row[name] for name in names}, "preview": preview}
+            names = ("path", "hdu", "ra", "dec", "pixel_scale", "bands", "n_cutouts")
+            width, height = pictures.grid_of(row, view.catalog.settings)
+            told = {"width": width, "height": height, "upwards": is_fits(row["uri"])}
+            return {"image_id": str(number), **{name: row[name] for name in names}, **told}
 
         return _json(await self._ask(self._all.reading, facts))
 
@@ -377,8 +376,8 @@ class _Answers:
         size = int(_number(request.query_params.get("size", str(_PREVIEW)), "size"))
 
         def draw(view: View) -> bytes:
-            row, storage = view.image(number), view.catalog.settings.images.storage
-            make = lambda: pictures.preview_jpeg(row, storage, size)[0]  # noqa: E731
+            row, settings = view.image(number), view.catalog.settings
+            make = lambda: pictures.preview_jpeg(row, settings, size)  # noqa: E731
             return self._all.previews.or_make((number, size), make)
 
         return _bytes(await self._ask(self._all.drawing, draw), "image/jpeg", _KEPT)

@@ -223,15 +223,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/api/images/{id}",
         "image",
         "An image.",
-        answer="`image_id`, `path`, `hdu`, `width`, `height`, `ra`, `dec`, `pixel_scale`, `bands`, "
-        "`n_cutouts`, `preview` (`width`, `height`)",
+        answer="`image_id`, `path`, `hdu`, `ra`, `dec`, `pixel_scale`, `bands`, `n_cutouts`, `width` and "
+        "`height` (px, of the grid that windows are on), `upwards` (row 0 is shown at the bottom)",
         parameters=(_IMAGE,),
     ),
     Endpoint(
         "get",
         "/api/images/{id}/preview.jpg",
         "preview",
-        "An image made small, row 0 of its file at the top.",
+        "An image as it is cut, made small; of FITS row 0 is at the bottom.",
         "image/jpeg",
         parameters=(_IMAGE, Parameter("size", _SIZE, "longest side at most, px; 1200 by default")),
     ),

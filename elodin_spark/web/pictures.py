@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.catalog.cutout import Cutout, plane_of
+from elodin_spark.catalog.cutout import Cutout
+from elodin_spark.config.settings import Settings
+from elodin_spark.cutouts.overview import overview
+from elodin_spark.cutouts.picture import open_picture
 from elodin_spark.cutouts.stretch import asinh_stretch, rescale_intensity
 from elodin_spark.errors import ImageError, InputError
-from elodin_spark.images.planes import open_plane
 from elodin_spark.images.uris import is_fits
 
 STRETCHES = ("asinh", "linear", "sqrt", "log", "square")
@@ -20,7 +22,6 @@ COLORMAPS = ("gray", "gray_r", "viridis", "magma", "inferno", "cividis", "hot")
 #: Of a picture, px.
 SMALLEST, LARGEST = 16, 2048
 _MOST_PIXELS = 2**24  # of a cutout that is read
-_STRIP_PIXELS = 2**22  # of an image that are held at once
 _LARGEST_PICTURE = 2**27  # px of a JPEG, PNG or TIFF, which is decoded whole
 _LOG_STEEPNESS = 1000.0
 _QUALITY = 88  # of JPEG
@@ -92,23 +93,17 @@ def colored(unit: NDArray[np.float32], colormap: str) -> NDArray[np.uint8]:
     return table[levels]
 
 
-def preview_jpeg(image: Mapping[str, Any], storage: Mapping[str, Any], size: int) -> tuple[bytes, int, int]:
-    """A whole image made small, row 0 of the file at the top; read in strips.
+def preview_jpeg(image: Mapping[str, Any], settings: Settings, size: int) -> bytes:
+    """A whole image as it is cut, made small; of FITS row 0 is at the bottom, as in thumbnails.
 
     Parameters
     ----------
     image : mapping
         A row of the images table.
-    storage : mapping
-        Options of a remote store.
+    settings : Settings
+        Of the catalog.
     size : int
         Its longest side is at most as long, px.
-
-    Returns
-    -------
-    jpeg : bytes
-    width, height : int
-        px.
 
     Raises
     ------
@@ -116,26 +111,42 @@ def preview_jpeg(image: Mapping[str, Any], storage: Mapping[str, Any], size: int
         It cannot be read, or is too large to be decoded.
     """
     checked_size(size)
-    uri, hdu = plane_of(image)
+    _check_decoded(image)
+    images, quality = settings.images, settings.cutouts.quality
+    blank = "auto" if quality is None else quality.blank
+    try:
+        seen = overview(image, images.steps, images.color, images.storage, blank, size)
+    except (ImageError, OSError, ValueError) as error:
+        raise InputError(f"{image['path']} cannot be read: {error}") from None
+    return _encoded(seen.pixels[::-1] if seen.upwards else seen.pixels, "JPEG")
+
+
+def grid_of(image: Mapping[str, Any], settings: Settings) -> tuple[int | None, int | None]:
+    """Columns and rows, px, that the windows of an image lie on: after its steps.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    images = settings.images
+    if images.steps == "auto" or not images.steps:
+        return image["width"], image["height"]
+    _check_decoded(image)
+    try:
+        with open_picture(image, images.steps, images.color, images.storage, True) as (picture, _):
+            return picture.shape[1], picture.shape[0]
+    except (ImageError, OSError, ValueError) as error:
+        raise InputError(f"{image['path']} cannot be read: {error}") from None
+
+
+def _check_decoded(image: Mapping[str, Any]) -> None:
     width, height = image["width"], image["height"]
-    if not is_fits(uri) and width is not None and width * height > _LARGEST_PICTURE:
+    if not is_fits(image["uri"]) and width is not None and width * height > _LARGEST_PICTURE:
         raise InputError(
             f"{image['path']} has {width} x {height} px and is decoded whole: at most {_LARGEST_PICTURE:,} "
             "px are drawn"
         )
-    try:
-        with open_plane(uri, hdu, storage) as plane:
-            small = _reduced(plane, size)
-    except (ImageError, ValueError) as error:
-        raise InputError(f"{image['path']} cannot be read: {error}") from None
-    levels = small if small.dtype == np.uint8 else colored(stretched(small, "asinh", 99.8), "gray")
-    return _encoded(levels, "JPEG"), levels.shape[1], levels.shape[0]
-
-
-def preview_size(width: int, height: int, size: int) -> tuple[int, int]:
-    """Columns and rows of a preview, px."""
-    factor = _factor(width, height, size)
-    return -(-width // factor), -(-height // factor)
 
 
 def checked_size(size: int) -> int:
@@ -143,40 +154,6 @@ def checked_size(size: int) -> int:
     if not SMALLEST <= size <= LARGEST:
         raise InputError(f"size is from {SMALLEST} to {LARGEST} px, got {size}")
     return size
-
-
-def _factor(width: int, height: int, size: int) -> int:
-    return max(1, -(-max(width, height) // size))
-
-
-def _reduced(plane: Any, size: int) -> np.ndarray:
-    """Means of squares of pixels, those that are not known left out; bytes stay bytes."""
-    height, width = plane.shape[:2]
-    factor = _factor(width, height, size)
-    columns = -(-width // factor)
-    rows_at_once = max(1, _STRIP_PIXELS // (width * factor)) * factor
-    parts = []
-    for y0 in range(0, height, rows_at_once):
-        strip = plane.read(y0, min(y0 + rows_at_once, height))
-        parts.append(_blocks(strip, factor, columns))
-    small = np.concatenate(parts)
-    if strip.dtype == np.uint8:
-        return np.rint(small).astype(np.uint8)
-    return small
-
-
-def _blocks(strip: np.ndarray, factor: int, columns: int) -> NDArray[np.float32]:
-    if factor == 1:
-        return strip.astype(np.float32)
-    rows = -(-strip.shape[0] // factor)
-    known = np.isfinite(strip)
-    values = np.where(known, strip, 0).astype(np.float32)
-    at = [np.arange(0, strip.shape[0], factor), np.arange(0, strip.shape[1], factor)]
-    total = np.add.reduceat(np.add.reduceat(values, at[0], axis=0), at[1], axis=1)
-    count = np.add.reduceat(np.add.reduceat(known.astype(np.float32), at[0], axis=0), at[1], axis=1)
-    assert total.shape[:2] == (rows, columns)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, total / count, np.nan).astype(np.float32)
 
 
 def _resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

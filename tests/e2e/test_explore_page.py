@@ -523,7 +523,8 @@ def test_a_click_in_the_image_asks_from_the_nearest_window(open_page, points, ca
     canvas = page.locator(".ex-image")
     box = canvas.bounding_box()
     x, y = (160, 32) if about["x0"] < 64 else (32, 160)
-    canvas.click(position={"x": x / 192 * box["width"], "y": y / 192 * box["height"]})
+    # FITS: row 0 is at the bottom.
+    canvas.click(position={"x": x / 192 * box["width"], "y": (1 - y / 192) * box["height"]})
     expected = [
         row
         for row in catalog.describe_cutouts(catalog.cutout_ids().tolist())

@@ -66,7 +66,7 @@ export class ImageView {
       this.picture = picture;
       const scale = info.pixel_scale ? `, ${info.pixel_scale.toPrecision(3)}″/px` : "";
       const bands = info.bands?.length ? `, ${[].concat(info.bands).join(" ")}` : "";
-      this.note.textContent = `${info.width} × ${info.height} px${scale}${bands}, ${info.n_cutouts.toLocaleString("en")} cutouts. Row 0 is at the top. Click asks from the nearest window.`;
+      this.note.textContent = `${info.width} × ${info.height} px${scale}${bands}, ${info.n_cutouts.toLocaleString("en")} cutouts. Click asks from the nearest window.`;
       this.draw();
     } catch (error) {
       if (error.name !== "AbortError") this.calls.error(error);
@@ -103,7 +103,8 @@ export class ImageView {
 
   frame(context, { x0, y0, x1, y1 }, color, text) {
     const s = this.scale;
-    const box = [x0 * s, y0 * s, (x1 - x0) * s, (y1 - y0) * s];
+    const top = this.info.upwards ? this.info.height - y1 : y0;
+    const box = [x0 * s, top * s, (x1 - x0) * s, (y1 - y0) * s];
     context.lineWidth = 4;
     context.strokeStyle = "rgba(0,0,0,0.65)";
     context.strokeRect(...box);
@@ -127,7 +128,10 @@ export class ImageView {
 
   ask(u, v) {
     this.cross = [u, v];
-    this.calls.pixel(this.wanted, Math.floor(u * this.info.width), Math.floor(v * this.info.height));
+    const { width, height, upwards } = this.info;
+    const x = Math.min(width - 1, Math.floor(u * width));
+    const y = Math.min(height - 1, Math.floor(v * height));
+    this.calls.pixel(this.wanted, x, upwards ? height - 1 - y : y);
   }
 
   key(event) {

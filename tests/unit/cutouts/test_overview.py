@@ -69,3 +69,9 @@ def test_a_file_that_is_gone_or_has_changed_is_an_error(image, tmp_path):
     (tmp_path / "a.fits").unlink()
     with pytest.raises(ImageError):
         overview(image)
+
+
+def test_an_image_whose_windows_are_stretched_by_steps_of_their_own_is_stretched_here(image):
+    seen = overview(image, ())
+    assert seen.pixels[40:80, 100:200].mean() > 200
+    assert seen.pixels[100:, :].mean() < 100

@@ -108,7 +108,7 @@ def test_an_archive_that_is_not_there_is_said(ask, catalog) -> None:
         status, found = ask(path)
         assert (status, "cannot be read from /data/" in found["error"]["message"]) == (400, True)
     image = ask("/api/images")[1]["images"][0]
-    assert ask(f"/api/images/{image['image_id']}")[1]["preview"] is None
+    assert ask(f"/api/images/{image['image_id']}")[1]["width"] is None
     assert ask(f"/api/images/{image['image_id']}/preview.jpg")[0] == 400
 
 

@@ -12,8 +12,12 @@ from astropy.io import fits
 from PIL import Image
 
 from elodin_spark.catalog.cutout import Cutout
+from elodin_spark.config.load import parse_settings
 from elodin_spark.errors import InputError
+from elodin_spark.schema import IMAGES
 from elodin_spark.web import pictures
+
+SETTINGS = parse_settings({"images": {"paths": "x"}, "cutouts": {"generator": {"kind": "full_image"}}})
 
 
 def opened(data: bytes) -> np.ndarray:
@@ -28,7 +32,12 @@ def sky(tmp_path: Path) -> dict[str, Any]:
     values += np.random.default_rng(0).normal(0, 0.01, values.shape).astype(np.float32)
     values[80:] = np.nan
     fits.writeto(tmp_path / "sky.fits", values)
-    return {"uri": str(tmp_path / "sky.fits"), "path": "sky.fits", "hdu": 0, "width": 120, "height": 90}
+    return row_of(tmp_path / "sky.fits", 120, 90)
+
+
+def row_of(file: Path, width: int, height: int) -> dict[str, Any]:
+    known = {"uri": str(file), "path": file.name, "hdu": 0, "width": width, "height": height, "status": "ok"}
+    return dict.fromkeys(IMAGES.names) | known
 
 
 def cutout_of(image: dict[str, Any], *box: int) -> Cutout:
@@ -85,51 +94,44 @@ def test_an_image_that_is_gone_and_one_too_large_are_said(sky, monkeypatch) -> N
     with pytest.raises(InputError, match="cannot be read"):
         pictures.cutout_png(cutout_of({**sky, "uri": "/nowhere.fits"}, 0, 0, 40, 40), "asinh", 99, "gray", 40)
     with pytest.raises(InputError, match=r"sky\.fits cannot be read"):
-        pictures.preview_jpeg({**sky, "uri": "/nowhere.fits"}, {}, 100)
+        pictures.preview_jpeg({**sky, "uri": "/nowhere.fits"}, SETTINGS, 100)
     with pytest.raises(InputError, match="at most"):
         pictures.cutout_png(cutout_of(sky, 0, 0, 5000, 5000), "asinh", 99, "gray", 40)
     monkeypatch.setattr(pictures, "_LARGEST_PICTURE", 100)
     with pytest.raises(InputError, match="is decoded whole"):
-        pictures.preview_jpeg({**sky, "uri": "/a/b.png"}, {}, 100)
+        pictures.preview_jpeg({**sky, "uri": "/a/b.png"}, SETTINGS, 100)
 
 
-def test_a_preview_has_its_first_row_at_the_top_in_any_strips(sky, monkeypatch) -> None:
-    whole = pictures.preview_jpeg(sky, {}, 40)
-    assert whole[1:] == (40, 30) == pictures.preview_size(120, 90, 40)
-    drawn = opened(whole[0])
+def test_a_preview_of_fits_has_its_first_row_at_the_bottom(sky) -> None:
+    drawn = opened(pictures.preview_jpeg(sky, SETTINGS, 40))
     assert drawn.shape == (30, 40)
     bright = np.unravel_index(drawn.astype(int).argmax(), drawn.shape)
-    assert bright[0] < 7
+    assert bright[0] >= 30 - 7
     assert bright[1] < 9
-    assert drawn[28:].max() < 25  # not known: black
-    monkeypatch.setattr(pictures, "_STRIP_PIXELS", 500)
-    assert pictures.preview_jpeg(sky, {}, 40) == whole
-    assert pictures.preview_jpeg(sky, {}, 2048)[1:] == (120, 90)
+    assert opened(pictures.preview_jpeg(sky, SETTINGS, 2048)).shape == (90, 120)
+    assert pictures.grid_of(sky, SETTINGS) == (120, 90)
 
 
-@pytest.mark.parametrize("side", [1, 7, 40, 41, 120])
-def test_blocks_are_means_of_what_is_known(side: int) -> None:
-    rng = np.random.default_rng(side)
-    values = rng.normal(size=(side, 33, 3)).astype(np.float32)
-    values[rng.random(values.shape) < 0.1] = np.nan
-    found = pictures._blocks(values, 4, -(-33 // 4))
-    for row in range(found.shape[0]):
-        for column in range(found.shape[1]):
-            block = values[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].reshape(-1, 3)
-            for channel in range(3):
-                known = block[np.isfinite(block[:, channel]), channel]
-                if known.size:
-                    assert found[row, column, channel] == pytest.approx(known.mean(), abs=1e-5)
-                else:
-                    assert np.isnan(found[row, column, channel])
+def test_the_grid_of_windows_is_that_after_the_steps_of_images(sky) -> None:
+    settings = parse_settings(
+        {
+            "images": {
+                "paths": "x",
+                "steps": [{"type": "Crop", "parameters": {"output_range": [0, 30, 0, 60]}}],
+            },
+            "cutouts": {"generator": {"kind": "full_image"}},
+        }
+    )
+    assert pictures.grid_of(sky, settings) == (60, 30)
+    assert opened(pictures.preview_jpeg(sky, settings, 100)).shape == (30, 60)
 
 
 def test_previews_of_pictures_keep_their_levels(tmp_path) -> None:
     rgb = np.zeros((60, 40, 3), np.uint8)
     rgb[:30] = (200, 100, 50)
     Image.fromarray(rgb).save(tmp_path / "c.png")
-    image = {"uri": str(tmp_path / "c.png"), "path": "c.png", "hdu": 0, "width": 40, "height": 60}
-    drawn = opened(pictures.preview_jpeg(image, {}, 30)[0])
+    image = row_of(tmp_path / "c.png", 40, 60)
+    drawn = opened(pictures.preview_jpeg(image, SETTINGS, 30))
     assert drawn.shape == (30, 20, 3)
     np.testing.assert_allclose(drawn[2, 2], (200, 100, 50), atol=6)
     assert drawn[27, 2].max() < 6
