@@ -105,10 +105,9 @@ class View:
         if name is None and self.map_names:
             name = self.map_names[0]
         if name not in self.map_names:
-            have = (
-                f"one of {', '.join(self.map_names)}" if self.map_names else "the catalog has no vectors yet"
-            )
-            raise InputError(f"there is no map {str(name)[:100]!r}: {have}")
+            if not self.map_names:
+                raise InputError("there is no map: the catalog has no vectors yet")
+            raise InputError(f"there is no map {str(name)[:100]!r}: one of {', '.join(self.map_names)}")
         with self._reading:
             if name not in self._maps:
                 self._maps[name] = self.made or read_map(self.store, name, self.ids)
@@ -314,7 +313,7 @@ class View:
             image = self.image(checked_id(value["image_id"]))
             name = image["path"] if image["hdu"] is None else f"{image['path']}[{image['hdu']}]"
             return Query.from_pixel(name, float(value["x"]), float(value["y"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(f"the query's {way} reads {_FORMS[way]}") from None
 
     def neighbors(self, query: Query | ResolvedQuery, options: SearchOptions) -> dict[str, Any]:

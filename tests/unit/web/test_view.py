@@ -101,6 +101,7 @@ def test_a_pixel_is_of_an_image_by_its_id(view, catalog) -> None:
         {"position": {"ra": 1, "dec": 2, "radius_arcsec": "x"}},
         {"pixel": {"image_id": "x", "x": 1, "y": 2}},
         {"pixel": {"x": 1, "y": 2}},
+        {"position": {"ra": 10**400, "dec": 0}},
     ],
 )
 def test_other_queries_are_refused(view, asked) -> None:
@@ -119,6 +120,7 @@ def test_options_are_those_of_a_search_but_for_files() -> None:
         {"k": "x"},
         {"moc": "/a"},
         {"": 1},
+        {"self": 1},
         {"metric": "l3"},
         {"cone": [1]},
     ):
