@@ -39,7 +39,8 @@ def map_or_first(store: Store, method: str | None = None) -> tuple[Method, pa.Ta
     methods = list(record["methods"]) if record else []
     if record and not methods:
         raise CatalogError(
-            f"{store.path} has no map: its last run could make none, as at least {MIN_POINTS} vectors are needed"
+            f"{store.path} has no map: its last run could make none, as at least {MIN_POINTS} vectors are "
+            "needed"
         )
     if not methods:
         raise CatalogError(f"{store.path} has no map: set projection.methods and run it again")
