@@ -140,12 +140,13 @@ class View:
             return colors.packed_numbers(
                 _taken(scores, self._fingerprint_rows.rows_of(points.ids), np.nan), about
             )
-        if name == "top_label":
+        if name == "top_label" and self.labels:
             best = _taken(self._best_labels, self._fingerprint_rows.rows_of(points.ids), -1)
             return colors.packed_categories(best.astype(np.int64), self.labels, colors.TOP_LABEL)
         column = next((each for each in (*self.columns, colors.IMAGE) if each.name == name), None)
         if column is None:
-            raise colors.unknown_column(name, [*self.columns, colors.IMAGE, colors.TOP_LABEL])
+            labels = [colors.TOP_LABEL] if self.labels else []
+            raise colors.unknown_column(name, [*self.columns, colors.IMAGE, *labels])
         if column.table == "images":
             values: Any = self.images.column("path" if name == "image" else name)
             rows = self._image_rows[points.rows]

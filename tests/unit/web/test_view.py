@@ -141,6 +141,16 @@ def test_a_metric_that_has_no_index_is_told_beforehand(tmp_path) -> None:
     assert "add jaccard to neighbors.metrics" in found["jaccard"]["why_not"]
 
 
+def test_before_there_is_an_index_no_label_has_a_name(tmp_path) -> None:
+    catalog = write_catalog(tmp_path / "c", tables(2, 2))
+    (catalog.path / "products" / "index.json").unlink()
+    fresh = View(Catalog.open(catalog.path))
+    assert len(fresh.points(None)) > 100
+    with pytest.raises(InputError, match="no column 'top_label' to color by") as said:
+        fresh.column(None, "top_label")
+    assert "top_label," not in str(said.value)
+
+
 def test_thumbnails_of_cutouts_that_there_are_not(view) -> None:
     with pytest.raises(UnknownCutoutError):
         view.thumbnails([1])
