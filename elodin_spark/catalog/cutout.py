@@ -98,7 +98,9 @@ class Cutout:
         from astropy.io import fits
 
         header = fits.Header() if self.wcs is None else self.wcs.to_header(relax=True)
-        path = str(self.image["path"]).encode("ascii", "backslashreplace").decode()
+        path = str(self.image["path"])
+        if not (path.isascii() and path.isprintable()):
+            path = ascii(path)[1:-1]  # a header holds nothing else
         header["CUTOUTID"] = (self.cutout_id, "ID in its catalog")
         header["IMAGE"] = path
         header["IMAGEHDU"] = (self.image["hdu"] or 0, "HDU of the image")

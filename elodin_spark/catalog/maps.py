@@ -10,6 +10,7 @@ from elodin_spark.catalog.build.maps import read_map
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import Method
 from elodin_spark.errors import CatalogError, InputError
+from elodin_spark.projection.reduce import MIN_POINTS
 
 
 def map_or_first(store: Store, method: str | None = None) -> tuple[Method, pa.Table]:
@@ -36,6 +37,11 @@ def map_or_first(store: Store, method: str | None = None) -> tuple[Method, pa.Ta
     """
     record = store.product("projection")
     methods = list(record["methods"]) if record else []
+    if record and not methods:
+        raise CatalogError(
+            f"{store.path} has no map: its last run could make none, as at least {MIN_POINTS} vectors are "
+            "needed"
+        )
     if not methods:
         raise CatalogError(f"{store.path} has no map: set projection.methods and run it again")
     if method is not None and method not in methods:

@@ -36,7 +36,7 @@ from elodin_spark.stage import Locate, Stage
 ROWS = 64
 #: A batch is passed on when its pixels reach this many bytes, however few its rows.
 BATCH_BYTES = 64 * 2**20
-#: Most bytes in one value of an Arrow binary column.
+#: Most bytes in an Arrow binary column, and so in one value of it.
 MAX_WINDOW_BYTES = 2**31 - 2**20
 #: Windows are read together while their common box has no more pixels than this.
 BOX_PIXELS = 2**24
@@ -166,6 +166,9 @@ class TileStage:
                 for row in self._rows(image):
                     # Here, not where they are cut: the batch may have ended between the two.
                     if (cut := row.get("pixels")) is not None:
+                        if len(pixels) and len(pixels) + cut.size > MAX_WINDOW_BYTES:
+                            yield _batch(pending, pixels, self.output_schema)
+                            pending = []
                         row["pixels"] = pixels.add(cut)
                     pending.append(row)
                     if len(pending) >= ROWS or len(pixels) >= BATCH_BYTES:
@@ -262,21 +265,30 @@ class Cutting:
         done = 0
         for box, members in self._boxes():
             x0, y0, x1, y1 = box
-            pixels = self._picture.read(x0, y0, x1, y1)
-            quality = measure_box(
-                self._spec.quality, self._plane, self._picture.affine, box, members, self._layout
-            )
+            try:
+                pixels = self._picture.read(x0, y0, x1, y1)
+                quality = measure_box(
+                    self._spec.quality, self._plane, self._picture.affine, box, members, self._layout
+                )
+            except Exception as error:  # a large image is read box by box, and may be damaged further down
+                if strict and not done:
+                    raise
+                for number in members:
+                    yield self._refused(int(number), error)
+                done += len(members)
+                continue
             for place, number in enumerate(members):
                 try:
                     row = self._row(int(number), pixels, box, quality, place)
                 except Exception as error:
                     if strict and not done:
                         raise
-                    row = failure_row(
-                        "cutouts", self._image, _as_image_error(error), self._columns["cutout_id"][number]
-                    )
+                    row = self._refused(int(number), error)
                 done += 1
                 yield row
+
+    def _refused(self, number: int, error: Exception) -> Row:
+        return failure_row("cutouts", self._image, _as_image_error(error), self._columns["cutout_id"][number])
 
     def _boxes(self) -> Iterator[tuple[tuple[int, int, int, int], NDArray[np.intp]]]:
         """Windows that share their rows, and the box that holds them: read together.

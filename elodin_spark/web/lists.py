@@ -86,17 +86,19 @@ def _text(value: Any) -> str | None:
 
 
 def _astropy(rows: pa.Table, as_bytes: bool) -> Any:
-    from astropy.table import Table
+    from astropy.table import MaskedColumn, Table
 
     found = Table()
     for field in rows.schema:
         column = rows.column(field.name)
+        values: Any
         if pa.types.is_floating(field.type):
             values = column.cast(pa.float64()).to_numpy()
-        elif pa.types.is_integer(field.type) and not column.null_count:
-            values = column.to_numpy()
         elif pa.types.is_integer(field.type):
-            values = column.cast(pa.float64()).to_numpy()
+            # As they are: floats would not hold a HEALPix pixel.
+            values = column.fill_null(0).to_numpy()
+            if column.null_count:
+                values = MaskedColumn(values, mask=column.is_null().to_numpy())
         elif pa.types.is_boolean(field.type) and not column.null_count:
             values = column.to_numpy(zero_copy_only=False).astype(bool)
         else:

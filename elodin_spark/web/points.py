@@ -18,7 +18,7 @@ from elodin_spark.sampling.sample import stable_sample
 from elodin_spark.web.binary import pack
 
 _TITLES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
-_FALLBACK, _FEWEST = 20_000, 3  # cutouts of a map that is made here
+_FALLBACK = 20_000  # cutouts of a map that is made here
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def make_map(store: Store, known: NDArray[np.int64], seed: int) -> PointMap | No
     Returns
     -------
     PointMap or None
-        None where there are fewer than 3 vectors.
+        None where there is no vector.
     """
     sample = stable_sample(known, _FALLBACK, seed)
     found = store.dataset("fingerprints", ["vector"]).to_table(
@@ -106,12 +106,14 @@ def make_map(store: Store, known: NDArray[np.int64], seed: int) -> PointMap | No
     finite = np.isfinite(vectors).all(axis=1) if len(vectors) else np.zeros(0, bool)
     if not finite.all():
         ids, vectors = ids[finite], vectors[finite]
-    if len(ids) < _FEWEST:
+    if not len(ids):
         return None
-    from sklearn.decomposition import PCA
+    xy = np.zeros((len(ids), 2), np.float32)
+    if axes := min(2, len(ids) - 1, vectors.shape[1]):
+        from sklearn.decomposition import PCA
 
-    solver = "randomized" if min(vectors.shape) > 500 else "full"
-    xy = PCA(2, svd_solver=solver, random_state=seed).fit_transform(vectors).astype(np.float32)
+        solver = "randomized" if min(vectors.shape) > 500 else "full"
+        xy[:, :axes] = PCA(axes, svd_solver=solver, random_state=seed).fit_transform(vectors)
     nothing = np.zeros(len(ids), np.uint8)
     title = f"PCA of {counted(len(ids), 'cutout')}, computed at the start: the catalog has no map"
     return PointMap("pca", title, ids, np.searchsorted(known, ids), scaled(xy), nothing, nothing, None)

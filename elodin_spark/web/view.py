@@ -105,10 +105,9 @@ class View:
         if name is None and self.map_names:
             name = self.map_names[0]
         if name not in self.map_names:
-            have = (
-                f"one of {', '.join(self.map_names)}" if self.map_names else "the catalog has no vectors yet"
-            )
-            raise InputError(f"there is no map {str(name)[:100]!r}: {have}")
+            if not self.map_names:
+                raise InputError("there is no map: the catalog has no vectors yet")
+            raise InputError(f"there is no map {str(name)[:100]!r}: one of {', '.join(self.map_names)}")
         with self._reading:
             if name not in self._maps:
                 self._maps[name] = self.made or read_map(self.store, name, self.ids)
@@ -141,12 +140,13 @@ class View:
             return colors.packed_numbers(
                 _taken(scores, self._fingerprint_rows.rows_of(points.ids), np.nan), about
             )
-        if name == "top_label":
+        if name == "top_label" and self.labels:
             best = _taken(self._best_labels, self._fingerprint_rows.rows_of(points.ids), -1)
             return colors.packed_categories(best.astype(np.int64), self.labels, colors.TOP_LABEL)
         column = next((each for each in (*self.columns, colors.IMAGE) if each.name == name), None)
         if column is None:
-            raise colors.unknown_column(name, [*self.columns, colors.IMAGE, colors.TOP_LABEL])
+            labels = [colors.TOP_LABEL] if self.labels else []
+            raise colors.unknown_column(name, [*self.columns, colors.IMAGE, *labels])
         if column.table == "images":
             values: Any = self.images.column("path" if name == "image" else name)
             rows = self._image_rows[points.rows]
@@ -314,7 +314,7 @@ class View:
             image = self.image(checked_id(value["image_id"]))
             name = image["path"] if image["hdu"] is None else f"{image['path']}[{image['hdu']}]"
             return Query.from_pixel(name, float(value["x"]), float(value["y"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(f"the query's {way} reads {_FORMS[way]}") from None
 
     def neighbors(self, query: Query | ResolvedQuery, options: SearchOptions) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 class _Asked(Model):
     """A model that people make themselves: a mistake is an :class:`InputError` that names the option."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:

@@ -6,7 +6,7 @@
 import { Api } from "./api.js";
 import { Card } from "./card.js";
 import { categoryLegend, colorAlike, colorCategories, colorNumbers, numberLegend } from "./color.js";
-import { choice, el, toggle } from "./dom.js";
+import { choice, counted, el, toggle } from "./dom.js";
 import { DropBox } from "./drop.js";
 import { FilterBox } from "./filter.js";
 import { ImageView } from "./image.js";
@@ -100,7 +100,7 @@ export class Explorer {
   build() {
     const { catalog, state, api } = this;
     const set = (name) => (value) => state.set({ [name]: value });
-    const counts = `${catalog.n_cutouts.toLocaleString("en")} cutouts of ${catalog.n_images.toLocaleString("en")} images`;
+    const counts = `${counted(catalog.n_cutouts, "cutout")} of ${counted(catalog.n_images, "image")}`;
     this.theme = choice("Light or dark", THEMES, state.get("theme"), set("theme"));
     this.header.append(
       el("h1", { text: catalog.name, title: catalog.described || "" }),
@@ -298,7 +298,7 @@ export class Explorer {
 
   async takeMap() {
     const map = this.mapName;
-    if (!map) throw new Error("This catalog has no map: make one with elodin-spark products.");
+    if (!map) throw new Error("This catalog has no vectors yet: run it, or go on with its run.");
     this.mapChoice.value = map;
     const points = await this.pointsOf(map);
     if (map !== this.mapName) return;

@@ -43,6 +43,11 @@ export function toggle(text, checked, onchange, props = {}) {
   return node;
 }
 
+/** A number with its noun: `1 cutout`, `2,000 cutouts`. */
+export function counted(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** A function that runs once, `wait` ms after its last call. */
 export function debounce(wait, run) {
   let timer = 0;

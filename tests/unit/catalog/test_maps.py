@@ -15,6 +15,10 @@ def test_a_map_is_read_by_ascending_id_without_what_was_removed(tmp_path):
     catalog = write_catalog(tmp_path / "catalog", rows)
     with pytest.raises(CatalogError, match=r"has no map: set projection\.methods and run it again"):
         map_or_first(catalog._store)
+    folder = catalog._store.new_product("projection")
+    catalog._store.commit_product("projection", folder, {"digest": "0", "methods": []})
+    with pytest.raises(CatalogError, match="has no map: its last run could make none, as at least 5 vectors"):
+        map_or_first(catalog._store)
     ids = [row["cutout_id"] for row in rows["fingerprints"]]
     places = write_map(catalog._store, ids, "umap", doubtful=[at % 2 == 0 for at in range(len(ids))])
     method, found = map_or_first(catalog._store)

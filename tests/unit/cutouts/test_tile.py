@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,16 @@ from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 from helpers.paths import DATA
 from helpers.tiling import WINDOW, cutouts, failures, make_archive, pixels_of, run, stars, step
+from hypothesis import given
+from hypothesis import settings as cases
+from hypothesis import strategies as st
 from PIL import Image
 
 from elodin_spark import ids, schema
 from elodin_spark.config.load import parse_settings
-from elodin_spark.config.settings import Blobs, FullImage, SlidingWindow
+from elodin_spark.config.settings import Blobs, FullImage, QualitySettings, SlidingWindow
 from elodin_spark.cutouts import tile
+from elodin_spark.cutouts.picture import LazyPicture
 from elodin_spark.cutouts.pixels import to_uint8
 from elodin_spark.cutouts.steps import apply_steps
 from elodin_spark.cutouts.tile import ROWS, TileSpec, thumbnail
@@ -72,6 +78,73 @@ def test_each_window_has_its_own_pixels_wherever_a_batch_ends(tmp_path: Path, be
         assert len(rows) == (before if path == "a.png" else min(70, before))
         for row in rows:
             np.testing.assert_array_equal(pixels_of(row), pixels[:, row["x0"] : row["x1"]])
+
+
+@given(
+    images=st.lists(
+        st.tuples(st.integers(2, 4), st.integers(2, 12), st.sampled_from(["gray", "color", "damaged"])),
+        max_size=5,
+    ),
+    rows=st.integers(1, 70),
+    batch_bytes=st.integers(1, 8000),
+    column_bytes=st.integers(8 * 8 * 3, 900),
+    files=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+@cases(max_examples=40, deadline=None)
+def test_rows_and_pixels_are_those_of_a_plain_loop_wherever_batches_end(
+    images: list[tuple[int, int, str]], rows: int, batch_bytes: int, column_bytes: int, files: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    expected: dict[int, np.ndarray | str] = {}
+    quality = QualitySettings.model_validate({"blank": 0, "nodata": {"reject_above": 0.5}})
+    with tempfile.TemporaryDirectory() as made, pytest.MonkeyPatch.context() as patch:
+        for number, (down, across, kind) in enumerate(images):
+            file = Path(made) / f"{number}.png"
+            pixels = rng.integers(1, 256, (8 * down, 8 * across) + (3,) * (kind == "color"), np.uint8)
+            empty = rng.random((down, across)) < 0.2
+            pixels[empty.repeat(8, axis=0).repeat(8, axis=1)] = 0
+            Image.fromarray(pixels).save(file)
+            if kind == "damaged":
+                file.write_bytes(file.read_bytes()[:-40])
+                continue
+            for side in (1, 2):
+                for y, x in product(range(down - side + 1), range(across - side + 1)):
+                    x0, y0, x1, y1 = (8 * each for each in (x, y, x + side, y + side))
+                    window = pixels[y0:y1, x0:x1]
+                    cutout_id = ids.cutout_id(file.name, 0, x0, y0, x1, y1)
+                    large = "refused" if window.size > column_bytes else window
+                    expected[cutout_id] = large
+                    if empty[y : y + side, x : x + side].mean() > 0.5:
+                        expected[cutout_id] = "rejected"
+        patch.setattr(tile, "ROWS", rows)
+        patch.setattr(tile, "BATCH_BYTES", batch_bytes)
+        patch.setattr(tile, "MAX_WINDOW_BYTES", column_bytes)
+        spec = TileSpec(SlidingWindow(size=(8, 16), step=8), quality=quality, thumbnail_px=0)
+        stage = fuse(DescribeSpec(), spec).build(str)
+        batches = list(stage(files_to_batches(list_files([made]), files) if images else iter(())))
+    found = 0
+    for batch in batches:
+        batch.validate(full=True)
+        assert batch.num_rows <= rows
+        held = sum(len(each) for each in batch.column("pixels").to_pylist() if each)
+        assert held <= column_bytes
+        for row in batch.to_pylist():
+            failure = row["failure"]
+            cutout_id = failure["cutout_id"] if failure else row["cutout_id"]
+            if cutout_id is None:
+                continue
+            found += 1
+            wanted = expected[cutout_id]
+            if isinstance(wanted, str):
+                assert (failure is not None) == (wanted == "refused")
+                assert (row["rejected"] is not None) == (wanted == "rejected")
+                assert row["pixels"] is None
+            else:
+                known = wanted != 0  # what has no data is filled
+                assert row["pixel_shape"] == list(wanted.shape)
+                np.testing.assert_array_equal(pixels_of(row)[known], wanted[known])
+    assert found == len(expected)
 
 
 def test_pixels_are_slices_of_the_processed_image(archive: Path) -> None:
@@ -244,6 +317,28 @@ def test_a_window_beyond_what_arrow_holds_is_refused(archive: Path, monkeypatch:
     monkeypatch.setattr(tile, "MAX_WINDOW_BYTES", 1500)
     table = run(archive, TileSpec(FullImage()))
     assert {failure["kind"] for failure in failures(table)} == {"too_large"}
+
+
+def test_a_large_image_that_is_damaged_further_down_keeps_its_other_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elodin_spark.cutouts.picture.WHOLE_PIXELS", 100)  # read box by box
+    fits.writeto(tmp_path / "sky.fits", stars(64, 48))
+    expected = run(tmp_path, TileSpec(SlidingWindow(size=16, step=16))).to_pylist()
+    read = LazyPicture.read
+
+    def damaged(self: LazyPicture, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        if y0 == 32:
+            raise OSError("bad tile")
+        return read(self, x0, y0, x1, y1)
+
+    monkeypatch.setattr(LazyPicture, "read", damaged)
+    table = run(tmp_path, TileSpec(SlidingWindow(size=16, step=16)))
+    lost = {row["cutout_id"] for row in expected if row["y0"] == 32}
+    assert {failure["cutout_id"] for failure in failures(table)} == lost
+    assert {failure["message"] for failure in failures(table)} == {"OSError: bad tile"}
+    rest = [row for row in table.to_pylist() if row["failure"] is None]
+    assert rest == [row for row in expected if row["y0"] != 32]
 
 
 def test_the_spec_is_picklable_and_made_from_settings() -> None:

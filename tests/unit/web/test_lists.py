@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy import units
@@ -52,6 +53,19 @@ def test_all_formats_say_the_same_of_cutouts(catalog: Catalog, name: str, tmp_pa
     assert "thumbnail" not in table.colnames
     paths = {row["cutout_id"]: row["image"] for row in catalog.describe_cutouts(ids)}
     assert [str(each) for each in table["image"]] == [paths[each] for each in ids]
+
+
+@pytest.mark.parametrize("name", ["ecsv", "votable", "fits"])
+def test_a_cutout_without_a_position_leaves_the_pixels_of_others_as_they_are(
+    name: str, tmp_path: Path
+) -> None:
+    pixel = 2**61 + 1  # which no float holds
+    rows = pa.table({"cutout_id": [1, 2], "healpix": pa.array([None, pixel], pa.int64())})
+    (tmp_path / "x").write_bytes(lists.cutouts_file(rows, name))
+    table = Table.read(tmp_path / "x", format={"ecsv": "ascii.ecsv"}.get(name, name))
+    assert np.ma.getmaskarray(table["healpix"]).tolist() == [True, False]
+    assert table["healpix"][1] == pixel
+    assert table["cutout_id"].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("name", list(lists.FORMATS))

@@ -117,7 +117,21 @@ def test_a_sample_of_cutouts_stands_for_many(catalog, monkeypatch) -> None:
     assert 3 <= len(found.ids) <= 12
 
 
-def test_too_few_vectors_have_no_map(tmp_path: Path) -> None:
-    catalog = write_catalog(tmp_path / "few", tables(2, 1))
-    assert make_map(Store(catalog.path), catalog.cutout_ids(), seed=0) is None
+@pytest.mark.parametrize(("images", "wanted"), [(1, [0.0]), (2, [-1.0, 1.0])])
+def test_few_vectors_lie_on_a_line(tmp_path: Path, images: int, wanted: list[float]) -> None:
+    catalog = write_catalog(tmp_path / "few", tables(images, 1))
+    found = make_map(Store(catalog.path), catalog.cutout_ids(), seed=0)
+    assert found is not None
+    assert sorted(found.xy[:, 0].tolist()) == wanted
+    assert not found.xy[:, 1].any()
+
+
+def test_without_a_finite_vector_there_is_no_map(tmp_path: Path) -> None:
+    rows = tables(2, 1)
+    for row in rows["fingerprints"]:
+        row["vector"] = [np.nan] * DIMENSION
+    with pytest.raises(CatalogError, match="NaN"):
+        write_catalog(tmp_path / "none", rows)  # of which no index can be made
+    known = np.sort([row["cutout_id"] for row in rows["cutouts"]])
+    assert make_map(Store(tmp_path / "none"), known, seed=0) is None
     assert scaled(np.empty((0, 2), np.float32)).shape == (0, 2)

@@ -101,6 +101,7 @@ def test_a_pixel_is_of_an_image_by_its_id(view, catalog) -> None:
         {"position": {"ra": 1, "dec": 2, "radius_arcsec": "x"}},
         {"pixel": {"image_id": "x", "x": 1, "y": 2}},
         {"pixel": {"x": 1, "y": 2}},
+        {"position": {"ra": 10**400, "dec": 0}},
     ],
 )
 def test_other_queries_are_refused(view, asked) -> None:
@@ -119,6 +120,7 @@ def test_options_are_those_of_a_search_but_for_files() -> None:
         {"k": "x"},
         {"moc": "/a"},
         {"": 1},
+        {"self": 1},
         {"metric": "l3"},
         {"cone": [1]},
     ):
@@ -137,6 +139,16 @@ def test_a_metric_that_has_no_index_is_told_beforehand(tmp_path) -> None:
     assert found["cosine"]["available"]
     assert not found["jaccard"]["available"]
     assert "add jaccard to neighbors.metrics" in found["jaccard"]["why_not"]
+
+
+def test_before_there_is_an_index_no_label_has_a_name(tmp_path) -> None:
+    catalog = write_catalog(tmp_path / "c", tables(2, 2))
+    (catalog.path / "products" / "index.json").unlink()
+    fresh = View(Catalog.open(catalog.path))
+    assert len(fresh.points(None)) > 100
+    with pytest.raises(InputError, match="no column 'top_label' to color by") as said:
+        fresh.column(None, "top_label")
+    assert "top_label," not in str(said.value)
 
 
 def test_thumbnails_of_cutouts_that_there_are_not(view) -> None:

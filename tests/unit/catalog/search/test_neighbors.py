@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,14 @@ def test_a_cutout_has_its_pixels_and_its_place_on_the_sky(catalog, rows, ids, tm
     ra, dec = pixel_to_sky(wcs_of(image["wcs"]), x0 + 5, y0 + 9)
     assert place.separation(SkyCoord(ra[0], dec[0], unit="deg")).arcsec < 1e-6
     assert repr(cutout) == f"<Cutout {ids[3]}: [{x0}:{x1}, {y0}:{y1}] px of {EVIL}>"
+
+
+@pytest.mark.parametrize("path", ['new\nline\'s "a".fits', "\u661f\t.fits", "x" * 3000 + ".fits"])
+def test_a_header_holds_any_path(catalog, ids, tmp_path: Path, path: str) -> None:
+    found = catalog.cutout(ids[3])
+    replace(found, image={**found.image, "path": path}).write(tmp_path / "c.fits")
+    wanted = path if path.isascii() and path.isprintable() else ascii(path)[1:-1]
+    assert fits.getheader(tmp_path / "c.fits")["IMAGE"] == wanted
 
 
 def test_cutouts_that_cannot_be_had_are_said(catalog, rows, ids, tmp_path: Path) -> None:
