@@ -83,10 +83,10 @@ def _time(facts: dict[str, Any]) -> list[str]:
     if machines["executors"]:
         where += f" ({machines['executors']} executors of {machines['cores']} cores)"
     lines = [
-        f"{'core-hours':<14}{seconds['core_hours']:.3g}, measured on {rates['images']} images by one core of "
-        "this machine",
         f"{'wall time':<14}{seconds_text(seconds['wall_seconds'])} on {where}, without Spark's start, "
         "writing tables, indices, maps and figures",
+        f"{'core-hours':<14}{seconds['core_hours']:.3g}, measured on {rates['images']} images by one core of "
+        "this machine:",
     ]
     names = {
         "describe": "reading headers",
