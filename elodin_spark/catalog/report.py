@@ -106,7 +106,7 @@ def info_text(facts: dict[str, Any]) -> str:
         lines.append(f"network    {recipe['fingerprints']['precision']}, by {', '.join(facts['runtimes'])}")
     lines += _precision_lines(facts["precision"])
     lines += _transform_lines(facts["transform"])
-    lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
+    lines.append(f"files      {facts['files']:,} in {counted(facts['batches'], 'batch')}")
     if facts["removed"]["cutouts"] or facts["removed"]["images"]:
         lines.append(
             f"removed    {counted(facts['removed']['cutouts'], 'cutout')}, of these all of "
@@ -137,6 +137,7 @@ def info_text(facts: dict[str, Any]) -> str:
     if facts["examples"]:
         lines += ["", "ask for neighbors, for example:"]
         lines += [f"  {command('neighbors', facts['path'], cutout)}" for cutout in facts["examples"]]
+        lines += ["", "look around in the browser:", f"  {command('explore', facts['path'], '--open')}"]
     return "\n".join(plain(line) for line in lines)
 
 
