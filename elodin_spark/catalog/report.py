@@ -118,7 +118,8 @@ def info_text(facts: dict[str, Any]) -> str:
     for name, record in facts["products"].items():
         rows = f"{record['rows']:,}" if "rows" in record else ""
         folder = Path(facts["path"]) / "products" / record["folder"]
-        lines.append(f"{name:<14}{rows:>14}{size_text(_bytes_below(folder)):>12}")
+        where = f"  in {folder}" if name == "figures" else ""
+        lines.append(f"{name:<14}{rows:>14}{size_text(_bytes_below(folder)):>12}{where}")
     lines += _index_lines(facts["products"].get("index", {}))
     lines += _shard_lines(facts["shards"])
     lines += _distance_lines(facts["products"].get("index", {}))

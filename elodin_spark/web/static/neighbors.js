@@ -196,7 +196,7 @@ export class NeighborsPanel {
         },
       },
       image,
-      el("span", { class: "ex-tile-row" }, el("b", { text: String(each.rank) }), el("span", { class: "ex-mono", text: each.distance.toPrecision(3) }), el("span", { class: "ex-cut ex-strong", text: each.labels[0] || "" }), more ? el("span", { class: "ex-note", text: `+${more}` }) : null),
+      el("span", { class: "ex-tile-row" }, el("b", { text: String(each.rank) }), el("span", { class: "ex-mono", text: each.distance.toPrecision(3) }), el("span", { class: "ex-cut ex-strong", text: (each.labels[0] || "").replace(/^prototype /, "prot. ") }), more ? el("span", { class: "ex-note", text: `+${more}` }) : null),
       el("span", { class: "ex-cut", text: each.image.split("/").at(-1) }),
       el("span", { class: "ex-cut ex-note", text: positionText(each, 4) }),
     );
