@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pyarrow as pa
-from pyspark import SparkFiles
+from pyspark import SparkContext, SparkFiles
 from pyspark.sql import DataFrame, SparkSession
 
 from elodin_spark import schema
@@ -19,6 +20,9 @@ from elodin_spark.stage import StageSpec, wants_gpu
 
 #: Slices of work per core: enough to even out slow images, few enough to fill batches.
 SLICES_PER_CORE = 3
+
+#: Paths that were shipped, by application.
+_SHIPPED: WeakKeyDictionary[SparkContext, set[str]] = WeakKeyDictionary()
 
 
 def run_stage(rows: DataFrame, spec: StageSpec) -> DataFrame:
@@ -43,11 +47,20 @@ def run_stage(rows: DataFrame, spec: StageSpec) -> DataFrame:
         As :func:`~elodin_spark.spark.gpu.gpu_profile`.
     """
     spark = rows.sparkSession
-    for path in spec.files:
-        spark.sparkContext.addFile(path)
+    ship_files(spark, spec.files)
     gpus = session_gpus(spark) if wants_gpu(spec) else None
     profile = None if gpus is None else gpu_profile(spark, gpus)
     return rows.mapInArrow(_apply(spec, gpus), spark_schema(spec.output_schema), profile=profile)
+
+
+def ship_files(spark: SparkSession, paths: Iterable[str]) -> None:
+    """Have Spark bring files to the executors, each once for an application: it warns of a second time."""
+    context = spark.sparkContext
+    shipped = _SHIPPED.setdefault(context, set())
+    for path in paths:
+        if path not in shipped:
+            context.addFile(path)
+            shipped.add(path)
 
 
 def _apply(

@@ -19,6 +19,7 @@ from elodin_spark.fingerprints.rows import Fingerprint
 from elodin_spark.fingerprints.stage import Fingerprinter, FingerprintSpec, Prepared
 from elodin_spark.spark.gpu import session_gpus, take_gpu
 from elodin_spark.spark.pictures import Reader, reader
+from elodin_spark.spark.runner import ship_files
 from elodin_spark.spark.workers import forget_zip_finders
 
 #: What the UDF returns.
@@ -108,8 +109,7 @@ def fingerprint_udf(
         int8_model=int8_model,
     )
     spec = FingerprintSpec.from_network(resolve_network(settings))
-    for path in spec.files:
-        spark.sparkContext.addFile(path)
+    ship_files(spark, spec.files)
     gpus = session_gpus(spark)
 
     def apply(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
