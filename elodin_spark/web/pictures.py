@@ -52,7 +52,8 @@ def cutout_png(cutout: Cutout, stretch: str, cut: float, colormap: str, size: in
     checked_size(size)
     if not 50 <= cut <= 100:
         raise InputError(f"cut is a percentile from 50 to 100, got {cut:g}")
-    height, width = cutout.y1 - cutout.y0, cutout.x1 - cutout.x0
+    x0, y0, x1, y1 = cutout.file_window
+    height, width = y1 - y0, x1 - x0
     if height * width > _MOST_PIXELS:
         raise InputError(f"the cutout has {width} x {height} px: at most {_MOST_PIXELS:,} px are drawn")
     pixels = stretched(cutout.array, stretch, cut)
