@@ -485,7 +485,8 @@ class Catalog:
         if query.way == "position":
             return by_position(self.places, query.value, query.radius_arcsec)
         if query.way == "pixel":
-            return by_pixel(self._store, self.windows, self._l2.contains, query.value)
+            steps = self.settings.images.steps
+            return by_pixel(self._store, self.windows, self._l2.contains, query.value, steps)
         if query.way == "vector":
             return by_vector(self._store, self.settings, query.value, self._l2.dimension)
         if query.way == "image":
