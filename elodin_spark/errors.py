@@ -48,6 +48,10 @@ class InputError(ElodinError):
     exit_code = 2
 
 
+#: Advice at the end of messages on files of an archive; it is none for a file that is asked with.
+LEAVE_OUT = "; leave the file out of images.paths"
+
+
 class ImageError(ElodinError):
     """One image cannot be read or cut; it becomes a row of the ``failures`` table.
 

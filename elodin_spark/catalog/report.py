@@ -106,7 +106,7 @@ def info_text(facts: dict[str, Any]) -> str:
         lines.append(f"network    {recipe['fingerprints']['precision']}, by {', '.join(facts['runtimes'])}")
     lines += _precision_lines(facts["precision"])
     lines += _transform_lines(facts["transform"])
-    lines.append(f"files      {facts['files']:,} in {facts['batches']} batches")
+    lines.append(f"files      {facts['files']:,} in {counted(facts['batches'], 'batch')}")
     if facts["removed"]["cutouts"] or facts["removed"]["images"]:
         lines.append(
             f"removed    {counted(facts['removed']['cutouts'], 'cutout')}, of these all of "
@@ -118,7 +118,8 @@ def info_text(facts: dict[str, Any]) -> str:
     for name, record in facts["products"].items():
         rows = f"{record['rows']:,}" if "rows" in record else ""
         folder = Path(facts["path"]) / "products" / record["folder"]
-        lines.append(f"{name:<14}{rows:>14}{size_text(_bytes_below(folder)):>12}")
+        where = f"  in {folder}" if name == "figures" else ""
+        lines.append(f"{name:<14}{rows:>14}{size_text(_bytes_below(folder)):>12}{where}")
     lines += _index_lines(facts["products"].get("index", {}))
     lines += _shard_lines(facts["shards"])
     lines += _distance_lines(facts["products"].get("index", {}))
@@ -137,6 +138,7 @@ def info_text(facts: dict[str, Any]) -> str:
     if facts["examples"]:
         lines += ["", "ask for neighbors, for example:"]
         lines += [f"  {command('neighbors', facts['path'], cutout)}" for cutout in facts["examples"]]
+        lines += ["", "look around in the browser:", f"  {command('explore', facts['path'], '--open')}"]
     return "\n".join(plain(line) for line in lines)
 
 

@@ -153,7 +153,8 @@ class _Answer:
     def text(self) -> str:
         lines = [
             f"\n{NAMES[self.kind][0]} {self.query['cutout_id']}: {_window(self.query)}",
-            f"{'rank':>4}  {'neighbor_id':>19}  {'L2 distance':>11}  {'holds':<16}window (px) and tile",
+            f"{'rank':>4}  {'neighbor_id':>19}  {'L2 distance':>11}  {'holds':<16}"
+            "window [x, y] (px) and tile",
         ]
         for row, kind in zip(self.found, self.types, strict=True):
             near = f"{row['rank']:>4}  {row['neighbor_id']:>19}  {row['distance']:>11.4f}"
@@ -219,6 +220,7 @@ def _next_commands(out: Path, config: Path, catalog: Path, answers: Sequence[_An
         print(f"  {quoted('elodin-spark', 'neighbors', catalog, query, '-k', 20, '--plot', plot)}")
         print(f"  {quoted('elodin-spark', 'neighbors', catalog, query, '--metric', 'jaccard')}")
     print(f"  {quoted('elodin-spark', 'info', catalog)}")
+    print(f"  {quoted('elodin-spark', 'explore', catalog, '--open')}   # look around in the browser")
     own = quoted(
         "elodin-spark", "run", config, "--set", "catalog=mine", "--set", "images.paths=YOUR_FITS_FOLDER"
     )

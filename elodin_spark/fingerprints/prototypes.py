@@ -58,8 +58,8 @@ class Prototypes:
         distinct = np.unique(vectors, axis=0)
         if wanted < most:
             log.warning(
-                "%d windows were found to fit prototypes to: there are %d of them in place of %d",
-                len(vectors), min(wanted, len(distinct)), most,
+                "fitting %d prototypes in place of %d: only %d windows were found to fit them to",
+                min(wanted, len(distinct)), most, len(vectors),
             )  # fmt: skip
         if wanted >= len(distinct):
             centers = distinct

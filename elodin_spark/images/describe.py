@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from elodin_spark import ids
-from elodin_spark.errors import ImageError
+from elodin_spark.errors import LEAVE_OUT, ImageError
 from elodin_spark.images import siblings, sky
 from elodin_spark.images.avm import avm_header
 from elodin_spark.images.fits import FitsImage, describe_fits, describe_fits_planes
@@ -62,7 +62,7 @@ def describe_planes(
         plane = FitsImage(0, picture.width, picture.height, band, wcs, None, no_sky_reason=reason)
         return [_row(file, plane)]
     if not is_fits(file.uri):
-        raise ImageError("not a known kind of image by its name; leave the file out of images.paths")
+        raise ImageError(f"not a known kind of image by its name{LEAVE_OUT}")
     if hdu in (None, "all") and siblings.is_part(file.path):
         raise ImageError(
             "the file holds no sky but a part of another image, by its name; leave it out of images.paths, "

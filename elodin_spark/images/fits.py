@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from astropy.io import fits
 
-from elodin_spark.errors import ElodinError, ImageError
+from elodin_spark.errors import LEAVE_OUT, ElodinError, ImageError
 from elodin_spark.images import masks, observation, sky
 from elodin_spark.images.headers import CheckedFile, LateBzip2, LateGzip, LateXz
 from elodin_spark.images.opening import open_stream
@@ -298,9 +298,7 @@ def find_image(hdulist: fits.HDUList, wanted: int | str | None, length: int | No
             f"no HDU holds a 2-D image ({content}); {_unstack(cubes[0], hdulist[cubes[0]].shape)}",
             kind="not_2d",
         )
-    raise ImageError(
-        f"no HDU holds an image ({content}); leave the file out of images.paths", kind="no_image"
-    )
+    raise ImageError(f"no HDU holds an image ({content}){LEAVE_OUT}", kind="no_image")
 
 
 def _index_of(hdulist: fits.HDUList, wanted: int | str) -> int:

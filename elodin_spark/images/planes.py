@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from elodin_spark.errors import ImageError
+from elodin_spark.errors import LEAVE_OUT, ImageError
 from elodin_spark.images import masks, siblings
 from elodin_spark.images.fits import find_image, named_failures, open_fits, refuse_truncated
 from elodin_spark.images.opening import local_copy
@@ -141,7 +141,7 @@ def open_plane(
     if is_raster(uri):
         return _open_picture(uri, storage_options)
     if not is_fits(uri):
-        raise ImageError("not a known kind of image by its name; leave the file out of images.paths")
+        raise ImageError(f"not a known kind of image by its name{LEAVE_OUT}")
     return _open_fits_plane(uri, hdu, storage_options)
 
 

@@ -41,6 +41,8 @@ def _archive(facts: dict[str, Any]) -> list[str]:
     lines.append(f"{'refused':<14}{total:,} by their headers" + (":" if total else ""))
     lines += [f"{'':<14}{count:,} x {kind}" for kind, count in images["refused"].items()]
     lines += [f"{'':<16}{message}" for message in images["messages"]]
+    if total > len(images["messages"]):
+        lines.append(f"{'':<16}... and {total - len(images['messages']):,} more")
     lines += [f"{'sky' if not at else '':<14}{line}" for at, line in enumerate(sky_lines(facts["sky"]))]
     return lines
 
@@ -83,10 +85,10 @@ def _time(facts: dict[str, Any]) -> list[str]:
     if machines["executors"]:
         where += f" ({machines['executors']} executors of {machines['cores']} cores)"
     lines = [
-        f"{'core-hours':<14}{seconds['core_hours']:.3g}, measured on {rates['images']} images by one core of "
-        "this machine",
         f"{'wall time':<14}{seconds_text(seconds['wall_seconds'])} on {where}, without Spark's start, "
         "writing tables, indices, maps and figures",
+        f"{'core-hours':<14}{seconds['core_hours']:.3g}, measured on {rates['images']} images by one core of "
+        "this machine:",
     ]
     names = {
         "describe": "reading headers",

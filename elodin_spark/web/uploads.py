@@ -12,7 +12,7 @@ from typing import Any
 
 from elodin_spark.catalog.catalog import Catalog
 from elodin_spark.catalog.search.query import Query, ResolvedQuery
-from elodin_spark.errors import ElodinError, ImageError, InputError
+from elodin_spark.errors import LEAVE_OUT, ElodinError, ImageError, InputError
 from elodin_spark.images.fits import describe_fits_planes
 from elodin_spark.images.raster import describe_raster
 from elodin_spark.images.uris import is_fits
@@ -37,7 +37,9 @@ def extension_of(name: str | None) -> str:
     extension = PurePosixPath((name or "").replace("\\", "/").replace("\0", "")).suffix.lower()
     if extension not in EXTENSIONS:
         got = f"got {extension[:20]!r}" if extension else "the name has none"
-        raise InputError(f"the header X-File-Name ends in one of {', '.join(EXTENSIONS)}; {got}")
+        unpack = ": unpack it first" if extension in (".gz", ".bz2", ".fz") else ""
+        known = ", ".join(EXTENSIONS)
+        raise InputError(f"the file's name, in X-File-Name, ends in none of {known}; {got}{unpack}")
     return extension
 
 
@@ -78,7 +80,7 @@ def require_small(file: Path) -> None:
     except ImageError as error:
         if error.kind == "too_large":
             raise InputError(f"the picture is too large: at most {MOST_PIXELS:,} px are taken") from None
-        raise InputError(f"the file cannot be asked with: {error}") from None
+        raise InputError(f"the file cannot be asked with: {str(error).removesuffix(LEAVE_OUT)}") from None
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if width * height > MOST_PIXELS:
         raise InputError(f"the picture has {width} x {height} px: at most {MOST_PIXELS:,} px are taken")

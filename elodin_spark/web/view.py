@@ -374,7 +374,7 @@ class View:
             "name": self.catalog.path.name,
             "described": self.catalog.describe(),
             "n_cutouts": int(self.ids.size),
-            "n_images": int(self._image_ids.size),
+            "n_images": int(np.count_nonzero(self._cutouts_of)),
             "n_points": maps[0]["n_points"] if maps else 0,
             "k": self.catalog.settings.neighbors.k,
             "has_sky": windows.column("ra").null_count < len(windows),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +107,32 @@ def run(block: tuple[str, str], folder: Path, environment: dict[str, str]) -> st
     return done.stdout
 
 
+def page_of(text: str, folder: Path, environment: dict[str, str]) -> str:
+    """What the server of a command shows at its address, until Ctrl-C."""
+    # In place of a browser, which would stay.
+    environment = environment | {"BROWSER": "true"}
+    started = subprocess.Popen(
+        ["bash", "-c", f"exec {text.strip()}"], cwd=folder, env=environment, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        assert started.stdout is not None
+        said = []
+        for line in started.stdout:
+            said.append(line)
+            if found := re.search(r"http://[\d.:]+", line):
+                with urllib.request.urlopen(found[0], timeout=HANG_S) as answer:
+                    page = answer.read().decode()
+                started.send_signal(signal.SIGINT)
+                break
+        else:
+            pytest.fail(f"{text}\n--- output\n{''.join(said)}")
+    finally:
+        started.terminate()
+        started.communicate(timeout=HANG_S)
+    return page
+
+
 def test_the_readme_shows_no_command_that_is_not_run_here() -> None:
     fences = re.findall(r"^```(\w*)$", README, re.MULTILINE)
     assert [fence for fence in fences if fence] == [language for language, _ in BLOCKS]
@@ -126,9 +154,13 @@ def test_every_command_of_the_readme_runs_in_its_order(
             environment = environment | {"SPARK_MASTER": request.getfixturevalue("spark_master")}
             printed["cluster"] = run(block, checkout, environment)
             continue
+        if text.startswith("elodin-spark explore"):
+            printed["page"] = page_of(text, checkout, environment)
+            continue
         printed[text.split("\n")[0]] = run(block, checkout, environment)
 
     assert "pytest" in printed["test"]
+    assert "explorer" in printed["page"]
     assert "holds" in printed["make demo"]  # its neighbors, held against the truth
     for kind in ("spirals?", "edge-on disks?", "lens(?:es)?", "satellite trails?"):
         assert re.search(

@@ -91,7 +91,8 @@ class RunReport:
 
     def _done(self) -> str:
         images, cutouts = counted(self.n_images, "image"), counted(self.n_cutouts, "cutout")
-        holds = f"{images}, {cutouts}, {self.n_failures:,} refused"
+        why = " (elodin-spark info says why)" if self.n_failures else ""
+        holds = f"{images}, {cutouts}, {self.n_failures:,} refused{why}"
         if not self.batches_done and not self.made:
             return f"nothing to do: {holds}"
         made = f"; made {', '.join(self.made)}" if self.made else ""

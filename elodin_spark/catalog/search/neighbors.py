@@ -179,7 +179,8 @@ class Neighbors(Sequence[Row]):
 
         rows = self._rows[:_SHOWN]
         pictures = self._pictures([row["neighbor_id"] for row in rows])
-        head = ["rank", "", "neighbor_id", "distance", "image", "window (px)", "RA, Dec (deg)", "labels"]
+        window, center = "window [x, y] (px)", "RA, Dec (deg)"
+        head = ["rank", "", "neighbor_id", "distance", "image", window, center, "labels"]
         cells = [
             [
                 str(row["rank"]),

@@ -20,7 +20,7 @@ from elodin_spark.catalog.search.pixels import nearest_to_pixel, parsed_pixel
 from elodin_spark.catalog.search.positions import Places, checked_radius, within
 from elodin_spark.catalog.storage.store import Store
 from elodin_spark.config.settings import Settings, Step
-from elodin_spark.errors import InputError
+from elodin_spark.errors import LEAVE_OUT, InputError
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
 from elodin_spark.fingerprints.transform import load_transform
@@ -32,6 +32,9 @@ from elodin_spark.progress import counted
 from elodin_spark.stage import run_plain
 
 Way = Literal["id", "position", "pixel", "vector", "image"]
+
+#: Beyond this the nearest cutout is no answer to a position, whatever the radius.
+_FAR_ARCSEC = 3600.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -177,9 +180,13 @@ def by_position(places: Places, position: tuple[float, float], radius_arcsec: fl
     if not within(found, radius_arcsec)[0]:
         limit = radius_arcsec if radius_arcsec is not None else reach
         asked = f"{limit:.4g} arcsec" if np.isfinite(limit) else "half a window, whose scale is not known,"
+        if apart > _FAR_ARCSEC:
+            nearest = f"{apart / 3600:.4g} deg away"
+        else:
+            nearest = f"{apart:.4g} arcsec away: give a larger radius to ask with it"
         raise InputError(
             f"no cutout has its center within {asked} of RA {ra:g}, Dec {dec:g} deg; the nearest, {cutout}, "
-            f"is {apart:.4g} arcsec away: give a larger radius to ask with it"
+            f"is {nearest}"
         )
     return ResolvedQuery(f"cutout {cutout}, {apart:.3g} arcsec from RA {ra:g}, Dec {dec:g} deg", (cutout,))
 
@@ -288,7 +295,7 @@ def by_image(
     if hdu is not None and _failure(rows, "no_such_hdu"):
         rows = fingerprinted(None)
     if failure := _failure(rows):
-        raise InputError(f"{file} cannot be asked with: {failure['message']}")
+        raise InputError(f"{file} cannot be asked with: {failure['message'].removesuffix(LEAVE_OUT)}")
     windows = rows.filter(rows.column("cutout_id").is_valid()).to_pylist()
     if len(windows) != 1:
         size = windows[0] if windows else None

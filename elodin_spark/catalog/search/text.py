@@ -36,7 +36,7 @@ def neighbors_table(
             f"nearest neighbors of {f'cutout {asked}' if several else query.name} ({DISTANCE_NAMES[metric]})",
             described,
             f"{'rank':>4}  {'neighbor_id':>19}  {'distance':>10}  {''.join(f'{name}  ' for name in measures)}"
-            f"{'ra (deg)':>11}  {'dec (deg)':>11}  window (px) and image",
+            f"{'ra (deg)':>11}  {'dec (deg)':>11}  window [x, y] (px) and image",
         ]
         answer = [row for row in found if not several or row["query_id"] == asked]
         remark = typical.remark(answer[0]["distance"]) if typical is not None and answer else ""

@@ -298,7 +298,7 @@ export class Explorer {
 
   async takeMap() {
     const map = this.mapName;
-    if (!map) throw new Error("This catalog has no vectors yet: run it, or go on with its run.");
+    if (!map) throw new Error("This catalog has no cutouts to show yet: elodin-spark info says what it holds.");
     this.mapChoice.value = map;
     const points = await this.pointsOf(map);
     if (map !== this.mapName) return;
@@ -525,6 +525,7 @@ export class Explorer {
     try {
       const answer = await this.api.upload(file, optionsOf(this.state.values));
       if (asking !== this.asking) return;
+      answer.query.name = file.name; // The server does not keep it.
       if (!again) {
         this.answered = true;
         this.state.set({ query: "upload:", tab: "neighbors" });

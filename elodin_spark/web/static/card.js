@@ -6,10 +6,10 @@ const WAIT_MS = 70;
 const LABELS = 3;
 const AWAY_PX = 16;
 
-/** RA and Dec, deg, in as many digits as a thousandth of a pixel needs. */
-export function positionText(cutout) {
+/** RA and Dec, deg, by default in the digits of a few hundredths of an arcsecond. */
+export function positionText(cutout, digits = 5) {
   if (cutout.ra === null || cutout.ra === undefined) return "no position";
-  return `${cutout.ra.toFixed(5)} ${cutout.dec >= 0 ? "+" : "−"}${Math.abs(cutout.dec).toFixed(5)}`;
+  return `${cutout.ra.toFixed(digits)} ${cutout.dec >= 0 ? "+" : "−"}${Math.abs(cutout.dec).toFixed(digits)}`;
 }
 
 export class Card {

@@ -23,7 +23,7 @@ function checked(ra, dec) {
   return ra >= 0 && ra < 360 && Math.abs(dec) <= 90 ? { ra, dec } : null;
 }
 
-const ACCEPTED = ".jpg,.jpeg,.png,.tif,.tiff,.fits,.fit,.fts,.gz,.fz";
+const ACCEPTED = ".jpg,.jpeg,.png,.tif,.tiff,.fits,.fit,.fts";
 
 export class DropBox {
   /** @param {{position, file}} calls - `position(ra, dec)`, `file(File)`. */
@@ -38,6 +38,7 @@ export class DropBox {
       disabled: !hasSky,
       title: "In degrees, 150.1 2.2, or sexagesimal, 10:00:24 +02:12:00 (g)",
       spellcheck: "false",
+      on: { input: () => (this.error.hidden = true) },
     });
     this.chooser = el("input", { type: "file", accept: ACCEPTED, hidden: true, on: { change: () => this.take(this.chooser.files) } });
     root.append(

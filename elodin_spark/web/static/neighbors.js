@@ -155,7 +155,7 @@ export class NeighborsPanel {
         "div",
         { class: "ex-grow ex-what" },
         el("div", { class: "ex-mono ex-cut", text: query ? query.id : asked.name, title: query ? `Cutout ${query.id}${many}` : asked.name }),
-        query ? el("div", { class: "ex-cut", text: `${query.image}  [${query.x0}:${query.x1}, ${query.y0}:${query.y1}]`, title: `${query.image}, HDU ${query.hdu}` }) : null,
+        query ? el("div", { class: "ex-cut", text: `${query.image}  [${query.x0}:${query.x1}, ${query.y0}:${query.y1}]`, title: `${query.image}, HDU ${query.hdu}, x ${query.x0}:${query.x1}, y ${query.y0}:${query.y1} px` }) : null,
         query ? el("div", { text: positionText(query) + (query.ra === null ? "" : "  ICRS") }) : el("div", { class: "ex-note", text: "not in the catalog" }),
         el("div", { class: "ex-labels" }, ...labels.map((label) => el("span", { class: "ex-chip", text: label }))),
         query?.links?.length ? el("div", { class: "ex-links" }, ...query.links.map(({ title, url }) => el("a", { href: url, target: "_blank", rel: "noopener noreferrer", text: title }))) : null,
@@ -174,7 +174,7 @@ export class NeighborsPanel {
     this.fillPicture(image, each.id);
     const notes = [
       `cutout ${each.id}`,
-      `${each.image} [${each.x0}:${each.x1}, ${each.y0}:${each.y1}]`,
+      `${each.image}, x ${each.x0}:${each.x1}, y ${each.y0}:${each.y1} px`,
       each.distance_percentile === undefined || each.distance_percentile === null ? "" : `distance percentile ${each.distance_percentile.toPrecision(3)}`,
       each.distance_over_repeat_median ? `${each.distance_over_repeat_median.toPrecision(3)} × the median distance of repeats` : "",
       each.labels.length ? `labels: ${each.labels.join(", ")}` : "",
@@ -196,9 +196,9 @@ export class NeighborsPanel {
         },
       },
       image,
-      el("span", { class: "ex-tile-row" }, el("b", { text: String(each.rank) }), el("span", { class: "ex-mono", text: each.distance.toPrecision(3) }), el("span", { class: "ex-cut ex-strong", text: each.labels[0] || "" }), more ? el("span", { class: "ex-note", text: `+${more}` }) : null),
+      el("span", { class: "ex-tile-row" }, el("b", { text: String(each.rank) }), el("span", { class: "ex-mono", text: each.distance.toPrecision(3) }), el("span", { class: "ex-cut ex-strong", text: (each.labels[0] || "").replace(/^prototype /, "prot. ") }), more ? el("span", { class: "ex-note", text: `+${more}` }) : null),
       el("span", { class: "ex-cut", text: each.image.split("/").at(-1) }),
-      el("span", { class: "ex-cut ex-note", text: positionText(each) }),
+      el("span", { class: "ex-cut ex-note", text: positionText(each, 4) }),
     );
     return el("li", {}, button, this.badge(each.id));
   }

@@ -306,7 +306,7 @@ def test_prototypes_are_centers_and_the_nearest_come_first():
 def test_small_archives_have_fewer_prototypes(caplog):
     vectors = cloud(100)
     assert Prototypes.fit(vectors, 1000, 0).centers.shape == (25, 40)
-    assert "there are 25 of them in place of 1000" in caplog.messages[-1]
+    assert "fitting 25 prototypes in place of 1000" in caplog.messages[-1]
     assert len(Prototypes.fit(vectors[:10], 1000, 0).centers) == 2
     for few in (vectors[:1], np.ones((9, 40), np.float32)):
         same = Prototypes.fit(few, 1000, 0)

@@ -32,7 +32,7 @@ def test_of_a_name_the_extension_counts_alone(name: str, extension: str) -> None
     "name", [None, "", "jpg", ".jpg", "a.gz", "a.fits.gz", "a.fits.fz", "/etc/passwd", "a.png\0.py"]
 )
 def test_other_names_are_refused(name: str | None) -> None:
-    with pytest.raises(InputError, match="X-File-Name ends in one of"):
+    with pytest.raises(InputError, match="X-File-Name, ends in none of"):
         uploads.extension_of(name)
 
 
