@@ -485,7 +485,8 @@ class Catalog:
         if query.way == "position":
             return by_position(self.places, query.value, query.radius_arcsec)
         if query.way == "pixel":
-            return by_pixel(self._store, self.windows, self._l2.contains, query.value)
+            steps = self.settings.images.steps
+            return by_pixel(self._store, self.windows, self._l2.contains, query.value, steps)
         if query.way == "vector":
             return by_vector(self._store, self.settings, query.value, self._l2.dimension)
         if query.way == "image":
@@ -720,13 +721,19 @@ class Catalog:
         'cutout.fits'
         """
         (row,) = self.describe_cutouts([cutout_id])
-        images = self._store.dataset("images")
+        table = self._store.dataset("images")
         image_id = self.windows.column("image_id")[int(rows_of(self.cutout_ids(), [cutout_id], source="")[0])]
-        (image,) = images.to_table(filter=among("image_id", [image_id.as_py()])).to_pylist()
+        (image,) = table.to_table(filter=among("image_id", [image_id.as_py()])).to_pylist()
         (thumbnail,) = self._thumbnails([cutout_id])
         place = {name: row[name] for name in ("x0", "y0", "x1", "y1", "ra", "dec", "labels")}
+        images = self.settings.images
         return Cutout(
-            row["cutout_id"], image, **place, thumbnail=thumbnail, _storage=self.settings.images.storage
+            row["cutout_id"],
+            image,
+            **place,
+            thumbnail=thumbnail,
+            _storage=images.storage,
+            _steps=() if images.steps == "auto" else images.steps,
         )
 
     def cutout_at(

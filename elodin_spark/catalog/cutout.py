@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elodin_spark.catalog.search.html import inline_picture
+from elodin_spark.config.settings import Step
+from elodin_spark.cutouts.steps import trace_steps
 from elodin_spark.errors import ImageError, InputError
 
 if TYPE_CHECKING:
     from astropy.io import fits
     from astropy.wcs import WCS
+
+#: px; of the rounding of an affine map.
+_EXACT = 1e-6
 
 
 def plane_of(image: Mapping[str, Any]) -> tuple[str, int]:
@@ -37,7 +42,7 @@ class Cutout:
     image : mapping
         Its row of the images table.
     x0, y0, x1, y1 : int
-        Window, px, half-open; x is the column.
+        Window, px, half-open, in the image after its steps; x is the column.
     ra, dec : float or None
         ICRS position of its center, deg.
     labels : list of str
@@ -57,6 +62,25 @@ class Cutout:
     labels: list[str]
     thumbnail: bytes | None = None
     _storage: Mapping[str, Any] = field(default_factory=dict)
+    _steps: Sequence[Step] = ()
+
+    @cached_property
+    def file_window(self) -> tuple[int, int, int, int]:
+        """The pixels of the file that it shows: x0, y0, x1, y1, px, half-open.
+
+        Its own window, unless steps of the image, such as Crop or Resize, move pixels; of a window that they
+        turn, the box around it.
+        """
+        if not self._steps:
+            return self.x0, self.y0, self.x1, self.y1
+        height, width = self.image["height"], self.image["width"]
+        _, affine = trace_steps((height, width), self._steps)
+        # Edges: pixel 0 reaches from -0.5 to 0.5.
+        corners = np.array([(x - 0.5, y - 0.5, 1) for x in (self.x0, self.x1) for y in (self.y0, self.y1)])
+        x, y, _ = affine @ corners.T + 0.5
+        low = (np.floor(np.array([x.min(), y.min()]) + _EXACT)).clip(0)
+        high = np.ceil(np.array([x.max(), y.max()]) - _EXACT).clip(None, (width, height))
+        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
     @cached_property
     def array(self) -> np.ndarray:
@@ -64,9 +88,9 @@ class Cutout:
 
         Returns
         -------
-        ndarray, shape (y1 - y0, x1 - x0) or (y1 - y0, x1 - x0, 3)
-            FITS: float32, physical values, blank ones NaN; of a color image those of its reference band.
-            Pictures as they are stored.
+        ndarray, shape (ny, nx) or (ny, nx, 3)
+            Of :attr:`file_window`. FITS: float32, physical values, blank ones NaN; of a color image those of
+            its reference band. Pictures as they are stored.
 
         Raises
         ------
@@ -78,7 +102,8 @@ class Cutout:
         uri, hdu = plane_of(self.image)
         try:
             with open_plane(uri, hdu, dict(self._storage)) as plane:
-                return np.array(plane.read(self.y0, self.y1, self.x0, self.x1))
+                x0, y0, x1, y1 = self.file_window
+                return np.array(plane.read(y0, y1, x0, x1))
         except (ImageError, ValueError) as error:
             raise InputError(f"cutout {self.cutout_id} cannot be read from {uri}: {error}") from None
 
@@ -90,7 +115,8 @@ class Cutout:
         text = self.image["wcs"]
         if text is None:
             return None
-        return wcs_of(text).slice((slice(self.y0, self.y1), slice(self.x0, self.x1)))
+        x0, y0, x1, y1 = self.file_window
+        return wcs_of(text).slice((slice(y0, y1), slice(x0, x1)))
 
     @cached_property
     def header(self) -> fits.Header:
@@ -104,8 +130,8 @@ class Cutout:
         header["CUTOUTID"] = (self.cutout_id, "ID in its catalog")
         header["IMAGE"] = path
         header["IMAGEHDU"] = (self.image["hdu"] or 0, "HDU of the image")
-        for name in ("x0", "y0", "x1", "y1"):
-            header[name.upper()] = (getattr(self, name), "window in the image, px from 0, half-open")
+        for name, value in zip(("X0", "Y0", "X1", "Y1"), self.file_window, strict=True):
+            header[name] = (value, "window in the image, px from 0, half-open")
         return header
 
     def write(self, path: str | Path) -> Path:

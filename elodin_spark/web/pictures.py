@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from elodin_spark.catalog.cutout import Cutout
 from elodin_spark.config.settings import Settings
 from elodin_spark.cutouts.overview import overview
-from elodin_spark.cutouts.picture import open_picture
+from elodin_spark.cutouts.steps import trace_steps
 from elodin_spark.cutouts.stretch import asinh_stretch, rescale_intensity
 from elodin_spark.errors import ImageError, InputError
 from elodin_spark.images.uris import is_fits
@@ -52,7 +52,8 @@ def cutout_png(cutout: Cutout, stretch: str, cut: float, colormap: str, size: in
     checked_size(size)
     if not 50 <= cut <= 100:
         raise InputError(f"cut is a percentile from 50 to 100, got {cut:g}")
-    height, width = cutout.y1 - cutout.y0, cutout.x1 - cutout.x0
+    x0, y0, x1, y1 = cutout.file_window
+    height, width = y1 - y0, x1 - x0
     if height * width > _MOST_PIXELS:
         raise InputError(f"the cutout has {width} x {height} px: at most {_MOST_PIXELS:,} px are drawn")
     pixels = stretched(cutout.array, stretch, cut)
@@ -126,18 +127,14 @@ def grid_of(image: Mapping[str, Any], settings: Settings) -> tuple[int | None, i
 
     Raises
     ------
-    InputError
-        It cannot be read.
+    ImageError
+        The steps leave nothing of it.
     """
-    images = settings.images
-    if images.steps == "auto" or not images.steps:
-        return image["width"], image["height"]
-    _check_decoded(image)
-    try:
-        with open_picture(image, images.steps, images.color, images.storage, True) as (picture, _):
-            return picture.shape[1], picture.shape[0]
-    except (ImageError, OSError, ValueError) as error:
-        raise InputError(f"{image['path']} cannot be read: {error}") from None
+    width, height, steps = image["width"], image["height"], settings.images.steps
+    if steps == "auto" or width is None or height is None:
+        return width, height
+    (height, width, *_), _ = trace_steps((height, width), steps)
+    return width, height
 
 
 def _check_decoded(image: Mapping[str, Any]) -> None:

@@ -51,7 +51,7 @@ class Selections:
                     footer = pq.read_metadata(file)
                 except (OSError, pa.ArrowInvalid):
                     continue  # somebody else's
-                created = (footer.metadata or {}).get(_CREATED, b"").decode() or None
+                created = (footer.metadata or {}).get(_CREATED, b"").decode(errors="replace") or None
                 name = file.name.removesuffix(_ENDING)
                 found.append({"name": name, "count": footer.num_rows, "created": created})
         return found
@@ -72,7 +72,10 @@ class Selections:
         if not self._is_ours(self._folder) or not self._is_file(file):
             raise UnknownSelectionError(f"there is no selection {name!r}")
         try:
-            return pq.read_table(file, columns=["cutout_id"]).column("cutout_id").to_numpy()
+            column = pq.read_table(file, columns=["cutout_id"]).column("cutout_id")
+            if column.null_count or not pa.types.is_integer(column.type):
+                raise pa.ArrowInvalid("cutout_id holds other than IDs")
+            return column.cast(pa.int64()).to_numpy()
         except (OSError, pa.ArrowInvalid, KeyError) as error:
             raise CatalogError(f"the selection {name!r} cannot be read: {error}") from None
 

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from elodin_spark.catalog.storage.store import Store
+from elodin_spark.config.settings import Step
+from elodin_spark.cutouts.steps import trace_steps
 from elodin_spark.errors import InputError
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
@@ -28,6 +30,7 @@ def nearest_to_pixel(
     windows: pa.Table,
     contains: Callable[[ArrayLike], NDArray[np.bool_]],
     pixel: tuple[str, float | None, float | None],
+    steps: Literal["auto"] | Sequence[Step] = "auto",
 ) -> tuple[int, str]:
     """The cutout that shows a pixel of an image best.
 
@@ -45,6 +48,8 @@ def nearest_to_pixel(
         Image, x and y. The image by its path below the archive root, or an end of it that
         no other has; where it has several HDUs, ``IMAGE[HDU]``. x is the column and y the row, px, from
         0, as in the windows of the catalog; None is the middle.
+    steps : "auto" or sequence of Step
+        Of images before they are cut: windows lie on the grid that these leave.
 
     Returns
     -------
@@ -59,6 +64,9 @@ def nearest_to_pixel(
     """
     name, x, y = pixel
     image = _image(store, name)
+    if steps != "auto" and image["width"] is not None and image["height"] is not None:
+        (height, width, *_), _ = trace_steps((image["height"], image["width"]), steps)
+        image |= {"width": width, "height": height}
     x, y = _or_middle(image, "width", x), _or_middle(image, "height", y)
     _check_inside(image, x, y)
     rows = windows.filter(pc.equal(windows.column("image_id"), image["image_id"]))

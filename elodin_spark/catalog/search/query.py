@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -19,7 +19,7 @@ from elodin_spark.catalog.search.html import inline_picture
 from elodin_spark.catalog.search.pixels import nearest_to_pixel, parsed_pixel
 from elodin_spark.catalog.search.positions import Places, checked_radius, within
 from elodin_spark.catalog.storage.store import Store
-from elodin_spark.config.settings import Settings
+from elodin_spark.config.settings import Settings, Step
 from elodin_spark.errors import LEAVE_OUT, InputError
 from elodin_spark.fingerprints.labels import label_sets
 from elodin_spark.fingerprints.resolve import ResolvedNetwork
@@ -196,9 +196,10 @@ def by_pixel(
     windows: pa.Table,
     contains: Callable[[ArrayLike], NDArray[np.bool_]],
     pixel: tuple[str, float | None, float | None],
+    steps: Literal["auto"] | Sequence[Step],
 ) -> ResolvedQuery:
     """Ask by the cutout that shows a pixel best: see `nearest_to_pixel`."""
-    cutout, said = nearest_to_pixel(store, windows, contains, pixel)
+    cutout, said = nearest_to_pixel(store, windows, contains, pixel, steps)
     return ResolvedQuery(f"cutout {cutout}, {said}", (cutout,))
 
 

@@ -313,7 +313,7 @@ export class Explorer {
     this.showRings();
     this.sky.reset(points);
     const { quality } = this.catalog.maps.find(({ name }) => name === map);
-    const parts = [`${points.n.toLocaleString("en")} points`];
+    const parts = [counted(points.n, "point")];
     if (quality?.trustworthiness !== null && quality?.trustworthiness !== undefined) parts.push(`trustworthiness ${quality.trustworthiness.toFixed(2)}`);
     if (quality?.neighbors_kept !== null && quality?.neighbors_kept !== undefined) parts.push(`${Math.round(100 * quality.neighbors_kept)}% of neighbors kept`);
     if (points.doubtful) parts.push(`${points.doubtful.toLocaleString("en")} doubtful`);

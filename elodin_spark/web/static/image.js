@@ -1,6 +1,6 @@
 /** The source image with the windows of the query and its neighbors; a click asks again from the nearest window. */
 
-import { choice, el, fillChoice } from "./dom.js";
+import { choice, counted, el, fillChoice } from "./dom.js";
 
 const PREVIEW_PX = 1200;
 const QUERY = "#e8413c";
@@ -66,7 +66,7 @@ export class ImageView {
       this.picture = picture;
       const scale = info.pixel_scale ? `, ${info.pixel_scale.toPrecision(3)}″/px` : "";
       const bands = info.bands?.length ? `, ${[].concat(info.bands).join(" ")}` : "";
-      this.note.textContent = `${info.width} × ${info.height} px${scale}${bands}, ${info.n_cutouts.toLocaleString("en")} cutouts. Click asks from the nearest window.`;
+      this.note.textContent = `${info.width} × ${info.height} px${scale}${bands}, ${counted(info.n_cutouts, "cutout")}. Click asks from the nearest window.`;
       this.draw();
     } catch (error) {
       if (error.name !== "AbortError") this.calls.error(error);

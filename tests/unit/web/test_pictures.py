@@ -123,6 +123,7 @@ def test_the_grid_of_windows_is_that_after_the_steps_of_images(sky) -> None:
         }
     )
     assert pictures.grid_of(sky, settings) == (60, 30)
+    assert pictures.grid_of({**sky, "uri": "/gone.fits"}, settings) == (60, 30)
     assert opened(pictures.preview_jpeg(sky, settings, 100)).shape == (30, 60)
 
 

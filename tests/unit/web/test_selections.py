@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -88,6 +89,19 @@ def test_strange_files_are_passed_over_and_damaged_ones_said(tmp_path: Path) -> 
     assert [each["name"] for each in kept.listed()] == ["a"]
     with pytest.raises(CatalogError, match="cannot be read"):
         kept.read("b")
+
+
+@pytest.mark.parametrize("values", [["a"], [1.5], [None]])
+def test_files_that_others_made_are_listed_and_hold_ids_or_are_damaged(tmp_path: Path, values: list) -> None:
+    kept = Selections(tmp_path)
+    (tmp_path / "selections").mkdir()
+    schema = pa.schema([("cutout_id", pa.array(values).type)], metadata={b"created": b"\xff<b>"})
+    pq.write_table(pa.table([values], schema=schema), tmp_path / "selections" / "c.parquet")
+    assert [each["count"] for each in kept.listed()] == [1]
+    with pytest.raises(CatalogError, match="other than IDs"):
+        kept.read("c")
+    pq.write_table(pa.table({"cutout_id": pa.array([3], pa.int32())}), tmp_path / "selections" / "c.parquet")
+    assert kept.read("c").dtype == np.int64
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")

@@ -67,6 +67,21 @@ def test_a_pixel_asks_with_the_window_that_shows_it_best(catalog, rows, name: st
     assert {row["query_id"] for row in rows_found} == set(found.cutout_ids)
 
 
+def test_a_pixel_is_of_the_grid_that_steps_leave(rows, tmp_path: Path) -> None:
+    size = 2 * WIDTH
+    steps = [{"type": "Resize", "parameters": {"output_size": size}}]
+    changed = write_catalog(tmp_path / "resized", rows, images={"paths": "/data", "steps": steps})
+    at = size - 1
+    assert (
+        f"from pixel {at},{at} of r/0.fits" in changed.resolve(Query.from_pixel(f"r/0.fits:{at},{at}")).name
+    )
+    with pytest.raises(InputError, match=f"which is {size} x {size} px"):
+        changed.resolve(Query.from_pixel(f"r/0.fits:{size},0"))
+    windows = windows_of(rows, 0)
+    last = max(windows, key=lambda window: window["x0"] + window["y0"])
+    assert changed.cutout_at(image="r/0.fits") == last["cutout_id"]  # the middle is where all of them end
+
+
 def test_a_pixel_that_no_window_holds_asks_with_the_nearest(rows, tmp_path: Path) -> None:
     (corner,) = [w for w in windows_of(rows, 0) if (w["x0"], w["y0"]) == (0, 0)]
     some = {row["cutout_id"] for row in windows_of(rows, 1)} | {corner["cutout_id"]}

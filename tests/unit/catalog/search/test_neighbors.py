@@ -23,6 +23,8 @@ from helpers.smallcatalog import DIMENSION, Rows, tables, write_catalog
 from elodin_spark import Catalog, Neighbors, Query, SearchOptions
 from elodin_spark.catalog.search.options import Cone, options_of_flags, search_flags
 from elodin_spark.cli.main import run_command
+from elodin_spark.config.settings import Step
+from elodin_spark.cutouts.steps import apply_steps
 from elodin_spark.errors import InputError, UnknownCutoutError
 from elodin_spark.images.sky import header_text, pixel_to_sky, wcs_of
 from elodin_spark.schema import ANSWERS
@@ -265,6 +267,40 @@ def test_a_header_holds_any_path(catalog, ids, tmp_path: Path, path: str) -> Non
     replace(found, image={**found.image, "path": path}).write(tmp_path / "c.fits")
     wanted = path if path.isascii() and path.isprintable() else ascii(path)[1:-1]
     assert fits.getheader(tmp_path / "c.fits")["IMAGE"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("steps", "window"),
+    [
+        ([("Crop", {"output_range": (4, 60, 10, 50)}), ("FlipLR", {})], (8, 2, 24, 18)),
+        ([("FlipUD", {}), ("AsinhStretch", {})], (0, 5, 16, 21)),
+        ([("Resize", {"output_size": 32})], (3, 4, 11, 12)),
+        ([("Resize", {"output_size": 128})], (3, 4, 19, 21)),
+        ([("Rotate", {"angle": 90})], (3, 4, 19, 20)),
+        ([("Rotate", {"angle": 30})], (0, 0, 16, 16)),
+    ],
+)
+def test_a_cutout_of_an_image_whose_steps_move_pixels_shows_its_window(
+    catalog, rows, ids, steps, window
+) -> None:
+    """Each pixel of the window is traced to the file: the box around all of these is what is read."""
+    made = tuple(Step(type=kind, parameters=values) for kind, values in steps)
+    names = dict(zip(("x0", "y0", "x1", "y1"), window, strict=True))
+    cutout = replace(catalog.cutout(ids[3]), _steps=made, **names)
+    x0, y0, x1, y1 = cutout.file_window
+    whole = fits.getdata(rows["images"][0]["uri"])
+    np.testing.assert_array_equal(cutout.array, whole[y0:y1, x0:x1])
+    _, affine = apply_steps(whole, made)
+    y, x = np.mgrid[window[1] : window[3], window[0] : window[2]].reshape(2, -1)
+    x, y, _ = affine @ np.stack([x, y, np.ones_like(x)])
+    reach = np.abs(affine[:2, :2]).sum(axis=1) / 2  # of a pixel
+    for low, high, at, half in ((x0, x1, x, reach[0]), (y0, y1, y, reach[1])):
+        assert low == pytest.approx(max(np.floor(at.min() - half + 0.5 + 1e-6), 0))
+        assert high == pytest.approx(min(np.ceil(at.max() + half + 0.5 - 1e-6), 64))
+    assert [cutout.header[name] for name in ("X0", "Y0", "X1", "Y1")] == [x0, y0, x1, y1]
+    middle = cutout.wcs.pixel_to_world_values(0, 0)
+    ra, dec = pixel_to_sky(wcs_of(rows["images"][0]["wcs"]), x0, y0)
+    np.testing.assert_allclose(middle, (ra[0], dec[0]))
 
 
 def test_cutouts_that_cannot_be_had_are_said(catalog, rows, ids, tmp_path: Path) -> None:
