@@ -13,27 +13,22 @@ import re
 import shutil
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from elodin_spark import Catalog
 from elodin_spark.datasets.truth import Truth
 from elodin_spark.errors import InputError, import_extra
-from elodin_spark.web.binary import unpack
 
 WIDTH, HEIGHT = 1400, 860  # px
 WAIT_MS = 300_000
 KIND = "spiral"
 COLORS = 256
-#: Of the page, beside the query and the camera.
+#: Of the page, beside the query.
 STATE = "color=sky_sigma&scale=percentile"
-#: Of the map; and where the query lies in it then, of its half-width and half-height from the middle.
-ZOOM, ASIDE = 1.4, (-0.5, 0.62)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -59,7 +54,7 @@ def draw_explorer(catalog: Path, out: Path, truth: Path | None = None) -> Path:
         browser = playwright.chromium.launch(executable_path=program, args=arguments)
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.set_default_timeout(WAIT_MS)
-        page.goto(f"{address}#query=id:{query}&camera={camera(address, query)}&{STATE}")
+        page.goto(f"{address}#query=id:{query}&{STATE}")
         page.wait_for_selector(f'#explorer[data-ready=all][data-query="{query}"]')
         page.wait_for_function("[...document.images].every(i => !i.src || i.naturalWidth)")
         page.wait_for_load_state("networkidle")
@@ -73,15 +68,6 @@ def draw_explorer(catalog: Path, out: Path, truth: Path | None = None) -> Path:
         )
     few.save(file, optimize=True)
     return file
-
-
-def camera(address: str, query: int) -> str:
-    """Where the map is looked at, as the page writes it."""
-    with urllib.request.urlopen(f"{address}api/points") as answer:
-        points = unpack(answer.read())[2]
-    (at,) = np.flatnonzero(points["id"] == query)
-    x, y = (float(points[name][at]) - aside / ZOOM for name, aside in zip("xy", ASIDE, strict=True))
-    return f"{x:.3f},{y:.3f},{ZOOM:g}"
 
 
 def choose_query(catalog: Catalog, truth: Path | None) -> int:
