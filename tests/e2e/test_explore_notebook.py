@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers.browser import Watched, chromium
+from helpers.explorer import mapped_catalog
 
 from elodin_spark import Catalog
 
@@ -54,14 +55,7 @@ HOST = """
 
 @pytest.fixture(scope="module")
 def catalog(spark, survey, small_settings, tmp_path_factory) -> Catalog:
-    settings = small_settings(
-        survey.tiles[0].parent,
-        images={"paths": str(survey.tiles[0].parent), "hdu": "IMAGE"},
-        projection={"methods": ["tsne"], "perplexity": 8},
-    )
-    made = Catalog.create(tmp_path_factory.mktemp("cells") / "catalog", settings)
-    made.run()
-    return made
+    return mapped_catalog(tmp_path_factory.mktemp("explored") / "catalog", survey, small_settings)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from helpers.browser import Watched, chromium, explorer_of
+from helpers.browser import Watched, chromium
+from helpers.explorer import explored, mapped_catalog
 from helpers.limits import HANG_S
 from helpers.paths import ROOT
 from PIL import Image
@@ -38,20 +39,13 @@ MARGIN = 0.9  # of the map in its element
 
 @pytest.fixture(scope="module")
 def catalog(spark, survey, small_settings, tmp_path_factory) -> Catalog:
-    settings = small_settings(
-        survey.tiles[0].parent,
-        images={"paths": str(survey.tiles[0].parent), "hdu": "IMAGE"},
-        projection={"methods": ["tsne"], "perplexity": 8},
-    )
-    made = Catalog.create(tmp_path_factory.mktemp("explored") / "catalog", settings)
-    made.run()
-    return made
+    return mapped_catalog(tmp_path_factory.mktemp("explored") / "catalog", survey, small_settings)
 
 
 @pytest.fixture(scope="module")
 def address(catalog) -> Iterator[str]:
-    with explorer_of(catalog.path) as found:
-        yield found
+    with explored(catalog.path) as server:
+        yield server.address.rstrip("/")
 
 
 @pytest.fixture(scope="module")
@@ -522,6 +516,22 @@ def test_a_click_in_the_image_asks_from_the_nearest_window(open_page, points, ca
     (about,) = catalog.describe_cutouts([int(points.ids[11])])
     canvas = page.locator(".ex-image")
     box = canvas.bounding_box()
+    # The query has a red frame, where FITS has its row 0 at the bottom.
+    left, right, top, bottom = canvas.evaluate(
+        """node => {
+            const {width, height} = node;
+            const {data} = node.getContext("2d").getImageData(0, 0, width, height);
+            const [xs, ys] = [[], []];
+            for (let at = 0; at < data.length; at += 4)
+                if (data[at] > 200 && data[at + 1] < 100) {
+                    xs.push((at / 4) % width / width);
+                    ys.push(Math.floor(at / 4 / width) / height);
+                }
+            return [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+        }"""
+    )
+    drawn = [192 * left, 192 * right, 192 * (1 - bottom), 192 * (1 - top)]
+    assert drawn == pytest.approx([about[side] for side in ("x0", "x1", "y0", "y1")], abs=3)
     x, y = (160, 32) if about["x0"] < 64 else (32, 160)
     # FITS: row 0 is at the bottom.
     canvas.click(position={"x": x / 192 * box["width"], "y": (1 - y / 192) * box["height"]})

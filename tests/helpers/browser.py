@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -89,27 +85,3 @@ class Watched:
     def _answered(self, response: object) -> None:
         if getattr(response, "status", 0) >= 400:
             self.failed.append(urlsplit(getattr(response, "url", "")).path)
-
-
-@contextmanager
-def explorer_of(catalog: Path, **environment: str) -> Iterator[str]:
-    """The address of ``elodin-spark explore`` for a catalog, in a process of its own."""
-    command = [sys.executable, "-m", "elodin_spark", "explore", str(catalog), "--port", "0"]
-    server = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
-    )
-    assert server.stdout is not None
-    assert server.stderr is not None
-    try:
-        address = server.stdout.readline().strip()
-        if not re.fullmatch(r"http://127\.0\.0\.1:\d+/", address):
-            server.kill()
-            raise AssertionError(f"the explorer did not start: {address}\n{server.stderr.read()}")
-        yield address.rstrip("/")
-    finally:
-        server.send_signal(signal.SIGINT)
-        try:
-            server.communicate(timeout=HANG_S)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.communicate()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from elodin_spark import Catalog
 from helpers.limits import HANG_S
 
 
@@ -68,6 +69,15 @@ class Server:
         self.process.send_signal(number)
         _, said = self.process.communicate(timeout=HANG_S)
         return self.process.returncode, said
+
+
+def mapped_catalog(folder: Path, survey: Any, small_settings: Any) -> Catalog:
+    """A catalog of a simulated survey, run with a map; needs Spark."""
+    images = {"paths": str(survey.tiles[0].parent), "hdu": "IMAGE"}
+    projection = {"methods": ["tsne"], "perplexity": 8}
+    made = Catalog.create(folder, small_settings(images["paths"], images=images, projection=projection))
+    made.run()
+    return made
 
 
 @contextmanager
